@@ -1,0 +1,157 @@
+"""Config becomes functions: here, and nowhere else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import PRNGKeyArray
+
+from knife_jax import chunk as training
+from knife_jax.config import AlgoConfig, Config, EnvConfig, PlasticityConfig
+from knife_jax.envs.base import EnvSpec, VecEnv, vectorise
+from knife_jax.envs.predator_prey import predator_prey
+from knife_jax.envs.smax import smax
+from knife_jax.evaluate import Episodes, evaluate
+from knife_jax.factorisation import MIXERS
+from knife_jax.learner import make_learner
+from knife_jax.nets.agent import RecurrentAgent
+from knife_jax.nets.init import INITS
+from knife_jax.nets.wiring import Wiring
+from knife_jax.plasticity import methods
+from knife_jax.plasticity.base import PlasticityTransform
+from knife_jax.schedules import linear
+from knife_jax.types import Clock, TrainState, Variables
+
+
+class Program(NamedTuple):
+    """A configured run as functions. S is the axis of seeds."""
+
+    spec: EnvSpec
+    n_params: int
+    init: Callable[[Sequence[int]], TrainState]
+    clock: Callable[[], Clock]
+    chunk: Callable[[TrainState, Clock], tuple[TrainState, Clock, dict[str, Any]]]
+    """donates the state"""
+    evaluate: Callable[[TrainState, PRNGKeyArray], Episodes]
+    params: Callable[[TrainState], Variables]
+
+
+def make_env(config: EnvConfig, n_envs: int) -> VecEnv:
+    """The environment of a config, ``n_envs`` times."""
+    makers = {
+        "smax": lambda: smax(config.scenario),
+        "mpe_predator_prey": lambda: predator_prey(config.n_predators),
+    }
+    return vectorise(makers[config.name](), n_envs)
+
+
+def make_optimiser(algo: AlgoConfig, n_updates: int) -> optax.GradientTransformation:
+    """Clipping by global norm, then the optimiser.
+
+    RMSprop adds ε outside the square root, as PyTorch does; optax's default would shrink PyMARL's
+    steps many times over.
+    """
+    lr = optax.linear_schedule(algo.lr, 0.0, n_updates) if algo.lr_decay else algo.lr
+    makers = {
+        "adam": lambda: optax.adam(lr, eps=algo.eps),
+        "adamw": lambda: optax.adamw(lr, eps=algo.eps, weight_decay=algo.weight_decay),
+        "radam": lambda: optax.radam(lr, eps=algo.eps),
+        "rmsprop": lambda: optax.rmsprop(lr, decay=0.99, eps=algo.eps, eps_in_sqrt=False),
+    }
+    return optax.chain(optax.clip_by_global_norm(algo.grad_clip), makers[algo.optimiser]())
+
+
+def make_plasticity(config: PlasticityConfig, wiring: Wiring) -> PlasticityTransform:
+    """The plasticity method of a config."""
+    if config.method == "none":
+        return methods.none(wiring, window=config.window)
+    return methods.knife(
+        wiring,
+        slots=config.slots,
+        threshold=config.threshold,
+        window=config.window,
+        cap=config.cap,
+        interval=config.interval,
+        task_switch=config.at_task_switch,
+        random_control=config.select == "random",
+    )
+
+
+def make_trainer(config: Config) -> training.Trainer:
+    """Network, learner, method and sizes of a config."""
+    algo, plasticity = config.algo, config.plasticity
+    env = make_env(config.env, config.env.n_envs)
+    slots = 0 if plasticity.method == "none" else plasticity.slots
+    init = INITS[algo.init]
+    agent = RecurrentAgent(
+        env.spec.n_actions, algo.hidden, init(1.0), slots, algo.agent_id, algo.last_action
+    )
+    mixer = MIXERS[algo.mixer](
+        env.spec.n_agents, algo.embed, algo.hyper_hidden, init(algo.hyper_init_scale), slots
+    )
+    wiring = (*agent.wiring(), *mixer.wiring())
+    episodes_only = algo.data == "episodes"
+    length = env.spec.horizon if episodes_only else algo.window
+    rounds = math.ceil(config.env_steps / (length * env.n_envs))
+    learner = make_learner(
+        env.spec, agent, mixer, wiring,
+        make_optimiser(algo, rounds * algo.updates_per_round),
+        hidden=algo.hidden, gamma=algo.gamma, td_lambda=algo.td_lambda, double_q=algo.double_q,
+        target_period=algo.target_period, tau=algo.tau,
+    )  # fmt: skip
+    return training.Trainer(
+        env=env,
+        learner=learner,
+        plasticity=make_plasticity(plasticity, wiring),
+        epsilon=linear(algo.epsilon_start, algo.epsilon_end, algo.epsilon_steps),
+        hidden=algo.hidden,
+        slots=slots,
+        stagnant_threshold=plasticity.threshold,
+        episodes_only=episodes_only,
+        length=length,
+        updates=algo.updates_per_round,
+        learning_starts=algo.learning_starts,
+        batch=algo.batch_size,
+        capacity=math.ceil(algo.buffer_size / env.n_envs) * env.n_envs,
+    )
+
+
+def build(config: Config) -> Program:
+    """Everything the host needs for a run. Nothing is compiled yet."""
+    trainer = make_trainer(config)
+    n_rounds = math.ceil(config.log_every / trainer.round_steps)
+    judge = make_env(config.env, config.evaluation.episodes)
+    chunk = jax.vmap(
+        partial(training.chunk, trainer, n_rounds), in_axes=(0, None), out_axes=(0, None, 0)
+    )
+
+    @jax.jit
+    def init(keys: PRNGKeyArray) -> TrainState:
+        # seed by seed: an orthogonal initialiser batched over seeds may deadlock on a CPU
+        return jax.lax.map(partial(training.init, trainer), keys)
+
+    @jax.jit
+    def judged(variables: Variables, key: PRNGKeyArray) -> Episodes:
+        one = partial(
+            evaluate, judge, trainer.learner.act, open_slots=trainer.slots, key=key,
+            hidden=trainer.hidden,
+        )  # fmt: skip
+        return jax.vmap(one)(variables)
+
+    key = jax.random.key(0)
+    shapes = jax.eval_shape(partial(training.init, trainer), key).patient.online["params"]
+    return Program(
+        spec=trainer.env.spec,
+        n_params=sum(leaf.size for leaf in jax.tree.leaves(shapes)),
+        init=lambda seeds: init(jnp.stack([jax.random.key(seed) for seed in seeds])),
+        clock=Clock.zero,
+        chunk=jax.jit(chunk, donate_argnums=0),
+        evaluate=lambda state, key: judged(state.patient.online, key),
+        params=lambda state: state.patient.online,
+    )

@@ -1,0 +1,206 @@
+"""One compiled piece of training: rounds of rollout, replay, updates and gated surgery."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from knife_jax import replay
+from knife_jax.envs.base import VecEnv
+from knife_jax.learner import Learner
+from knife_jax.nets.graft import occupancy
+from knife_jax.plasticity.base import PerNeuron, PlasticityTransform
+from knife_jax.plasticity.meters import share_below
+from knife_jax.rollout import EpisodeSums, first_episodes, rollout, start
+from knife_jax.types import Clock, Patient, TrainState
+
+DORMANT = 0.1
+"""share of the layer's mean activation below which a neuron counts as dormant (ReBorn's α)"""
+
+
+class Surgery(NamedTuple):
+    """What happened to the network after one gradient step; zeros where no surgery was due."""
+
+    fired: Array
+    env_steps: Int[Array, ""]
+    updates: Int[Array, ""]
+    task: Int[Array, ""]
+    units_operated: Int[Array, ""]
+    slots_used: Int[Array, ""]
+    saturated_units: Int[Array, ""]
+    churn_max: Float[Array, ""]
+    """largest |ΔQ|, of agents and team, on the batch of the last update"""
+
+
+class Trainer(NamedTuple):
+    """The rounds of training and their fixed sizes."""
+
+    env: VecEnv
+    learner: Learner
+    plasticity: PlasticityTransform
+    epsilon: Callable[[Clock], Float[Array, ""]]
+    hidden: int
+    slots: int
+    stagnant_threshold: float
+    episodes_only: bool
+    length: int
+    """environment steps of each environment in a round"""
+    updates: int
+    """gradient steps in a round"""
+    learning_starts: int
+    batch: int
+    capacity: int
+
+    @property
+    def round_steps(self) -> int:
+        """Environment steps in a round, over all environments."""
+        return self.length * self.env.n_envs
+
+
+def init(t: Trainer, key: PRNGKeyArray) -> TrainState:
+    """One seed before its first step."""
+    key, net_key, env_key = jax.random.split(key, 3)
+    patient = t.learner.init(net_key)
+    actor = start(t.env, t.hidden, env_key)
+    _, example, _ = jax.eval_shape(
+        lambda a, k: _play(t, patient, a, Clock.zero(), k), actor, key
+    )
+    state = TrainState(
+        patient=patient,
+        plasticity=t.plasticity.init(patient.online),
+        replay=replay.empty(example, t.capacity),
+        actor=actor,
+        key=key,
+    )
+    return jax.tree.map(_strongly_typed, state)
+
+
+def _strongly_typed(leaf: Array) -> Array:
+    """A weakly typed number of some environment's first state would retrace the second chunk."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return leaf
+    return jax.lax.convert_element_type(leaf, leaf.dtype)
+
+
+def _open_slots(t: Trainer, clock: Clock) -> Int[Array, ""]:
+    """No neuron can use more slots than surgeries were due so far."""
+    return jnp.minimum(t.plasticity.gate(clock), t.slots)
+
+
+def _play(t: Trainer, patient: Patient, actor, clock: Clock, key: PRNGKeyArray):
+    if t.episodes_only:
+        key, start_key = jax.random.split(key)
+        actor = start(t.env, t.hidden, start_key)
+    actor, windows, sums = rollout(
+        t.env, t.learner.act, patient.online, actor, t.epsilon(clock), _open_slots(t, clock), key,
+        t.length,
+    )  # fmt: skip
+    if t.episodes_only:
+        windows = windows.replace(valid=first_episodes(windows.valid))
+    return actor, windows, sums
+
+
+def chunk(t: Trainer, n_rounds: int, state: TrainState, clock: Clock):
+    """``n_rounds`` rounds. Returns the state, the Clock and what was seen, as plain numbers."""
+
+    def one_round(carry, _):
+        state, clock = carry
+        key, play_key, learn_key = jax.random.split(state.key, 3)
+        actor, windows, sums = _play(t, state.patient, state.actor, clock, play_key)
+        rounds = clock.env_steps // t.round_steps
+        ring = replay.add(state.replay, windows, rounds * t.env.n_envs)
+        state = state.replace(actor=actor, replay=ring, key=key)
+        after = clock._replace(env_steps=clock.env_steps + t.round_steps)
+        ready = after.env_steps >= t.learning_starts
+        learn = lambda s: _learn(t, s, clock, after, learn_key)  # noqa: E731
+        skipped = jax.tree.map(
+            lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(learn, state)[2:]
+        )
+        state, clock, learnt, surgery = jax.lax.cond(
+            ready, learn, lambda s: (s, after, *skipped), state
+        )
+        return (state, clock), (sums, learnt, surgery)
+
+    (state, clock), (sums, learnt, surgery) = jax.lax.scan(
+        one_round, (state, clock), None, length=n_rounds
+    )
+    surgery = {k: v.reshape(-1) for k, v in surgery._asdict().items()}
+    return state, clock, {"train": _summary(t, state, clock, sums, learnt), "surgery": surgery}
+
+
+def _learn(t: Trainer, state: TrainState, before: Clock, clock: Clock, key: PRNGKeyArray):
+    """The gradient steps of one round, each followed by the surgery that is then due."""
+    added = clock.env_steps // t.round_steps * t.env.n_envs
+
+    def step(carry, key):
+        patient, measured, before, clock = carry
+        sample_key, surgery_key = jax.random.split(key)
+        batch = replay.sample(state.replay, sample_key, t.batch, added)
+        patient, probes, metrics = t.learner.update(patient, batch, clock, _open_slots(t, before))
+        measured = t.plasticity.measure(measured, probes)
+        metrics["stagnant_pct"] = share_below(t.plasticity.scores(measured), t.stagnant_threshold)
+        metrics["dormant_pct"] = dormant_pct(probes.activation)
+        after = clock._replace(updates=clock.updates + 1)
+
+        def operate():
+            operated, forgotten, report = t.plasticity.operate(patient, measured, surgery_key)
+            churn = _churn(t, patient, operated, batch, _open_slots(t, after))
+            return operated, forgotten, report.units_operated, churn
+
+        def leave():
+            return patient, measured, jnp.zeros((), jnp.int32), jnp.zeros(())
+
+        due = t.plasticity.gate(after) > t.plasticity.gate(before)
+        patient, measured, units, churn = jax.lax.cond(due, operate, leave)
+        slots = occupancy(patient.online["grafts"], t.slots)
+        event = Surgery(due, *after, units, slots.slots_used, slots.saturated_units, churn)
+        return (patient, measured, after, after), (metrics, event)
+
+    carry = (state.patient, state.plasticity, before, clock)
+    (patient, measured, _, clock), (metrics, events) = jax.lax.scan(
+        step, carry, jax.random.split(key, t.updates)
+    )
+    metrics["updates"] = jnp.ones(t.updates)
+    sums = jax.tree.map(jnp.sum, metrics)
+    return state.replace(patient=patient, plasticity=measured), clock, sums, events
+
+
+def _churn(t: Trainer, before: Patient, after: Patient, batch, open_slots) -> Float[Array, ""]:
+    """Largest change of any value on the batch, both sides computed by the same code."""
+    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), before.online, after.online)
+    values = jax.lax.map(lambda online: t.learner.values(online, batch, open_slots), both)
+    return jnp.max(
+        jnp.stack([jnp.max(jnp.abs(leaf[1] - leaf[0])) for leaf in jax.tree.leaves(values)])
+    )
+
+
+def dormant_pct(activation: PerNeuron) -> Float[Array, ""]:
+    """The percentage of neurons with a mean |h_i| of at most 0.1 of their layer's mean.
+
+    Sokar et al. (2023), eq. 1, over all groups. A layer that is silent as a whole is dormant.
+    """
+    dormant = [a <= DORMANT * jnp.mean(a) for a in activation.values()]
+    return 100.0 * jnp.mean(jnp.concatenate(dormant))
+
+
+def _summary(t: Trainer, state: TrainState, clock: Clock, sums: EpisodeSums, learnt):
+    """The chunk in one number per quantity; NaN where nothing was seen."""
+    sums = jax.tree.map(jnp.sum, sums)
+    learnt = jax.tree.map(jnp.sum, learnt)
+    updates = learnt.pop("updates")
+    slots = occupancy(state.patient.online["grafts"], t.slots)
+    won = sums.won if t.env.spec.has_win else jnp.nan
+    return {
+        "return": sums.returned / sums.episodes,
+        "win_rate": won / sums.episodes,
+        "length": sums.length / sums.episodes,
+        "episodes": sums.episodes,
+        **{name: value / updates for name, value in learnt.items()},
+        "epsilon": t.epsilon(clock),
+        "grafted_units": slots.grafted_units,
+        "saturated_units": slots.saturated_units,
+    }

@@ -1,0 +1,65 @@
+"""QMIX (Rashid et al. 2018): a mixing network that is monotone in every agent's value."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+from knife_jax.nets.graft import GraftedDense
+from knife_jax.nets.init import Init
+from knife_jax.nets.wiring import NeuronGroup
+
+
+class QMixer(nn.Module):
+    """Q_tot = elu(q |W_1(s)| + b_1(s)) |W_2(s)| + v(s), with two-layer hypernetworks.
+
+    The absolute values make ∂Q_tot/∂Q_i ≥ 0 for every parameter, so each agent's greedy action
+    is part of the greedy joint action (IGM). Only the hypernetworks' hidden layers can be
+    operated on: a graft on the mixing units themselves would have a branch with a minus sign,
+    and training it would break monotonicity.
+    """
+
+    n_agents: int
+    embed: int
+    hyper_hidden: int
+    init_with: Init
+    slots: int = 0
+
+    @nn.compact
+    def __call__(
+        self,
+        q: Float[Array, "T B N"],
+        state: Float[Array, "T B D"],
+        open_slots: Int[Array, ""] | int,
+    ) -> Float[Array, "T B"]:
+        def dense(width: int, fan_in: int, name: str) -> nn.Dense:
+            return nn.Dense(
+                width,
+                kernel_init=self.init_with.dense,
+                bias_init=self.init_with.bias(fan_in),
+                name=name,
+            )
+
+        def hyper(name: str, hidden: int, width: int) -> Float[Array, "T B X"]:
+            h = GraftedDense(hidden, self.init_with, self.slots, name=f"{name}_hidden")(
+                state, open_slots
+            )
+            return dense(width, hidden, f"{name}_out")(h)
+
+        w1 = jnp.abs(hyper("w1", self.hyper_hidden, self.n_agents * self.embed))
+        w1 = w1.reshape(*q.shape, self.embed)
+        b1 = dense(self.embed, state.shape[-1], "b1")(state)
+        w2 = jnp.abs(hyper("w2", self.hyper_hidden, self.embed))
+        v = hyper("v", self.embed, 1)
+        mixed = jax.nn.elu(jnp.einsum("tbn,tbne->tbe", q, w1) + b1)
+        return jnp.sum(mixed * w2, axis=-1) + v[..., 0]
+
+    def wiring(self) -> tuple[NeuronGroup, ...]:
+        """The hypernetworks' hidden layers."""
+        widths = {"w1": self.hyper_hidden, "w2": self.hyper_hidden, "v": self.embed}
+        return tuple(
+            NeuronGroup(f"mixer/{name}_hidden", width, self.init_with.columns)
+            for name, width in widths.items()
+        )

@@ -1,0 +1,169 @@
+"""The value-factorisation learner: network, temporal-difference update, target network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from knife_jax.envs.base import EnvSpec, TimeStep
+from knife_jax.losses import chosen, masked_argmax, masked_mean, td_lambda_targets
+from knife_jax.nets.graft import track
+from knife_jax.nets.wiring import Wiring
+from knife_jax.plasticity.base import Probes
+from knife_jax.plasticity.meters import probe
+from knife_jax.schedules import crossed, every_updates
+from knife_jax.types import Clock, Patient, Variables, Windows
+
+
+class Values(NamedTuple):
+    """The online network's values on a batch."""
+
+    agents: Float[Array, "T+1 B N A"]
+    team: Float[Array, "T B"]
+    """Q_tot of the actions taken"""
+
+
+class Learner(NamedTuple):
+    """A learner as pure functions."""
+
+    init: Callable[[PRNGKeyArray], Patient]
+    act: Callable[..., tuple[Float[Array, "E N H"], Float[Array, "E N A"]]]
+    update: Callable[
+        [Patient, Windows, Clock, Int[Array, ""]], tuple[Patient, Probes, dict[str, Array]]
+    ]
+    values: Callable[[Variables, Windows, Int[Array, ""]], Values]
+
+
+def make_learner(
+    spec: EnvSpec,
+    agent: nn.Module,
+    mixer: nn.Module,
+    wiring: Wiring,
+    optimiser: optax.GradientTransformation,
+    *,
+    hidden: int,
+    gamma: float,
+    td_lambda: float,
+    double_q: bool,
+    target_period: int,
+    tau: float,
+) -> Learner:
+    """Q-learning on Q_tot with a target network (Rashid et al. 2018, eq. 6; van Hasselt 2016)."""
+
+    def part(variables: Variables, name: str) -> Variables:
+        return {collection: tree[name] for collection, tree in variables.items() if name in tree}
+
+    def unroll(variables: Variables, batch: Windows, open_slots):
+        previous = jnp.concatenate([batch.previous[None], batch.action])
+        (_, values), sown = agent.apply(
+            part(variables, "agent"), batch.hidden, batch.obs, previous, batch.first, open_slots,
+            mutable="probes",
+        )  # fmt: skip
+        return values, sown["probes"]
+
+    def mix(variables: Variables, values, state, open_slots):
+        total, sown = mixer.apply(
+            part(variables, "mixer"), values, state, open_slots, mutable="probes"
+        )
+        return total, sown["probes"]
+
+    def init(key: PRNGKeyArray) -> Patient:
+        agent_key, mixer_key = jax.random.split(key)
+        n, one = spec.n_agents, (1, 1)
+        obs = jnp.zeros((*one, n, spec.obs_size))
+        made = {
+            "agent": agent.init(
+                agent_key, jnp.zeros((1, n, hidden)), obs, jnp.zeros((*one, n), jnp.int32),
+                jnp.zeros(one, bool), 0,
+            ),
+            "mixer": mixer.init(
+                mixer_key, jnp.zeros((*one, n)), jnp.zeros((*one, spec.state_size)), 0
+            ),
+        }  # fmt: skip
+        online = {
+            collection: {
+                name: variables[collection]
+                for name, variables in made.items()
+                if collection in variables
+            }
+            for collection in ("params", "grafts")
+        }
+        return Patient(online, jax.tree.map(jnp.copy, online), optimiser.init(online["params"]))
+
+    def act(variables, hidden, now: TimeStep, previous, open_slots):
+        hidden, values = agent.apply(
+            part(variables, "agent"), hidden, now.obs[None], previous[None], now.first[None],
+            open_slots,
+        )  # fmt: skip
+        return hidden, values[0]
+
+    def targets(patient: Patient, batch: Windows, online_values, open_slots):
+        target_values, _ = unroll(patient.target, batch, open_slots)
+        judge = online_values if double_q else target_values
+        greedy = masked_argmax(judge[1:], batch.legal[1:])
+        best = chosen(target_values[1:], greedy)
+        next_value, _ = mix(patient.target, best, batch.state[1:], open_slots)
+        return td_lambda_targets(
+            batch.reward, batch.terminated, batch.valid, next_value, gamma=gamma, lam=td_lambda
+        )
+
+    def loss(params, patient: Patient, batch: Windows, open_slots):
+        online = {**patient.online, "params": params}
+        values, agent_probes = unroll(online, batch, open_slots)
+        taken = chosen(values[:-1], batch.action)
+        team, mixer_probes = mix(online, taken, batch.state[:-1], open_slots)
+        target = targets(patient, batch, jax.lax.stop_gradient(values), open_slots)
+        target = jax.lax.stop_gradient(target)
+        value = masked_mean(jnp.square(team - target), batch.valid)
+        activation = activations({"agent": agent_probes, "mixer": mixer_probes}, batch)
+        metrics = {
+            "loss": value,
+            "q_taken": masked_mean(team, batch.valid),
+            "target": masked_mean(target, batch.valid),
+        }
+        return value, (activation, metrics)
+
+    def activations(sown, batch: Windows):
+        """Mean |h_i| of each neuron over the rows that have a transition."""
+
+        def mean(group):
+            tree = sown
+            for name in group.path:
+                tree = tree[name]
+            (h,) = tree["activation"]
+            rows = batch.valid.shape[0]
+            weight = batch.valid.reshape(*batch.valid.shape, *(1,) * (h.ndim - 2))
+            total = jnp.sum(jnp.abs(h[:rows]) * weight, axis=tuple(range(h.ndim - 1)))
+            return total / jnp.maximum(jnp.sum(weight) * (h[0, 0].size // group.width), 1)
+
+        return {group.name: jax.lax.stop_gradient(mean(group)) for group in wiring}
+
+    def update(patient: Patient, batch: Windows, clock: Clock, open_slots):
+        params = patient.online["params"]
+        grads, (activation, metrics) = jax.grad(loss, has_aux=True)(
+            params, patient, batch, open_slots
+        )
+        probes = probe(wiring, params, grads, activation)
+        updates, opt_state = optimiser.update(grads, patient.opt_state, params)
+        online = {**patient.online, "params": optax.apply_updates(params, updates)}
+        due = crossed(
+            every_updates(target_period), clock, clock._replace(updates=clock.updates + 1)
+        )
+        target = jax.lax.cond(
+            due, lambda: track(online, patient.target, tau), lambda: patient.target
+        )
+        metrics["grad_norm"] = optax.global_norm(grads)
+        return Patient(online, target, opt_state), probes, metrics
+
+    def values(variables: Variables, batch: Windows, open_slots) -> Values:
+        agents, _ = unroll(variables, batch, open_slots)
+        team, _ = mix(variables, chosen(agents[:-1], batch.action), batch.state[:-1], open_slots)
+        return Values(agents, team)
+
+    return Learner(init, act, update, values)

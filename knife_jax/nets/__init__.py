@@ -1,0 +1,1 @@
+"""Networks: the recurrent agent, hypernetworks, graftable layers and their wiring."""

@@ -1,0 +1,81 @@
+"""The recurrent agent network, one for all agents."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Int
+
+from knife_jax.nets.graft import GraftedDense
+from knife_jax.nets.init import Init
+from knife_jax.nets.wiring import NeuronGroup
+
+
+class _ResettingGRU(nn.Module):
+    """One step of a GRU that forgets before the first row of an episode."""
+
+    hidden: int
+    init_with: Init
+
+    @nn.compact
+    def __call__(self, carry, inputs):
+        x, first = inputs
+        carry = jnp.where(first[..., None, None], 0.0, carry)
+        cell = nn.GRUCell(
+            self.hidden,
+            kernel_init=self.init_with.dense,
+            recurrent_kernel_init=self.init_with.recurrent,
+            bias_init=self.init_with.bias(self.hidden),
+        )
+        return cell(carry, x)
+
+
+class RecurrentAgent(nn.Module):
+    """Dense, ReLU, GRU, dense (DRQN; the agent of QMIX, Rashid et al. 2018, fig. 2).
+
+    Shared by all agents, which may be told apart by a one-hot id and by their own last action.
+    """
+
+    n_actions: int
+    hidden: int
+    init_with: Init
+    slots: int = 0
+    agent_id: bool = True
+    last_action: bool = True
+
+    @nn.compact
+    def __call__(
+        self,
+        carry: Float[Array, "B N H"],
+        obs: Float[Array, "T B N O"],
+        previous: Int[Array, "T B N"],
+        first: Bool[Array, "T B"],
+        open_slots: Int[Array, ""] | int,
+    ) -> tuple[Float[Array, "B N H"], Float[Array, "T B N A"]]:
+        """``previous`` is each agent's action before the row, -1 for none."""
+        inputs = [obs]
+        if self.last_action:
+            previous = jnp.where(first[..., None], -1, previous)
+            inputs.append(jax.nn.one_hot(previous, self.n_actions))
+        if self.agent_id:
+            n = obs.shape[-2]
+            inputs.append(jnp.broadcast_to(jnp.eye(n), (*obs.shape[:-1], n)))
+        x = GraftedDense(self.hidden, self.init_with, self.slots, name="encoder")(
+            jnp.concatenate(inputs, axis=-1), open_slots
+        )
+        scan = nn.scan(
+            _ResettingGRU, variable_broadcast="params", split_rngs={"params": False}
+        )
+        carry, h = scan(self.hidden, self.init_with, name="memory")(carry, (x, first))
+        head = nn.Dense(
+            self.n_actions,
+            kernel_init=self.init_with.dense,
+            bias_init=self.init_with.bias(self.hidden),
+            name="head",
+        )
+        return carry, head(h)
+
+    def wiring(self) -> tuple[NeuronGroup, ...]:
+        """The groups of neurons that can be measured and operated on."""
+        return (NeuronGroup("agent/encoder", self.hidden, self.init_with.columns),)

@@ -1,0 +1,122 @@
+"""A dense layer whose neurons can be operated on without changing the function."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+from knife_jax.nets.init import Init
+from knife_jax.types import PyTree, Variables
+
+
+class GraftedDense(nn.Module):
+    """A ReLU layer with K graft slots per neuron.
+
+    ``params`` always holds the *active* neurons, so the optimiser sees the tree of a plain layer.
+    What surgery freezes lives in the collection ``grafts``: for each slot the neuron that was kept
+    and the compensation of its successor, and per neuron how many slots are in use. Neuron i with
+    c slots in use puts out
+
+        h = k_0 + Σ_{s<c} (n_s - m_s),   n_s = k_{s+1} for s + 1 < c, the active neuron for s + 1 = c
+
+    with k_s the kept and m_s the compensating neurons. A new graft moves the active neuron into
+    slot c and writes one fresh draw to the active neuron and to m_c: its difference is exactly
+    zero, and since the *difference* is what is added, ``h`` keeps its bits in every floating type.
+
+    ``open_slots`` bounds how many slots any neuron uses. Where it is an unbatched value (it
+    follows from the Clock), slots that cannot be in use cost nothing. With ``slots = 0`` this is
+    a plain layer.
+
+    Shapes: ``x [..., I] -> [..., W]``. The output is also sown into ``probes`` as ``activation``.
+    """
+
+    width: int
+    init_with: Init
+    slots: int = 0
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "*X I"], open_slots: Int[Array, ""] | int
+    ) -> Float[Array, "*X W"]:
+        fan_in, width, slots = x.shape[-1], self.width, self.slots
+        kernel = self.param("kernel", self.init_with.dense, (fan_in, width))
+        bias = self.param("bias", self.init_with.bias(fan_in), (width,))
+        active = jax.nn.relu(x @ kernel + bias)
+        h = active
+        if slots:
+
+            def frozen(name: str, *shape: int, dtype: jnp.dtype = kernel.dtype) -> Array:
+                return self.variable("grafts", name, jnp.zeros, shape, dtype).value
+
+            grafts = {
+                "kept_kernel": frozen("kept_kernel", slots, fan_in, width),
+                "kept_bias": frozen("kept_bias", slots, width),
+                "comp_kernel": frozen("comp_kernel", slots, fan_in, width),
+                "comp_bias": frozen("comp_bias", slots, width),
+                "used": frozen("used", width, dtype=jnp.dtype(jnp.int32)),
+            }
+            branches = [partial(_composite, grafts, n) for n in range(slots + 1)]
+            h = jax.lax.switch(jnp.minimum(open_slots, slots), branches, x, active)
+        self.sow("probes", "activation", h)
+        return h
+
+
+def _composite(
+    grafts: dict[str, Array], n_slots: int, x: Float[Array, "*X I"], active: Float[Array, "*X W"]
+) -> Float[Array, "*X W"]:
+    """The layer's output where no neuron uses more than ``n_slots`` slots."""
+    used = grafts["used"]
+
+    def neurons(which: str, slot: int) -> Float[Array, "*X W"]:
+        return jax.nn.relu(x @ grafts[f"{which}_kernel"][slot] + grafts[f"{which}_bias"][slot])
+
+    kept = [neurons("kept", s) for s in range(n_slots)] + [active]
+    h = jnp.where(used > 0, kept[0], active)
+    for s in range(n_slots):
+        successor = jnp.where(used > s + 1, kept[s + 1], active)
+        h = jnp.where(used > s, h + (successor - neurons("comp", s)), h)
+    return h
+
+
+class Occupancy(NamedTuple):
+    """How far the graft slots of a network are filled."""
+
+    grafted_units: Int[Array, ""]
+    slots_used: Int[Array, ""]
+    saturated_units: Int[Array, ""]
+    """neurons without a free slot: no further surgery is possible on them"""
+
+
+def occupancy(grafts: PyTree, slots: int) -> Occupancy:
+    """Counts over all layers of a ``grafts`` collection; zeros where there are no grafts."""
+    used = [
+        leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(grafts)
+        if path[-1] == jax.tree_util.DictKey("used")
+    ]
+    if not used:
+        return Occupancy(*(jnp.zeros((), jnp.int32),) * 3)
+    counts = jnp.concatenate(used)
+    return Occupancy(jnp.sum(counts > 0), jnp.sum(counts), jnp.sum(counts == slots))
+
+
+def track(online: Variables, target: Variables, tau: float) -> Variables:
+    """The target network moved towards the online one: target + τ (online - target).
+
+    Kept neurons are averaged like trained ones, since online and target keep different ones;
+    compensations and slot counts are the same in both and are copied. A network averaged right
+    after surgery therefore computes what it would have computed without it. τ = 1 copies.
+    """
+    if tau == 1.0:
+        return online
+    same = {jax.tree_util.DictKey(name) for name in ("comp_kernel", "comp_bias", "used")}
+
+    def average(path, o, t):
+        return o if path[-1] in same else t + tau * (o - t)
+
+    return jax.tree_util.tree_map_with_path(average, online, target)

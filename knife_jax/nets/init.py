@@ -1,0 +1,62 @@
+"""Initialisers, and how one neuron is drawn anew from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, PRNGKeyArray
+
+Draw = Callable[..., Array]
+"""(key, shape, dtype) -> array, as everywhere in flax."""
+
+
+class Init(NamedTuple):
+    """The initialisers of a network."""
+
+    dense: Draw
+    recurrent: Draw
+    bias: Callable[[int], Draw]
+    """fan-in -> initialiser of the bias"""
+    columns: Draw
+    """fresh incoming weights ``[I, W]`` for surgery, free of matrix decompositions: a batched QR
+    inside a vmapped program can deadlock on a small CPU pool"""
+
+
+def _uniform(bound: float) -> Draw:
+    def draw(key, shape, dtype=jnp.float32):
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return draw
+
+
+def _directions(scale: float) -> Draw:
+    """Columns as long as those of ``orthogonal(scale)``, in independent random directions."""
+
+    def draw(key: PRNGKeyArray, shape, dtype=jnp.float32) -> Float[Array, "I W"]:
+        fan_in, width = shape
+        x = jax.random.normal(key, shape, dtype)
+        length = scale * min(1.0, math.sqrt(fan_in / width))
+        return x * (length / jnp.linalg.norm(x, axis=0, keepdims=True))
+
+    return draw
+
+
+def torch_init(scale: float = 1.0) -> Init:
+    """PyTorch's defaults, hence PyMARL's: weights and biases U(±1/√fan-in), times ``scale``."""
+    dense = nn.initializers.variance_scaling(scale**2 / 3, "fan_in", "uniform")
+    return Init(dense, dense, lambda fan_in: _uniform(scale / math.sqrt(fan_in)), dense)
+
+
+def orthogonal_init(scale: float = 1.0) -> Init:
+    """Orthogonal weights and zero biases, as in JaxMARL."""
+    dense = nn.initializers.orthogonal(scale)
+    zeros = nn.initializers.zeros
+    return Init(dense, nn.initializers.orthogonal(), lambda _: zeros, _directions(scale))
+
+
+INITS: dict[str, Callable[[float], Init]] = {"torch": torch_init, "orthogonal": orthogonal_init}

@@ -1,0 +1,1 @@
+"""Plasticity methods: meter × select × rewrite × when."""

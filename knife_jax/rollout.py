@@ -1,0 +1,118 @@
+"""Acting: T steps of E environments become E windows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from knife_jax.envs.base import TimeStep, VecEnv
+from knife_jax.explore import epsilon_greedy
+from knife_jax.types import PyTree, Variables, Windows
+
+Act = Callable[..., tuple[Float[Array, "E N H"], Float[Array, "E N A"]]]
+"""(variables, hidden, time_step, previous, open_slots) -> (hidden, values)"""
+
+
+@struct.dataclass
+class ActorState:
+    """Where the E environments of one seed stand."""
+
+    env: PyTree
+    time_step: TimeStep
+    hidden: Float[Array, "E N H"]
+    previous: Int[Array, "E N"]
+    episode_return: Float[Array, "E"]
+    episode_length: Int[Array, "E"]
+
+
+class EpisodeSums(NamedTuple):
+    """Sums over the episodes that ended."""
+
+    episodes: Float[Array, ""]
+    returned: Float[Array, ""]
+    length: Float[Array, ""]
+    won: Float[Array, ""]
+
+
+def start(env: VecEnv, hidden: int, key: PRNGKeyArray) -> ActorState:
+    """Every environment at the beginning of an episode."""
+    env_state, time_step = env.reset(key)
+    e, n = env.n_envs, env.spec.n_agents
+    return ActorState(
+        env=env_state,
+        time_step=time_step,
+        hidden=jnp.zeros((e, n, hidden)),
+        previous=jnp.full((e, n), -1, jnp.int32),
+        episode_return=jnp.zeros(e),
+        episode_length=jnp.zeros(e, jnp.int32),
+    )
+
+
+def rollout(
+    env: VecEnv,
+    act: Act,
+    variables: Variables,
+    actor: ActorState,
+    epsilon: Float[Array, ""],
+    open_slots: Int[Array, ""],
+    key: PRNGKeyArray,
+    length: int,
+) -> tuple[ActorState, Windows, EpisodeSums]:
+    """Play ``length`` steps ε-greedily."""
+
+    def step(actor: ActorState, key: PRNGKeyArray):
+        now = actor.time_step
+        hidden, values = act(variables, actor.hidden, now, actor.previous, open_slots)
+        action = epsilon_greedy(key, values, now.legal, epsilon)
+        env_state, after = env.step(actor.env, action)
+        row = (now.obs, now.state, now.legal, now.first, action, after.reward, after.terminated,
+               ~now.last)  # fmt: skip
+        total = actor.episode_return + after.reward
+        steps = actor.episode_length + ~now.last
+        ended = EpisodeSums(
+            episodes=jnp.sum(after.last, dtype=jnp.float32),
+            returned=jnp.sum(jnp.where(after.last, total, 0.0)),
+            length=jnp.sum(jnp.where(after.last, steps, 0), dtype=jnp.float32),
+            won=jnp.sum(after.won, dtype=jnp.float32),
+        )
+        actor = ActorState(
+            env=env_state,
+            time_step=after,
+            hidden=hidden,
+            previous=action,
+            episode_return=jnp.where(after.last, 0.0, total),
+            episode_length=jnp.where(after.last, 0, steps),
+        )
+        return actor, (row, ended)
+
+    hidden, previous = actor.hidden, actor.previous
+    actor, (rows, ended) = jax.lax.scan(step, actor, jax.random.split(key, length))
+    obs, state, legal, first, action, reward, terminated, valid = rows
+    after = actor.time_step
+
+    def with_next(rows: Array, following: Array) -> Array:
+        return jnp.concatenate([rows, following[None]])
+
+    windows = Windows(
+        obs=with_next(obs, after.obs),
+        state=with_next(state, after.state),
+        legal=with_next(legal, after.legal),
+        first=with_next(first, after.first),
+        action=action,
+        reward=reward,
+        terminated=terminated,
+        valid=valid,
+        hidden=hidden,
+        previous=previous,
+    )
+    return actor, windows, jax.tree.map(jnp.sum, ended)
+
+
+def first_episodes(valid: Bool[Array, "T B"]) -> Bool[Array, "T B"]:
+    """The transitions of each window's first episode only."""
+    return jnp.cumprod(valid, axis=0, dtype=jnp.int32).astype(bool)

@@ -1,0 +1,72 @@
+"""The values that travel between the parts, and the legend of axes used in every annotation.
+
+S seeds, E parallel environments, T time, B batch, N agents, A actions, O observation,
+D global state, H hidden units, I layer inputs, W neurons of a layer, K graft slots.
+Arrays are time-major: ``[T, B, N, ...]``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+PyTree = Any
+Variables = dict[str, PyTree]
+"""flax collections: ``params`` is trained, ``grafts`` is frozen."""
+
+
+class Clock(NamedTuple):
+    """Where training stands. Passed in and never batched, so that gates on it stay branches."""
+
+    env_steps: Int[Array, ""]
+    updates: Int[Array, ""]
+    task: Int[Array, ""]
+
+    @classmethod
+    def zero(cls) -> Clock:
+        return cls(*(jnp.zeros((), jnp.int32) for _ in cls._fields))
+
+
+class Patient(NamedTuple):
+    """Everything a plasticity method may rewrite."""
+
+    online: Variables
+    target: Variables
+    opt_state: optax.OptState
+
+
+@struct.dataclass
+class Windows:
+    """T consecutive transitions of B environments, with the row that follows them.
+
+    Row t holds what the agents saw; transition t leads from row t to row t + 1. A row that ends
+    an episode has no transition (``valid`` is False there) and the row after it is ``first``.
+    """
+
+    obs: Float[Array, "T+1 B N O"]
+    state: Float[Array, "T+1 B D"]
+    legal: Bool[Array, "T+1 B N A"]
+    first: Bool[Array, "T+1 B"]
+    action: Int[Array, "T B N"]
+    reward: Float[Array, "T B"]
+    terminated: Bool[Array, "T B"]
+    valid: Bool[Array, "T B"]
+    hidden: Float[Array, "B N H"]
+    """the agents' recurrent state before row 0, as it was when the row was played"""
+    previous: Int[Array, "B N"]
+    """the agents' actions before row 0; -1 where there is none"""
+
+
+@struct.dataclass
+class TrainState:
+    """All that one seed's training consists of, besides the Clock."""
+
+    patient: Patient
+    plasticity: PyTree
+    replay: Windows
+    actor: PyTree
+    key: PRNGKeyArray

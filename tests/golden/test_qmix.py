@@ -1,0 +1,91 @@
+"""The mixing network and the agent against NumPy re-statements of their published equations."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from knife_jax.factorisation.qmix import QMixer
+from knife_jax.nets.agent import RecurrentAgent
+from knife_jax.nets.init import INITS
+
+T, B, N, D, O, A, H, E, HH = 5, 3, 2, 7, 11, 13, 17, 19, 23
+
+
+@pytest.mark.parametrize("init", sorted(INITS))
+def test_mixer_equals_numpy(key, init):
+    mixer = QMixer(N, E, HH, INITS[init](1.0))
+    q, state = jax.random.normal(key, (T, B, N)), jax.random.normal(key, (T, B, D))
+    variables = mixer.init(key, q, state, 0)
+    p = jax.tree.map(np.asarray, variables["params"])
+
+    def dense(name, x):
+        return x @ p[name]["kernel"] + p[name]["bias"]
+
+    def hyper(name, x):
+        return dense(f"{name}_out", np.maximum(dense(f"{name}_hidden", x), 0))
+
+    s = np.asarray(state)
+    w1 = np.abs(hyper("w1", s)).reshape(T, B, N, E)
+    hidden = (np.asarray(q)[..., None] * w1).sum(-2) + dense("b1", s)
+    hidden = np.where(hidden > 0, hidden, np.exp(hidden) - 1)
+    expected = (hidden * np.abs(hyper("w2", s))).sum(-1) + hyper("v", s)[..., 0]
+    np.testing.assert_allclose(mixer.apply(variables, q, state, 0), expected, atol=1e-4)
+
+
+def gru(p, x, h):
+    def sigmoid(z):
+        return 1 / (1 + np.exp(-z))
+
+    r = sigmoid(x @ p["ir"]["kernel"] + p["ir"]["bias"] + h @ p["hr"]["kernel"])
+    z = sigmoid(x @ p["iz"]["kernel"] + p["iz"]["bias"] + h @ p["hz"]["kernel"])
+    candidate = h @ p["hn"]["kernel"] + p["hn"]["bias"]
+    n = np.tanh(x @ p["in"]["kernel"] + p["in"]["bias"] + r * candidate)
+    return (1 - z) * n + z * h
+
+
+@pytest.mark.parametrize(("agent_id", "last_action"), [(True, True), (True, False), (False, True)])
+def test_agent_equals_numpy(key, agent_id, last_action):
+    """Also: the carry is forgotten, and the last action unknown, on the first row of an episode."""
+    agent = RecurrentAgent(A, H, INITS["torch"](1.0), 0, agent_id, last_action)
+    keys = jax.random.split(key, 5)
+    obs = jax.random.normal(keys[0], (T, B, N, O))
+    previous = jax.random.randint(keys[1], (T, B, N), 0, A)
+    first = jax.random.bernoulli(keys[2], 0.3, (T, B))
+    carry = jax.random.normal(keys[3], (B, N, H))
+    variables = agent.init(keys[4], carry, obs, previous, first, 0)
+    p = jax.tree.map(np.asarray, variables["params"])
+
+    h, expected = np.asarray(carry), []
+    for t in range(T):
+        x = [np.asarray(obs[t])]
+        if last_action:
+            one_hot = np.eye(A)[np.asarray(previous[t])]
+            x.append(one_hot * ~np.asarray(first[t])[:, None, None])
+        if agent_id:
+            x.append(np.broadcast_to(np.eye(N), (B, N, N)))
+        x = np.concatenate(x, -1)
+        x = np.maximum(x @ p["encoder"]["kernel"] + p["encoder"]["bias"], 0)
+        h = gru(p["memory"]["GRUCell_0"], x, h * ~np.asarray(first[t])[:, None, None])
+        expected.append(h @ p["head"]["kernel"] + p["head"]["bias"])
+    last, values = agent.apply(variables, carry, obs, previous, first, 0)
+    np.testing.assert_allclose(values, np.stack(expected), atol=1e-5)
+    np.testing.assert_allclose(last, h, atol=1e-5)
+
+
+def test_torch_init_bounds(key):
+    init = INITS["torch"](1.0)
+    kernel = init.dense(key, (101, 997), jnp.float32)
+    bound = 1 / np.sqrt(101)
+    assert jnp.max(jnp.abs(kernel)) <= bound
+    np.testing.assert_allclose(jnp.std(kernel), bound / np.sqrt(3), rtol=0.01)
+    bias = init.bias(101)(key, (9973,), jnp.float32)
+    assert jnp.max(jnp.abs(bias)) <= bound and jnp.max(bias) > 0.99 * bound
+
+
+@pytest.mark.parametrize("shape", [(31, 7), (7, 31)])
+def test_fresh_columns_are_as_long_as_orthogonal_ones(key, shape):
+    init = INITS["orthogonal"](1.5)
+    fresh = jnp.linalg.norm(init.columns(key, shape, jnp.float32), axis=0)
+    made = jnp.linalg.norm(init.dense(key, shape, jnp.float32), axis=0)
+    np.testing.assert_allclose(jnp.mean(fresh**2), jnp.mean(made**2), rtol=1e-4)

@@ -1,0 +1,98 @@
+"""The stagnation meter and the selection rules against NumPy and by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from knife_jax.nets.init import INITS
+from knife_jax.nets.wiring import NeuronGroup
+from knife_jax.plasticity.base import Probes, relative
+from knife_jax.plasticity.meters import probe, relative_update_activity, share_below
+from knife_jax.plasticity.select import below, random_like
+
+WIDTHS = {"a": 7, "b/c": 11}
+WIRING = tuple(NeuronGroup(n, w, INITS["torch"](1.0).columns) for n, w in WIDTHS.items())
+WINDOW = 5
+
+
+def probes_of(rng):
+    return Probes(
+        activation={},
+        gradient={n: jnp.asarray(rng.gamma(2.0, size=w)) for n, w in WIDTHS.items()},
+        weight={n: jnp.asarray(rng.gamma(3.0, size=w)) for n, w in WIDTHS.items()},
+    )
+
+
+def test_probe_takes_column_norms_without_bias(key):
+    params = {"a": {"kernel": jax.random.normal(key, (3, 7)), "bias": jnp.full(7, 1e6)}}
+    grads = {"a": {"kernel": jnp.ones((3, 7)) * 2, "bias": jnp.full(7, 1e6)}}
+    measured = probe(WIRING[:1], params, grads, {})
+    np.testing.assert_allclose(measured.gradient["a"], np.full(7, np.sqrt(12)), rtol=1e-6)
+    np.testing.assert_allclose(
+        measured.weight["a"], np.sqrt((np.asarray(params["a"]["kernel"]) ** 2).sum(0)), rtol=1e-6
+    )
+
+
+def test_running_mean_is_plain_over_one_window_then_exponential():
+    meter, rng = relative_update_activity(WIRING, WINDOW), np.random.default_rng(1)
+    state, seen = meter.init(), []
+    for step in range(1, 13):
+        probes = probes_of(rng)
+        activity = np.asarray(probes.gradient["a"]) / np.asarray(probes.weight["a"])
+        if step <= WINDOW:
+            seen.append(activity)
+            expected = np.mean(seen, axis=0)
+        else:
+            expected = expected + (activity - expected) / WINDOW
+        state = meter.update(state, probes)
+        np.testing.assert_allclose(state["a"].mean, expected, rtol=1e-5)
+        np.testing.assert_allclose(meter.scores(state)["a"], expected / expected.mean(), rtol=1e-5)
+        assert bool(jnp.all(meter.mature(state)["a"])) == (step >= WINDOW)
+
+
+def test_forgetting_restarts_only_the_operated_neurons():
+    meter, rng = relative_update_activity(WIRING, WINDOW), np.random.default_rng(2)
+    state = meter.init()
+    for _ in range(WINDOW):
+        state = meter.update(state, probes_of(rng))
+    chosen = {"a": jnp.arange(7) < 2, "b/c": jnp.zeros(11, bool)}
+    after = meter.forget(state, chosen)
+    np.testing.assert_array_equal(meter.mature(after)["a"], np.arange(7) >= 2)
+    np.testing.assert_array_equal(after["a"].mean[2:], state["a"].mean[2:])
+    np.testing.assert_array_equal(after["b/c"].mean, state["b/c"].mean)
+    again = meter.update(after, probes_of(rng))
+    assert jnp.all(again["a"].age[:2] == 1)
+
+
+@pytest.mark.parametrize("dead", [0.0, np.nan, np.inf])
+def test_a_layer_that_collapsed_as_a_whole_is_stagnant(dead):
+    np.testing.assert_array_equal(relative(jnp.full(7, dead)), np.zeros(7))
+
+
+def test_relative_by_hand():
+    np.testing.assert_allclose(relative(jnp.array([1.0, 2.0, 6.0])), [1 / 3, 2 / 3, 2.0])
+
+
+def test_share_below_counts_over_all_layers():
+    scores = {"a": jnp.array([0.1, 0.25, 1.0]), "b/c": jnp.array([0.2])}
+    assert share_below(scores, 0.25) == 50.0  # strictly below
+
+
+def test_selection_by_hand(key):
+    scores = {"a": jnp.array([0.2, 0.1, 0.24, 0.25, 0.0, 3.0, 0.05])}
+    allowed = {"a": jnp.array([True, True, True, True, False, True, True])}
+    chosen = below(0.25, cap=1.0)(scores, allowed, key)["a"]
+    np.testing.assert_array_equal(chosen, [True, True, True, False, False, False, True])
+    capped = below(0.25, cap=0.3)(scores, allowed, key)["a"]  # 0.3 of 7 neurons: 2
+    np.testing.assert_array_equal(capped, [False, True, False, False, False, False, True])
+
+
+def test_random_control_takes_as_many_and_ignores_the_scores(key):
+    scores = {"a": jnp.array([0.2, 0.1, 0.24, 0.25, 0.0, 3.0, 0.05])}
+    allowed = {"a": jnp.array([True, True, True, True, False, True, True])}
+    select = random_like(below(0.25, cap=0.5))
+    picks = np.stack([select(scores, allowed, k)["a"] for k in jax.random.split(key, 400)])
+    np.testing.assert_array_equal(picks.sum(1), 3)
+    np.testing.assert_allclose(picks.mean(0)[np.asarray(allowed["a"])], 0.5, atol=0.1)
+    assert not picks[:, 4].any()
