@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,8 +36,8 @@ class Program(NamedTuple):
     n_params: int
     init: Callable[[Sequence[int]], TrainState]
     clock: Callable[[], Clock]
-    chunk: Callable[[TrainState, Clock], tuple[TrainState, Clock, dict[str, Any]]]
-    """donates the state"""
+    chunk: jax.stages.Wrapped
+    """(TrainState, Clock) -> (TrainState, Clock, Metrics), the state donated"""
     evaluate: Callable[[TrainState, PRNGKeyArray], Episodes]
     params: Callable[[TrainState], Variables]
 
@@ -83,10 +83,9 @@ def make_plasticity(config: PlasticityConfig, wiring: Wiring) -> PlasticityTrans
     )
 
 
-def make_trainer(config: Config) -> training.Trainer:
-    """Network, learner, method and sizes of a config."""
+def make_trainer(config: Config, env: VecEnv) -> training.Trainer:
+    """Network, learner, method and sizes of a config, in a given environment."""
     algo, plasticity = config.algo, config.plasticity
-    env = make_env(config.env, config.env.n_envs)
     slots = 0 if plasticity.method == "none" else plasticity.slots
     init = INITS[algo.init]
     agent = RecurrentAgent(
@@ -124,9 +123,14 @@ def make_trainer(config: Config) -> training.Trainer:
 
 def build(config: Config) -> Program:
     """Everything the host needs for a run. Nothing is compiled yet."""
-    trainer = make_trainer(config)
+    return build_in(partial(make_env, config.env), config)
+
+
+def build_in(env: Callable[[int], VecEnv], config: Config) -> Program:
+    """The same in an environment of one's own: ``env(n)`` makes n of them."""
+    trainer = make_trainer(config, env(config.env.n_envs))
+    judge = env(config.evaluation.episodes)
     n_rounds = math.ceil(config.log_every / trainer.round_steps)
-    judge = make_env(config.env, config.evaluation.episodes)
     chunk = jax.vmap(
         partial(training.chunk, trainer, n_rounds), in_axes=(0, None), out_axes=(0, None, 0)
     )

@@ -38,6 +38,8 @@ class Learner(NamedTuple):
         [Patient, Windows, Clock, Int[Array, ""]], tuple[Patient, Probes, dict[str, Array]]
     ]
     values: Callable[[Variables, Windows, Int[Array, ""]], Values]
+    targets: Callable[..., Float[Array, "T B"]]
+    """(patient, batch, online agent values, open_slots) -> what Q_tot is regressed on"""
 
 
 def make_learner(
@@ -158,7 +160,7 @@ def make_learner(
         target = jax.lax.cond(
             due, lambda: track(online, patient.target, tau), lambda: patient.target
         )
-        metrics["grad_norm"] = optax.global_norm(grads)
+        metrics["grad_norm"] = optax.tree.norm(grads)
         return Patient(online, target, opt_state), probes, metrics
 
     def values(variables: Variables, batch: Windows, open_slots) -> Values:
@@ -166,4 +168,4 @@ def make_learner(
         team, _ = mix(variables, chosen(agents[:-1], batch.action), batch.state[:-1], open_slots)
         return Values(agents, team)
 
-    return Learner(init, act, update, values)
+    return Learner(init, act, update, values, targets)

@@ -1,0 +1,256 @@
+"""The configuration of a run, field by field. Free of jax, so that it loads at once.
+
+The numbers of environments, algorithms and presets are in ``configs/``; a default stands here
+only where all of them share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import PurePath
+from typing import Annotated, Any, ClassVar
+
+from knife_jax.envs.names import N_PREDATORS, SMAX_SCENARIOS
+from knife_jax.schema import (
+    ConfigError,
+    Section,
+    above,
+    at_least,
+    at_most,
+    choice,
+    fields_of,
+    is_section,
+    shown,
+    suggestion,
+)
+
+GROUPS = ("env", "algo", "preset", "plasticity", "logger")
+"""groups of files in ``configs/``"""
+
+MISSING_VALUE = "???"
+"""how YAML files spell a value that is still to be given"""
+
+INT32 = at_most(2**31 - 1)
+
+Count = Annotated[int, at_least(1), INT32]
+Size = Annotated[int, at_least(0), INT32]
+Share = Annotated[float, above(0), at_most(1)]
+Fraction = Annotated[float, at_least(0), at_most(1)]
+Positive = Annotated[float, above(0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvConfig(Section):
+    """What every environment has."""
+
+    section: ClassVar[str] = "env"
+    name: Annotated[str, "label"]
+    n_envs: Annotated[Count, "environments stepped together"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmaxConfig(EnvConfig):
+    """StarCraft-like battles in JAX, against the scripted enemy."""
+
+    name: Annotated[str, choice("smax"), "label"] = "smax"
+    scenario: Annotated[str, choice(*SMAX_SCENARIOS), "battle"] = "3m"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredatorPreyConfig(EnvConfig):
+    """Predator-prey on particle physics, with scripted prey."""
+
+    name: Annotated[str, choice("mpe_predator_prey")] = "mpe_predator_prey"
+    n_predators: Annotated[int, choice(*N_PREDATORS), "learning predators"] = 3
+
+
+ENVS: dict[str, type[EnvConfig]] = {"smax": SmaxConfig, "mpe_predator_prey": PredatorPreyConfig}
+"""``env.name`` -> its section."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlgoConfig(Section):
+    """Networks, targets, replay and exploration. The numbers come from a preset."""
+
+    section: ClassVar[str] = "algo"
+    name: Annotated[str, "label"]
+    preset: Annotated[str, "label"] = "custom"
+    mixer: Annotated[str, choice("qmix"), "value factorisation"] = "qmix"
+    hidden: Annotated[Count, "width of the agent network"] = 64
+    embed: Annotated[Count, "width of the mixing layer"] = 32
+    hyper_hidden: Annotated[Count, "hidden width of the hypernetworks"] = 64
+    init: Annotated[str, choice("torch", "orthogonal"), "initial weights"] = "torch"
+    hyper_init_scale: Annotated[Positive, "scale of the hypernetworks' initial weights"] = 1.0
+    agent_id: Annotated[bool, "agents see who they are"] = True
+    last_action: Annotated[bool, "agents see their own last action"] = True
+    optimiser: Annotated[str, choice("adam", "radam", "rmsprop", "adamw"), "gradient steps"] = (
+        "adam"
+    )
+    lr: Annotated[Positive, "learning rate"]
+    lr_decay: Annotated[bool, "learning rate falls to 0 over the budget"] = False
+    eps: Annotated[Positive, "epsilon of the optimiser"]
+    weight_decay: Annotated[float, at_least(0), "adamw only"] = 0.0
+    grad_clip: Annotated[Positive, "largest global norm of a gradient"] = 10.0
+    gamma: Annotated[Fraction, "discount"] = 0.99
+    td_lambda: Annotated[Fraction, "0 = one-step targets, 1 = returns"]
+    double_q: Annotated[bool, "the online network chooses the target's action"] = True
+    data: Annotated[str, choice("windows", "episodes"), "what the replay holds"] = "windows"
+    window: Annotated[Count, "time steps in a window"] = 32
+    batch_size: Annotated[Count, "windows or episodes in a batch"]
+    buffer_size: Annotated[Count, "windows or episodes in the replay"]
+    updates_per_round: Annotated[Count, "gradient steps per window or episode of all n_envs"]
+    learning_starts: Annotated[Size, "env steps before the first update"]
+    target_period: Annotated[Count, "updates between target network syncs"]
+    tau: Annotated[Share, "share of the online weights taken at a sync; 1 = copy"] = 1.0
+    epsilon_start: Annotated[Fraction, "exploration at the start"] = 1.0
+    epsilon_end: Annotated[Fraction, "exploration at the end"] = 0.05
+    epsilon_steps: Annotated[Size, "env steps from start to end"]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.buffer_size < self.batch_size:
+            raise ConfigError(
+                f"algo.buffer_size={self.buffer_size} is refused: "
+                f"must be at least algo.batch_size={self.batch_size}"
+            )
+        if self.weight_decay > 0 and self.optimiser != "adamw":
+            raise ConfigError(
+                f"algo.weight_decay={self.weight_decay} is refused: "
+                f"must be 0 unless algo.optimiser=adamw (it is {self.optimiser})"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlasticityConfig(Section):
+    """Which neurons are operated on, and when."""
+
+    section: ClassVar[str] = "plasticity"
+    name: Annotated[str, "label"] = "none"
+    method: Annotated[str, choice("none", "knife"), "kind of surgery"] = "none"
+    select: Annotated[
+        str, choice("stagnant", "random"), "stagnant neurons, or as many at random"
+    ] = "stagnant"
+    threshold: Annotated[Positive, "stagnant below this share of the layer's mean activity"] = 0.25
+    slots: Annotated[Count, "surgeries that one neuron can take"] = 2
+    interval: Annotated[Size, "env steps between surgeries; 0 = never"] = 0
+    at_task_switch: Annotated[bool, "operate whenever the task changes"] = True
+    window: Annotated[Count, "updates over which activity is averaged"] = 200
+    cap: Annotated[Share, "largest share of a layer in one surgery"] = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggerConfig(Section):
+    """Where numbers go beside the run directory."""
+
+    section: ClassVar[str] = "logger"
+    name: Annotated[str, "label"] = "local"
+    wandb: Annotated[str, choice("offline", "online", "disabled"), "Weights & Biases"] = "offline"
+    project: Annotated[str, "W&B project"] = "knife_jax"
+    entity: Annotated[str | None, "W&B user or team"] = None
+    table: Annotated[bool, "live table in the terminal"] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig(Section):
+    """Greedy episodes while training and at its end."""
+
+    section: ClassVar[str] = "evaluation"
+    every: Annotated[Count, "env steps between evaluations"]
+    episodes: Annotated[Count, "episodes of an evaluation"] = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Section):
+    """A run."""
+
+    seed: Annotated[Size, "first seed"] = 0
+    num_seeds: Annotated[Count, "seeds trained side by side: seed, seed+1, …"] = 1
+    env_steps: Annotated[Count, "budget of each seed"]
+    run_dir: Annotated[str | None, "where results go; null = a new folder in runs/"] = None
+    log_every: Annotated[Count, "env steps between log lines"]
+    env: EnvConfig
+    algo: AlgoConfig
+    plasticity: PlasticityConfig = field(default_factory=PlasticityConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    evaluation: EvaluationConfig
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        path = self.run_dir
+        if path is not None and (not path.strip() or ".." in PurePath(path).parts):
+            raise ConfigError(f"run_dir={shown(path)} is refused: must be a path without '..'")
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The configuration as plain dictionaries; ``from_dict`` is its inverse."""
+    return asdict(config)
+
+
+def from_dict(values: Mapping[str, Any]) -> Config:
+    """The configuration that plain dictionaries spell, with every key checked.
+
+    Raises ``ConfigError`` for a key that is unknown or missing and for a value not allowed.
+    """
+    sections = _sections(values)
+    known = _keys(sections)
+    given = _flat(values)
+    for key, value in given.items():
+        if key not in known:
+            raise _unknown(key, value, known)
+    for key, required in known.items():
+        if required and given.get(key, MISSING_VALUE) == MISSING_VALUE:
+            raise ConfigError(f"{key} is not set: write {key}=...")
+    built = {name: type_(**values.get(name, {})) for name, type_ in sections.items()}
+    return Config(**{**values, **built})
+
+
+def defaults(section: type[Section] = Config) -> dict[str, Any]:
+    """The fields every run has, with their values; ``???`` where ``configs/`` must say."""
+    out: dict[str, Any] = {}
+    for item in fields(section):
+        type_ = fields_of(section)[item.name].type
+        if is_section(type_):
+            out[item.name] = defaults(type_)
+        else:
+            out[item.name] = MISSING_VALUE if item.default is MISSING else item.default
+    return out
+
+
+def _sections(values: Mapping[str, Any]) -> dict[str, type[Section]]:
+    """Section names -> types, for the environment that the values name."""
+    env = values.get("env")
+    name = env.get("name") if isinstance(env, Mapping) else env
+    if name not in ENVS:
+        known = ", ".join(ENVS)
+        raise ConfigError(f"env.name={shown(name)} is refused: must be one of {known}")
+    types = {key: item.type for key, item in fields_of(Config).items() if is_section(item.type)}
+    types["env"] = ENVS[name]
+    return types
+
+
+def _keys(sections: Mapping[str, type[Section]]) -> dict[str, bool]:
+    """Every dotted key, and whether a value must be given."""
+    top = {item.name: item for item in fields(Config) if item.name not in sections}
+    below = {f"{name}.{item.name}": item for name, t in sections.items() for item in fields(t)}
+    return {key: item.default is MISSING for key, item in (top | below).items()}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    out = {}
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        out |= _flat(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
+    return out
+
+
+def _unknown(key: str, value: object, known: Iterable[str]) -> ConfigError:
+    inside = [k for k in known if k.startswith(f"{key}.")]
+    if inside:
+        return ConfigError(f"{key}={shown(value)} is refused: set {', '.join(inside)}")
+    section, _, leaf = key.rpartition(".")
+    siblings = [k for k in (*known, *GROUPS) if k.rpartition(".")[0] == section]
+    same_leaf = [k for k in known if k.rpartition(".")[2] == leaf]
+    near = suggestion(key, same_leaf, 0) or suggestion(key, siblings or known, 0.75)
+    listed = f"; {section} has {', '.join(k.rpartition('.')[2] for k in siblings)}"
+    return ConfigError(f"unknown key {key!r}{near or listed * bool(section and siblings)}")

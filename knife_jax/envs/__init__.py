@@ -1,0 +1,1 @@
+"""Environments: pure ones (``Env``) and many of them stepped together (``VecEnv``)."""

@@ -1,0 +1,20 @@
+"""The names a configuration may use, kept free of imports so that they are there at once."""
+
+SMAX_SCENARIOS = (
+    "3m",
+    "2s3z",
+    "25m",
+    "3s5z",
+    "8m",
+    "5m_vs_6m",
+    "10m_vs_11m",
+    "27m_vs_30m",
+    "3s5z_vs_3s6z",
+    "3s_vs_5z",
+    "6h_vs_8z",
+    "smacv2_5_units",
+    "smacv2_10_units",
+    "smacv2_20_units",
+)
+
+N_PREDATORS = (3, 6, 9)

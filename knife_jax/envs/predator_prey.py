@@ -1,0 +1,183 @@
+"""Predators learn to catch scripted prey in the plane: FACMAC's continuous predator-prey.
+
+Rules of Peng et al., "FACMAC: Factored Multi-Agent Centralised Policy Gradients"
+(arXiv 2003.06709), on the particle physics of Lowe et al. (arXiv 1706.02275), with the predators'
+force chosen among five actions. Lengths are those of the arena (-1, 1)², time is in seconds.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from knife_jax.envs.base import Env, EnvSpec, TimeStep, first_row
+from knife_jax.envs.names import N_PREDATORS
+
+PREDATOR_RADIUS, PREY_RADIUS, LANDMARK_RADIUS = 0.075, 0.05, 0.2
+PREDATOR_MAX_SPEED, PREY_MAX_SPEED = 1.0, 1.3
+PREDATOR_FORCE = 3.0
+DT, DAMPING = 0.1, 0.25
+CONTACT_FORCE, CONTACT_MARGIN = 100.0, 1e-3
+VIEW_RADIUS = 1.5
+CATCH_REWARD = 10.0
+TIME_LIMIT = 25
+N_POINTS = 100
+"""where a prey considers going, per step"""
+DIRECTIONS = np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]], np.float32)
+"""what the actions push towards; none of them is ever illegal"""
+
+
+class World(NamedTuple):
+    """Where everything is. Movers M are the N predators, then the P prey; L landmarks stay."""
+
+    position: Float[Array, "M 2"]
+    velocity: Float[Array, "M 2"]
+    landmark: Float[Array, "L 2"]
+    steps: Int[Array, ""]
+
+
+def predator_prey(n_predators: int) -> Env:
+    """3, 6 or 9 predators after 1, 2 or 3 prey among 2, 4 or 6 landmarks.
+
+    The team's reward is 10 for every pair of a predator and a prey that overlap after the step.
+    Episodes never terminate; they are truncated after 25 transitions. The state is all agents'
+    observations, one after the other. There is no winning.
+
+    Raises ValueError for any other number of predators.
+    """
+    if n_predators not in N_PREDATORS:
+        allowed = ", ".join(map(str, N_PREDATORS))
+        raise ValueError(f"predator-prey has {allowed} predators, not {n_predators}")
+    n_prey = n_predators // 3
+    n_movers, n_landmarks = n_predators + n_prey, 2 * n_prey
+    radius = np.array([PREDATOR_RADIUS] * n_predators + [PREY_RADIUS] * n_prey, np.float32)
+    max_speed = np.array([PREDATOR_MAX_SPEED] * n_predators + [PREY_MAX_SPEED] * n_prey, np.float32)
+    legal = np.ones((n_predators, len(DIRECTIONS)), bool)
+
+    def reset(key: PRNGKeyArray) -> tuple[World, TimeStep]:
+        mover_key, landmark_key = jax.random.split(key)
+        world = World(
+            position=jax.random.uniform(mover_key, (n_movers, 2), minval=-1.0, maxval=1.0),
+            velocity=jnp.zeros((n_movers, 2)),
+            landmark=jax.random.uniform(landmark_key, (n_landmarks, 2), minval=-0.9, maxval=0.9),
+            steps=jnp.zeros((), jnp.int32),
+        )
+        obs = observe(world, n_predators)
+        return world, first_row(obs, obs.reshape(-1), jnp.asarray(legal))
+
+    def step(key: PRNGKeyArray, world: World, action: Int[Array, "N"]) -> tuple[World, TimeStep]:
+        predators, prey = world.position[:n_predators], world.position[n_predators:]
+        flee = flight(prey, predators, sample_points(key, n_prey))
+        push = PREDATOR_FORCE * jnp.asarray(DIRECTIONS)[action]
+        world = move(world, jnp.concatenate([push, flee]), radius, max_speed)
+        obs = observe(world, n_predators)
+        no = jnp.zeros((), bool)
+        row = TimeStep(
+            obs=obs,
+            state=obs.reshape(-1),
+            legal=jnp.asarray(legal),
+            reward=CATCH_REWARD * jnp.sum(catches(world.position, n_predators)),
+            terminated=no,
+            truncated=world.steps >= TIME_LIMIT,
+            first=no,
+            won=no,
+        )
+        return world, row
+
+    obs_size = 4 + 2 * n_landmarks + 2 * (n_movers - 1) + 2 * n_prey
+    spec = EnvSpec(
+        name=f"mpe_predator_prey/{n_predators}",
+        n_agents=n_predators,
+        n_actions=len(DIRECTIONS),
+        obs_size=obs_size,
+        state_size=n_predators * obs_size,
+        horizon=TIME_LIMIT,
+        has_win=False,
+    )
+    return Env(spec, reset, step)
+
+
+def sample_points(key: PRNGKeyArray, n_prey: int) -> Float[Array, "P 100 2"]:
+    """Points uniform in the unit disc, independent for every prey."""
+
+    def points(key: PRNGKeyArray) -> Array:
+        area, turn = jax.random.uniform(key, (2, N_POINTS))
+        angle = 2 * jnp.pi * turn
+        return jnp.sqrt(area)[:, None] * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
+
+    return jax.vmap(points)(jax.random.split(key, n_prey))
+
+
+def flight(
+    prey: Float[Array, "P 2"], predators: Float[Array, "N 2"], points: Float[Array, "P 100 2"]
+) -> Float[Array, "P 2"]:
+    """The force of each prey: towards the point furthest from the predator now nearest to it.
+
+    ``points`` are relative to the prey. One where it would overlap any predator is out of the
+    question; a prey with no other stays put. (FACMAC's score function "min".)
+    """
+    nearest = jnp.argmin(_length(prey[:, None] - predators), axis=1)
+    away = _length((prey[:, None] + points)[:, :, None] - predators)
+    blocked = jnp.any(away < PREDATOR_RADIUS + PREY_RADIUS, axis=2)
+    score = jnp.take_along_axis(away, nearest[:, None, None], axis=2)[..., 0]
+    score = jnp.where(blocked, -1.0, score)
+    best = jnp.argmax(score, axis=1)
+    chosen = jnp.take_along_axis(points, best[:, None, None], axis=1)[:, 0]
+    return jnp.where(jnp.all(blocked, axis=1)[:, None], 0.0, chosen)
+
+
+def move(
+    world: World,
+    force: Float[Array, "M 2"],
+    radius: Float[np.ndarray, "M"],
+    max_speed: Float[np.ndarray, "M"],
+) -> World:
+    """One time step: contact forces from where things are, then velocity, then position."""
+    n_movers = len(radius)
+    entity = jnp.concatenate([world.position, world.landmark])
+    reach = np.concatenate([radius, np.full(len(world.landmark), LANDMARK_RADIUS, np.float32)])
+    apart = world.position[:, None] - entity
+    distance = _length(apart)
+    depth = CONTACT_MARGIN * jax.nn.softplus((radius[:, None] + reach - distance) / CONTACT_MARGIN)
+    other = np.arange(len(reach)) != np.arange(n_movers)[:, None]
+    strength = jnp.where(other, CONTACT_FORCE * depth / jnp.maximum(distance, 1e-9), 0.0)
+    force = force + jnp.sum(strength[..., None] * apart, axis=1)
+
+    velocity = (1 - DAMPING) * world.velocity + force * DT
+    velocity = velocity * (max_speed / jnp.maximum(_length(velocity), max_speed))[:, None]
+    return World(world.position + velocity * DT, velocity, world.landmark, world.steps + 1)
+
+
+def catches(position: Float[Array, "M 2"], n_predators: int) -> Bool[Array, "N P"]:
+    """Which predator overlaps which prey."""
+    apart = _length(position[:n_predators, None] - position[n_predators:])
+    return apart < PREDATOR_RADIUS + PREY_RADIUS
+
+
+def observe(world: World, n_predators: int) -> Float[Array, "N O"]:
+    """What each predator sees: own velocity and position, landmarks, the others, prey velocities.
+
+    Positions of others are relative to the predator. Whatever is beyond the view radius, each
+    thing on its own, is zeros.
+    """
+    own = world.position[:n_predators, None]
+    to_landmark, to_mover = world.landmark - own, world.position - own
+    sees_landmark, sees_mover = (_length(to) <= VIEW_RADIUS for to in (to_landmark, to_mover))
+    movers = jnp.where(sees_mover[..., None], to_mover, 0.0)
+    before_self = np.arange(movers.shape[1] - 1) < np.arange(n_predators)[:, None]
+    parts = (
+        world.velocity[:n_predators],
+        world.position[:n_predators],
+        jnp.where(sees_landmark[..., None], to_landmark, 0.0),
+        jnp.where(before_self[..., None], movers[:, :-1], movers[:, 1:]),
+        jnp.where(sees_mover[:, n_predators:, None], world.velocity[n_predators:], 0.0),
+    )
+    return jnp.concatenate([part.reshape(n_predators, -1) for part in parts], axis=1)
+
+
+def _length(vector: Float[Array, "*any 2"]) -> Float[Array, "*any"]:
+    return jnp.sqrt(jnp.sum(vector * vector, axis=-1))

@@ -1,0 +1,99 @@
+"""StarCraft-like battles: JaxMARL's SMAX against its scripted enemy, as an ``Env``."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import io
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from knife_jax.envs.base import Env, EnvSpec, TimeStep, first_row
+from knife_jax.envs.names import SMAX_SCENARIOS
+from knife_jax.types import PyTree
+
+
+def smax(scenario: str) -> Env:
+    """A scenario of JaxMARL's ``HeuristicEnemySMAX`` with its default rules.
+
+    The team's reward is the share of the enemies' health that a step took, and 1 more for a win:
+    all enemies dead and an ally alive. An episode terminates when either side is wiped out and is
+    truncated at JaxMARL's time limit. A dead agent observes zeros and may only stop (action 4).
+
+    Raises ValueError for a scenario that is not in ``SMAX_SCENARIOS``.
+    """
+    game = _game(scenario)
+    agents = game.agents
+
+    def observe(obs: dict[str, Array], state: PyTree) -> tuple[Array, Array, Array]:
+        legal = game.get_avail_actions(state)
+        return (
+            jnp.stack([obs[agent] for agent in agents]),
+            obs["world_state"],
+            jnp.stack([legal[agent] for agent in agents]).astype(bool),
+        )
+
+    def reset(key: PRNGKeyArray) -> tuple[PyTree, TimeStep]:
+        obs, state = game.reset(key)
+        # weakly typed leaves would make whatever carries the state compile twice
+        state = jax.tree.map(lambda leaf: leaf.astype(leaf.dtype), state)
+        return state, first_row(*observe(obs, state))
+
+    def step(key: PRNGKeyArray, state: PyTree, action: Int[Array, "N"]) -> tuple[PyTree, TimeStep]:
+        actions = {agent: action[i] for i, agent in enumerate(agents)}
+        obs, state, reward, done, _ = game.step_env(key, state, actions)
+        alive = state.state.unit_alive
+        allies, enemies = jnp.any(alive[: game.num_allies]), jnp.any(alive[game.num_allies :])
+        terminated = ~(allies & enemies)
+        row = TimeStep(
+            *observe(obs, state),
+            reward=reward[agents[0]],
+            terminated=terminated,
+            truncated=done["__all__"] & ~terminated,
+            first=jnp.zeros((), bool),
+            won=allies & ~enemies,
+        )
+        return state, row
+
+    spec = EnvSpec(
+        name=f"smax/{scenario}",
+        n_agents=game.num_allies,
+        n_actions=game.num_ally_actions,
+        obs_size=game.obs_size,
+        state_size=game.state_size,
+        horizon=game.max_steps + 1,  # JaxMARL tests its limit before it counts the step
+        has_win=True,
+    )
+    return Env(spec, reset, step)
+
+
+def _game(scenario: str) -> Any:
+    """JaxMARL's environment; its import, which is slow and talks, waits until here."""
+    if scenario not in SMAX_SCENARIOS:
+        close = difflib.get_close_matches(scenario, SMAX_SCENARIOS, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        known = ", ".join(SMAX_SCENARIOS)
+        raise ValueError(f"no SMAX scenario is called {scenario!r}{hint}; there are {known}")
+    with silence():
+        from jaxmarl.environments.smax import HeuristicEnemySMAX, map_name_to_scenario
+    return HeuristicEnemySMAX(scenario=map_name_to_scenario(scenario))
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Hide what JaxMARL prints while it is imported.
+
+    Its import also sets ``sys.stdout`` and ``sys.stderr`` to the interpreter's original streams,
+    so that redirecting the present ones is not enough, and both must be put back.
+    """
+    streams = sys.stdout, sys.stderr, sys.__stdout__
+    sys.stdout = sys.__stdout__ = io.StringIO()  # pyright: ignore
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr, sys.__stdout__ = streams  # pyright: ignore

@@ -1,0 +1,103 @@
+"""Which numbers a user watches, and how they are written: no terminal here, only text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from knife_jax.config import Config, to_dict
+from knife_jax.host.rows import Row
+
+
+class Shown(NamedTuple):
+    """A watched value: the rows that have it, its label, and how to find the worst seed."""
+
+    kind: str
+    name: str
+    label: str
+    worst: Callable[..., Any] | None = None
+
+
+SHOWN = (
+    Shown("train", "return", "return", min),
+    Shown("train", "win_rate", "win rate", min),
+    Shown("train", "loss", "loss", max),
+    Shown("train", "epsilon", "epsilon"),
+    Shown("train", "stagnant_pct", "stagnant %", max),
+    Shown("train", "dormant_pct", "dormant %", max),
+    Shown("train", "grafted_units", "grafted units"),
+    Shown("eval", "return", "evaluation return", min),
+    Shown("eval", "win_rate", "evaluation win rate", min),
+)
+
+
+class Plan(NamedTuple):
+    """What is known of a run before its first chunk, which begins at wall time ``start``."""
+
+    title: str
+    env_steps: int
+    n_seeds: int
+    start: float
+
+
+class Spread(NamedTuple):
+    """A value over the seeds that have one."""
+
+    mean: float
+    low: float
+    high: float
+    worst: int | None
+    """the seed number, where seeds differ and one end of the range is the bad one"""
+
+
+def spread(rows: Sequence[Row], shown: Shown) -> Spread | None:
+    """The value over seeds; None if no row has one."""
+    values = {row["seed"]: row[shown.name] for row in rows if row.get(shown.name) is not None}
+    if not values:
+        return None
+    known = values.values()
+    low, high = min(known), max(known)
+    worst = None
+    if shown.worst is not None and brief(low) != brief(high):
+        worst = shown.worst(values, key=values.__getitem__)
+    return Spread(sum(known) / len(known), low, high, worst)
+
+
+def span(s: Spread) -> str:
+    """The range over seeds; empty where they agree as far as shown."""
+    low, high = brief(s.low), brief(s.high)
+    return "" if low == high else f"{low} to {high}"
+
+
+def title(config: Config) -> str:
+    """A run in a few words: ``smax 3m, qmix_knife, seeds 0-3``."""
+    env = " ".join(str(v) for name, v in to_dict(config)["env"].items() if name != "n_envs")
+    last = config.seed + config.num_seeds - 1
+    seeds = f"seed {last}" if config.num_seeds == 1 else f"seeds {config.seed}-{last}"
+    return f"{env}, {config.algo.name}, {seeds}"
+
+
+def brief(value: float | None) -> str:
+    """A number in few digits: 12345, 12.3, 0.123, 1.2e-05; a dash for none."""
+    if value is None:
+        return "-"
+    whole = value == round(value) or abs(value) >= 1000
+    return f"{value:.0f}" if whole and abs(value) < 1e7 else f"{value:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as ``2:03`` or ``1:02:03``."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def speed(plan: Plan, train: Row) -> str:
+    """Environment steps per second of all seeds together, in training alone."""
+    return f"{train['env_steps'] * plan.n_seeds / train['train_seconds']:,.0f} env steps/s"
+
+
+def eta(plan: Plan, train: Row) -> str:
+    """Time to the end of the budget at the pace so far, evaluations included."""
+    left = max(0, plan.env_steps - train["env_steps"]) / train["env_steps"]
+    return duration(left * (train["wall_time"] - plan.start))

@@ -1,0 +1,120 @@
+"""The run directory: its files, their names, and where the results come from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import secrets
+import subprocess
+from collections.abc import Mapping
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+import knife_jax
+from knife_jax.config import Config, to_dict
+
+CONFIG, METRICS, SUMMARY = "config.yaml", "metrics.jsonl", "summary.json"
+PARAMS, CURVE = "params.safetensors", "curve.png"
+FILES = (CONFIG, METRICS, SUMMARY, PARAMS, CURVE)
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "jaxmarl", "numpy")
+
+
+class RunDirectoryError(Exception):
+    """The run directory cannot be used. The message is one line."""
+
+
+def create(config: Config) -> Path:
+    """Make the run directory, with ``config.yaml`` and an empty ``metrics.jsonl``.
+
+    Raises ``RunDirectoryError`` if it holds a run already, or cannot be written.
+    """
+    path = Path(config.run_dir or f"runs/{_fresh_name(config)}")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        taken = [name for name in FILES if (path / name).exists()]
+        if taken:
+            raise RunDirectoryError(
+                f"run_dir={path} holds a run already ({', '.join(taken)}): choose another folder"
+            )
+        (path / METRICS).touch(exist_ok=False)
+        resolved = OmegaConf.create(to_dict(config) | {"run_dir": str(path)})
+        write(path / CONFIG, OmegaConf.to_yaml(resolved).encode())
+    except OSError as error:
+        raise RunDirectoryError(
+            f"run_dir={path} cannot be written: {error.strerror or error}"
+        ) from error
+    return path
+
+
+def _fresh_name(config: Config) -> str:
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    return f"{stamp}-{config.env.name}-{config.algo.name}-s{config.seed}-{secrets.token_hex(2)}"
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a whole file or nothing: a reader never sees half of it."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write one JSON object, strictly: NaN and infinity raise ``ValueError``."""
+    write(path, (json.dumps(values, indent=2, allow_nan=False) + "\n").encode())
+
+
+def write_params(path: Path, variables: Mapping[str, Any], about: Mapping[str, str]) -> None:
+    """Write network variables, leaves ``[S, ...]`` named like ``params/agent/encoder/kernel``."""
+    from flax.traverse_util import flatten_dict
+    from safetensors.numpy import save
+
+    leaves = flatten_dict(variables, sep="/")
+    arrays = {name: np.ascontiguousarray(leaf) for name, leaf in leaves.items()}
+    write(path, save(arrays, metadata=dict(about)))
+
+
+def config_hash(config: Config) -> str:
+    """SHA-256 of all that decides the results; not of where they are written."""
+    decisive = to_dict(config)
+    del decisive["run_dir"], decisive["logger"]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def versions() -> dict[str, Any]:
+    """What computed the results. ``git_commit`` is None outside a checkout of this package."""
+    import jax
+
+    device = jax.devices()[0]
+    return {
+        "python": platform.python_version(),
+        "knife_jax": knife_jax.__version__,
+        **{name: metadata.version(name) for name in PACKAGES},
+        "git_commit": _git_commit(),
+        "platform": device.platform,
+        "device_kind": device.device_kind,
+        "n_devices": jax.device_count(),
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of this package's own checkout, ``-dirty`` if it was changed since."""
+    package = Path(__file__).resolve().parents[1]
+
+    def git(*words: str) -> str:
+        return subprocess.check_output(
+            ["git", "-C", str(package), *words], stderr=subprocess.DEVNULL, text=True, timeout=10
+        ).strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")) != package.parent:
+            return None
+        return git("describe", "--always", "--abbrev=40", "--dirty", "--exclude=*")
+    except (OSError, subprocess.SubprocessError):
+        return None

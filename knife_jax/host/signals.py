@@ -1,0 +1,63 @@
+"""Ctrl-C and SIGTERM as a polite request to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SHOW_CURSOR = b"\x1b[?25h\n"
+
+
+class Stop:
+    """``signal`` is the number of the first signal that asked to stop, or None."""
+
+    signal: int | None = None
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[Stop]:
+    """Turn the first SIGINT or SIGTERM into a request; a second SIGINT ends the process at once.
+
+    A thread reads the signals, because handlers in the main thread wait until compiled code
+    returns. Outside the main thread, where Python allows no handlers, nothing is caught.
+    """
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    watcher = threading.Thread(target=_watch, args=(reader, stop), daemon=True)
+    watcher.start()
+    previous_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    previous = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(previous_fd)
+        writer.close()
+        watcher.join()
+        reader.close()
+
+
+def _watch(reader: socket.socket, stop: Stop) -> None:
+    while received := reader.recv(1):
+        number = received[0]
+        if number not in SIGNALS:
+            continue
+        if stop.signal is None:
+            stop.signal = number
+            name = signal.Signals(number).name
+            print(f"{name}: ending after this chunk; Ctrl-C again leaves at once", file=sys.stderr)
+        elif number == signal.SIGINT:
+            if sys.stdout.isatty():
+                os.write(sys.stdout.fileno(), SHOW_CURSOR)
+            os._exit(128 + number)

@@ -1,0 +1,122 @@
+"""The end of a run: one JSON object, and a small table of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from knife_jax.host.progress import Progress
+from knife_jax.host.readout import brief, duration
+from knife_jax.host.rows import Row, read_rows
+from knife_jax.host.run import FILES, METRICS, SUMMARY, write_json
+from knife_jax.host.table import is_terminal
+
+
+def write(
+    directory: Path, status: str, progress: Progress, about: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write ``summary.json`` as things stand, and return it. ``about`` has at least ``seeds``."""
+    rows = read_rows(directory / METRICS)
+    trained, steps = progress.train_seconds, progress.env_steps * len(about["seeds"])
+    summary = {
+        "status": status,
+        **results(rows, about["seeds"], progress.env_steps),
+        "env_steps": progress.env_steps,
+        "updates": progress.updates,
+        "wall_seconds": progress.wall_time,
+        "compile_seconds": progress.compile_seconds,
+        "train_seconds": round(trained, 3),
+        "env_steps_per_second": round(steps / trained, 1) if trained else None,
+        **about,
+    }
+    write_json(directory / SUMMARY, summary)
+    return summary
+
+
+def results(rows: Sequence[Row], seeds: Sequence[int], env_steps: int) -> dict[str, Any]:
+    """What the rows of a run come to, as lists over its seeds.
+
+    ``final_*`` are the greedy evaluation at ``env_steps``; None for seeds without one, and for
+    win rates where the environment has no winning. ``churn_max`` is None if there was no surgery,
+    or if any change was not finite.
+    """
+    final = {
+        row["seed"]: row for row in rows if row["kind"] == "eval" and row["env_steps"] == env_steps
+    }
+    surgeries = [row for row in rows if row["kind"] == "surgery"]
+    churn = [row["churn_max"] for row in surgeries]
+    units = {seed: [r["units_operated"] for r in surgeries if r["seed"] == seed] for seed in seeds}
+    out = {}
+    for name in ("return", "win_rate", "episodes"):
+        out[f"final_{name}"] = values = [final.get(seed, {}).get(name) for seed in seeds]
+        if name != "episodes":
+            out[f"final_{name}_mean"] = mean(values)
+    return out | {
+        "surgeries": len({row["updates"] for row in surgeries}),
+        "units_operated": [sum(of_seed) for of_seed in units.values()],
+        "churn_max": None if not churn or None in churn else max(churn),
+    }
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """The mean; None if any value is."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def show(summary: Mapping[str, Any], directory: Path) -> None:
+    """Print the final evaluation per seed, a few numbers of the run, and where its files are."""
+    terminal = is_terminal()
+    console = Console() if terminal else Console(color_system=None, force_terminal=False)
+    episodes = summary["final_episodes"][0]
+    if episodes is None:
+        print(f"{summary['status']}: no final evaluation")
+    else:
+        print(f"final greedy evaluation, {episodes} episodes per seed")
+        console.print(_evaluation(summary, box.SIMPLE_HEAD if terminal else box.ASCII))
+    print("\n".join(_facts(summary)))
+    written = [name for name in FILES if (directory / name).exists()]
+    print(f"{directory}: {', '.join(written)}")
+    for offline in sorted(directory.glob("wandb/offline-run-*")):
+        print(f"to upload: wandb sync {offline}")
+    sys.stdout.flush()
+
+
+def _evaluation(summary: Mapping[str, Any], lines: box.Box) -> Table:
+    table = Table(box=lines)
+    winning = any(rate is not None for rate in summary["final_win_rate"])
+    for name in ("seed", "return", "win rate")[: 2 + winning]:
+        table.add_column(name, justify="right")
+    columns = [summary["seeds"], summary["final_return"], summary["final_win_rate"]]
+    for seed, returned, won in zip(*columns, strict=True):
+        table.add_row(str(seed), brief(returned), *([brief(won)] * winning))
+    if len(summary["seeds"]) > 1:
+        means = [summary["final_return_mean"], summary["final_win_rate_mean"]][: 1 + winning]
+        table.add_section()
+        table.add_row("mean", *map(brief, means))
+    return table
+
+
+def _facts(summary: Mapping[str, Any]) -> list[str]:
+    wall, compiling = duration(summary["wall_seconds"]), duration(summary["compile_seconds"])
+    lines = [
+        f"{summary['env_steps']:,} env steps and {summary['updates']:,} updates per seed"
+        f" in {wall}, {compiling} of it compiling"
+    ]
+    if summary["env_steps_per_second"] is not None:
+        rate = f"{summary['env_steps_per_second']:,.0f} env steps/s"
+        lines.append(f"{rate} over all seeds, in training alone")
+    if summary["surgeries"]:
+        churn = "not finite" if summary["churn_max"] is None else brief(summary["churn_max"])
+        units = ", ".join(map(str, summary["units_operated"]))
+        lines.append(
+            f"surgeries: {summary['surgeries']}, units operated on per seed: {units}; "
+            f"largest change of a value by surgery: {churn}"
+        )
+    return lines

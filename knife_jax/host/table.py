@@ -1,0 +1,127 @@
+"""What the user watches: a live table in a terminal, one plain line per event elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich import box
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from knife_jax.host.readout import SHOWN, Plan, brief, eta, span, speed, spread
+from knife_jax.host.rows import Row
+
+WATCHED = ("train", "eval")
+
+
+class PlainLines:
+    """A line per event, in plain ASCII: for files, pipes and simple terminals."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def write(self, rows: Sequence[Row]) -> None:
+        for kind in WATCHED:
+            of_kind = [row for row in rows if row["kind"] == kind]
+            if of_kind:
+                print(self._line(kind, of_kind), flush=True)
+
+    def close(self) -> None:
+        pass
+
+    def _line(self, kind: str, rows: Sequence[Row]) -> str:
+        plan, first = self._plan, rows[0]
+        parts = [f"{first['env_steps']:,}/{plan.env_steps:,} env steps"]
+        if kind == "train":
+            parts += [f"eta {eta(plan, first)}", speed(plan, first)]
+        for shown in SHOWN:
+            if shown.kind == kind and (s := spread(rows, shown)):
+                worst = "" if s.worst is None else f", worst seed {s.worst}"
+                over_seeds = f" [{span(s)}{worst}]" if span(s) else ""
+                parts.append(f"{shown.label} {brief(s.mean)}{over_seeds}")
+        return " | ".join(parts)
+
+
+class LiveTable:
+    """A table of the newest numbers, redrawn in place."""
+
+    def __init__(self, plan: Plan, console: Console) -> None:
+        self._plan = plan
+        self._newest: dict[str, list[Row]] = {kind: [] for kind in WATCHED}
+        self._live = Live(console=console, auto_refresh=False)
+        self._live.start()
+
+    def write(self, rows: Sequence[Row]) -> None:
+        for kind in WATCHED:
+            self._newest[kind] = [r for r in rows if r["kind"] == kind] or self._newest[kind]
+        if self._newest["train"]:
+            self._live.update(self._picture(), refresh=True)
+
+    def close(self) -> None:
+        self._live.stop()
+
+    def _picture(self) -> Group:
+        plan, train = self._plan, self._newest["train"][0]
+        done = train["env_steps"]
+        progress = Table.grid(padding=(0, 2))
+        progress.add_row(
+            ProgressBar(plan.env_steps, done, width=30),
+            f"{min(1.0, done / plan.env_steps):.0%}",
+            f"{done:,} / {plan.env_steps:,} env steps",
+            f"ETA {eta(plan, train)}",
+        )
+        together = f"{plan.n_seeds} seeds together, " if plan.n_seeds > 1 else ""
+        note = f"{speed(plan, train)} ({together}training alone, compilation not counted)"
+        return Group(
+            Text(plan.title, style="bold"), progress, Text(note, style="dim"), self._values()
+        )
+
+    def _values(self) -> Table:
+        many = self._plan.n_seeds > 1
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("")
+        table.add_column("mean" if many else "now", justify="right", style="bold")
+        if many:
+            table.add_column("min to max", justify="right")
+            table.add_column("worst seed", justify="right")
+        for shown in SHOWN:
+            s = spread(self._newest[shown.kind], shown)
+            if s is None:
+                continue
+            worst = "" if s.worst is None else str(s.worst)
+            over_seeds = [span(s), worst] if many else []
+            table.add_row(shown.label, brief(s.mean), *over_seeds)
+        return table
+
+
+def open_table(plan: Plan) -> LiveTable | PlainLines:
+    """The table that suits stdout."""
+    return LiveTable(plan, Console()) if is_terminal() else PlainLines(plan)
+
+
+@contextmanager
+def compiling(name: str) -> Iterator[None]:
+    """Tell the user that the wait is for the compiler, and afterwards how long it was."""
+    started = time.perf_counter()
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    if is_terminal():
+        with Progress(*columns, transient=True) as progress:
+            progress.add_task(f"{name}: compiling", total=None)
+            yield
+    else:
+        print(f"{name}: compiling", flush=True)
+        yield
+    print(f"compiled in {time.perf_counter() - started:.1f} s", flush=True)
+
+
+def is_terminal() -> bool:
+    """Whether stdout is a terminal that can redraw and has box characters."""
+    unicode = "utf" in (sys.stdout.encoding or "").lower()
+    return sys.stdout.isatty() and unicode and not Console().is_dumb_terminal

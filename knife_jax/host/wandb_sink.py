@@ -1,0 +1,96 @@
+"""Weights & Biases: numbers and configuration only; no code, console, machine or environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from knife_jax.config import Config, to_dict
+from knife_jax.host.logging import one_line, warn
+from knife_jax.host.rows import IDENTITY, Row
+
+INIT_SECONDS = 20.0
+"""how long an online start may take before the run goes on offline"""
+
+
+class WandbSink:
+    """Rows as W&B history over ``env_steps``."""
+
+    def __init__(self, run: Any) -> None:
+        self._run = run
+        run.define_metric("*", step_metric="env_steps")
+
+    def write(self, rows: Sequence[Row]) -> None:
+        for _, moment in groupby(rows, key=lambda row: (row["kind"], row["updates"])):
+            self._run.log(history(moment))
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+def history(rows: Iterable[Row]) -> dict[str, Any]:
+    """Rows of one moment as W&B names: ``seed3/return`` per seed, ``return`` their mean.
+
+    Rows of other kinds than ``train`` are named ``eval/return`` and ``seed3/eval/return``.
+    """
+    seeds = list(rows)
+    kind = seeds[0]["kind"]
+    prefix = "" if kind == "train" else f"{kind}/"
+    out = {name: seeds[0][name] for name in ("env_steps", "updates", "task", "wall_time")}
+    for name in seeds[0]:
+        if name in IDENTITY:
+            continue
+        known = {row["seed"]: row[name] for row in seeds if row[name] is not None}
+        out |= {f"seed{seed}/{prefix}{name}": value for seed, value in known.items()}
+        if known:
+            out[f"{prefix}{name}"] = sum(known.values()) / len(known)
+    return out
+
+
+def open_wandb(config: Config, directory: Path) -> WandbSink:
+    """Start a W&B run inside the run directory.
+
+    Online only if asked for. Without a key or a network it goes on offline after one warning.
+    """
+    if config.logger.wandb == "online":
+        try:
+            return WandbSink(_start("online", config, directory))
+        except Exception as error:
+            warn(f"W&B cannot be reached, logging offline ({one_line(error)})")
+    return WandbSink(_start("offline", config, directory))
+
+
+def _start(mode: str, config: Config, directory: Path) -> Any:
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    import wandb
+
+    # silent from the start: otherwise a terminal without a key is asked for one, and waits
+    wandb.setup(wandb.Settings(silent=True))
+    settings = wandb.Settings(
+        mode=mode,
+        root_dir=str(directory.resolve()),
+        init_timeout=INIT_SECONDS,
+        reinit="create_new",
+        silent=True,
+        symlink=False,
+        console="off",
+        save_code=False,
+        disable_code=True,
+        disable_git=True,
+        x_disable_meta=True,
+        x_disable_machine_info=True,
+        x_disable_stats=True,
+        x_save_requirements=False,
+    )
+    described = to_dict(config)
+    del described["run_dir"]
+    return wandb.init(
+        project=config.logger.project,
+        entity=config.logger.entity,
+        name=directory.name,
+        config=described,
+        settings=settings,
+    )

@@ -1,0 +1,138 @@
+"""Sections of a configuration: frozen dataclasses that check their own fields.
+
+A field says what it means and what it allows where it is declared:
+``batch_size: Annotated[int, at_least(1), "windows in a batch"] = 64``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from types import NoneType
+from typing import Annotated, Any, ClassVar, NamedTuple, get_args, get_origin
+from typing import get_type_hints as hints_of
+
+
+class ConfigError(ValueError):
+    """A configuration is refused. The message is one line: field, value, what is allowed."""
+
+
+class Allowed(NamedTuple):
+    """What a field accepts, beyond its type."""
+
+    text: str
+    test: Callable[[Any], bool]
+    options: tuple[str, ...] = ()
+
+
+def at_least(low: float) -> Allowed:
+    """``low`` or more."""
+    return Allowed(f"at least {low}", lambda x: x >= low)
+
+
+def above(low: float) -> Allowed:
+    """More than ``low``."""
+    return Allowed(f"above {low}", lambda x: x > low)
+
+
+def at_most(high: float) -> Allowed:
+    """``high`` or less."""
+    return Allowed(f"at most {high}", lambda x: x <= high)
+
+
+def choice(*options: str | int) -> Allowed:
+    """One of the options."""
+    words = tuple(str(option) for option in options)
+    return Allowed(f"one of {', '.join(words)}", lambda x: x in options, words)
+
+
+class Field(NamedTuple):
+    """The declaration of one field."""
+
+    type: Any
+    optional: bool
+    allowed: tuple[Allowed, ...]
+    meaning: str
+
+    def expects(self) -> str:
+        """What the field accepts, in words: ``"a whole number, at least 1"``."""
+        listed = any(allowed.options for allowed in self.allowed)
+        words = [] if listed else [TYPES[self.type]]
+        return ", ".join([*words, *(a.text for a in self.allowed)]) + " or null" * self.optional
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A frozen part of the configuration. Raises ``ConfigError`` on what it does not allow."""
+
+    section: ClassVar[str] = ""
+    """the dotted prefix of its fields on the command line"""
+
+    def __post_init__(self) -> None:
+        for name, field in fields_of(type(self)).items():
+            if not is_section(field.type):
+                dotted = f"{self.section}.{name}".lstrip(".")
+                object.__setattr__(self, name, converted(getattr(self, name), field, dotted))
+
+
+TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+def is_section(type_: Any) -> bool:
+    """Whether a field's type is itself a section."""
+    return isinstance(type_, type) and issubclass(type_, Section)
+
+
+@cache
+def fields_of(section: type[Section]) -> dict[str, Field]:
+    """The declared fields of a section, in order."""
+    return {
+        name: _field(hint)
+        for name, hint in hints_of(section, include_extras=True).items()
+        if get_origin(hint) is not ClassVar
+    }
+
+
+def _field(hint: Any) -> Field:
+    type_, *extras = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    parts = [part for part in get_args(type_) if part is not NoneType]
+    return Field(
+        type=parts[0] if parts else type_,
+        optional=bool(parts),
+        allowed=tuple(extra for extra in extras if isinstance(extra, Allowed)),
+        meaning=" ".join(extra for extra in extras if isinstance(extra, str)),
+    )
+
+
+def converted(value: Any, field: Field, name: str) -> Any:
+    """The value as the field's type, else a ``ConfigError``. Whole floats (1e6) pass as int."""
+    if value is None and field.optional:
+        return None
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if number and (field.type is float or (field.type is int and value == int(value))):
+        value = field.type(value)
+    right_type = type(value) is field.type and (number or field.type is not float)
+    if right_type and all(allowed.test(value) for allowed in field.allowed):
+        return value
+    options = [word for allowed in field.allowed for word in allowed.options]
+    hint = suggestion(shown(value), options)
+    raise ConfigError(f"{name}={shown(value)} is refused: must be {field.expects()}{hint}")
+
+
+def suggestion(word: str, known: Iterable[str], cutoff: float = 0.5) -> str:
+    """``"; did you mean 'x'?"`` for the nearest known word, or nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def shown(value: object) -> str:
+    """A value as one would type it on the command line, always on one line."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    plain = isinstance(value, int | float) or (isinstance(value, str) and len(value.split()) == 1)
+    return str(value) if plain else repr(value)

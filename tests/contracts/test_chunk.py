@@ -1,0 +1,146 @@
+"""The compiled program: one trace, real branches, donated state, seeds that do not mix."""
+
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ladder.environments import ENDLESS, MEMORY
+from tiny import KNIFE, tiny_config
+
+from knife_jax import chunk as training
+from knife_jax.build import build_in, make_trainer
+from knife_jax.envs.base import vectorise
+
+CHUNKS = 4
+
+
+@cache
+def program_of(config, rung=MEMORY):
+    return build_in(partial(vectorise, rung.env), config)
+
+
+@cache
+def knife_run():
+    """Three seeds with KNIFE: the program, its end state and all metrics."""
+    program = program_of(tiny_config(seeds=3, plasticity=KNIFE))
+    return program, *run(program, (0, 1, 2))
+
+
+def run(program, seeds, chunks=CHUNKS):
+    state, clock, seen = program.init(seeds), program.clock(), []
+    for _ in range(chunks):
+        state, clock, metrics = program.chunk(state, clock)
+        seen.append(jax.tree.map(np.asarray, metrics))
+    return state, clock, seen
+
+
+def fired(seen, name):
+    return np.concatenate([m["surgery"][name][m["surgery"]["fired"]] for m in seen])
+
+
+def check_clock(clock, length):
+    steps = 7 * length
+    rounds = CHUNKS * -(-500 // steps)
+    idle = -(-105 // steps) - 1
+    assert int(clock.env_steps) == rounds * steps
+    assert int(clock.updates) == 3 * (rounds - idle)
+
+
+def test_one_trace_and_the_clock():
+    program, _, clock, _ = knife_run()
+    assert program.chunk._cache_size() == 1
+    check_clock(clock, length=5)
+
+
+def test_the_state_is_donated():
+    program = program_of(tiny_config())
+    state = program.init((0,))
+    program.chunk(state, program.clock())
+    big = [state.replay.obs, state.replay.state, state.patient.online["params"]["agent"]["head"]]
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(big))
+
+
+def primitives(jaxpr, inside_cond=False):
+    for eqn in jaxpr.eqns:
+        branch = inside_cond or eqn.primitive.name == "cond"
+        yield eqn.primitive.name, inside_cond
+        for value in jax.tree.leaves(eqn.params, is_leaf=lambda x: hasattr(x, "jaxpr")):
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                yield from primitives(inner, branch)
+
+
+def test_surgery_stays_a_branch_under_the_seed_vmap():
+    """Only surgery sorts. A batched condition would have become a select: no branch at all."""
+    config = tiny_config(seeds=3, plasticity=KNIFE)
+    trainer = make_trainer(config, vectorise(MEMORY.env, 7))
+    program = program_of(config)
+    one = partial(training.chunk, trainer, 2)
+    many = jax.vmap(one, in_axes=(0, None), out_axes=(0, None, 0))
+    jaxpr = jax.make_jaxpr(many)(program.init((0, 1, 2)), program.clock())
+    sorts = [inside for name, inside in primitives(jaxpr.jaxpr) if name == "sort"]
+    assert sorts and all(sorts)
+
+
+def test_knife_operates_on_time_and_changes_nothing():
+    _, _, _, seen = knife_run()
+    first = {k: v[0] for k, v in seen[0]["surgery"].items()}
+    assert np.all(fired(seen, "churn_max") == 0.0)
+    units = np.stack([m["surgery"]["units_operated"].sum(1) for m in seen]).sum(0)
+    assert np.all(units > 0)
+    # due every 300 env steps, at the first update after the boundary; a round is 35 steps
+    assert list(first["env_steps"][first["fired"]]) == [315]
+    assert sum(int(m["surgery"]["fired"][0].sum()) for m in seen) == 2100 // 300
+    used = fired([{"surgery": {k: v[0] for k, v in m["surgery"].items()}} for m in seen], "slots_used")
+    assert np.all(np.diff(used) >= 0)
+
+
+def test_the_control_operates_on_as_many_neurons():
+    """Until the runs diverge: at the first surgery both see the same network and meter."""
+    counts = []
+    for select in ("stagnant", "random"):
+        plasticity = {**KNIFE, "select": select}
+        _, _, seen = run(program_of(tiny_config(plasticity=plasticity)), (5,), chunks=1)
+        counts.append(fired(seen, "units_operated")[0])
+    assert counts[0] == counts[1] > 0
+
+
+def test_without_surgery_there_are_no_grafts_and_stagnation_is_still_measured():
+    state, _, seen = run(program_of(tiny_config(), ENDLESS), (0,))
+    assert not jax.tree.leaves(state.patient.online["grafts"])
+    assert not np.any(seen[-1]["surgery"]["fired"])
+    train = seen[-1]["train"]
+    assert 0 <= train["stagnant_pct"][0] <= 100
+    assert np.all(train["grafted_units"] == 0)
+    # and the episodes are whole ones
+    np.testing.assert_allclose(train["length"], ENDLESS.env.spec.horizon)
+    np.testing.assert_allclose(train["return"], ENDLESS.optimal_return)
+    assert np.all(np.isnan(train["win_rate"]))
+
+
+def test_same_seed_same_bits():
+    program, state, _, _ = knife_run()
+    again, _, _ = run(program, (0, 1, 2))
+    jax.tree.map(np.testing.assert_array_equal, state.patient, again.patient)
+
+
+def test_seeds_do_not_mix():
+    """Seed 1 trained beside others is seed 1 trained alone, up to rounding."""
+    alone, _, one = run(program_of(tiny_config(plasticity=KNIFE)), (1,), chunks=1)
+    beside, _, many = run(knife_run()[0], (0, 1, 2), chunks=1)
+    np.testing.assert_array_equal(alone.replay.action[0], beside.replay.action[1])
+    for mine, ours in zip(*map(jax.tree.leaves, (alone.patient, beside.patient)), strict=True):
+        np.testing.assert_allclose(mine[0], ours[1], rtol=1e-3, atol=1e-4)
+    assert one[0]["train"]["return"][0] == many[0]["train"]["return"][1]
+    assert many[0]["train"]["loss"][0] != many[0]["train"]["loss"][1]
+
+
+def test_episodes_mode_keeps_the_first_episode_of_each_start():
+    program = program_of(tiny_config(data="episodes"))
+    state, clock, _ = run(program, (0,))
+    check_clock(clock, length=MEMORY.env.spec.horizon)
+    ring = jax.tree.map(lambda leaf: leaf[0], state.replay)
+    assert jnp.all(ring.first[0]) and jnp.all(ring.hidden == 0) and jnp.all(ring.previous == -1)
+    assert ring.valid.shape[0] == MEMORY.env.spec.horizon
+    np.testing.assert_array_equal(ring.terminated.sum(0), 1)

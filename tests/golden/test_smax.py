@@ -1,0 +1,173 @@
+"""SMAX as an ``Env``, row by row beside JaxMARL itself."""
+
+import functools
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from knife_jax.envs.names import SMAX_SCENARIOS
+from knife_jax.envs.smax import smax
+
+BATTLES = 17
+QUICKLY = {"xla_backend_optimization_level": 0}  # these programs take longer to compile than to run
+STOP, EAST = 4, 1
+
+
+def attack_or_advance(legal):
+    """Everyone shoots the first enemy in reach, walks east if there is none, stops when dead."""
+    shoot = jnp.argmax(legal[..., 5:], axis=-1) + 5
+    move = jnp.where(legal[..., EAST], EAST, STOP)
+    return jnp.where(jnp.any(legal[..., 5:], axis=-1), shoot, move)
+
+
+@functools.cache
+def games():
+    from jaxmarl.environments.smax import HeuristicEnemySMAX, map_name_to_scenario
+
+    env, theirs = smax("3m"), HeuristicEnemySMAX(scenario=map_name_to_scenario("3m"))
+
+    @functools.partial(jax.jit, compiler_options=QUICKLY)
+    @jax.vmap
+    def step(key, state, action):
+        state_after, row = env.step(key, state, action)
+        actions = {agent: action[i] for i, agent in enumerate(theirs.agents)}
+        obs, their_state, reward, done, _ = theirs.step_env(key, state, actions)
+        legal = theirs.get_avail_actions(their_state)
+        return state_after, row, (obs, their_state, reward, done, legal)
+
+    return env, theirs, jax.jit(jax.vmap(env.reset), compiler_options=QUICKLY), step
+
+
+@functools.cache
+def battles():
+    """Rows [T, E], JaxMARL's own [T, E], and which of them are still within the first episode."""
+    env, _, reset, step = games()
+    state, row = reset(jax.random.split(jax.random.key(3), BATTLES))
+    ours, theirs, playing = [], [], [np.ones(BATTLES, bool)]
+    for t in range(env.spec.horizon):
+        keys = jax.random.split(jax.random.key(t), BATTLES)
+        state, row, peer = step(keys, state, attack_or_advance(row.legal))
+        ours.append(row)
+        theirs.append(peer)
+        playing.append(playing[-1] & ~np.asarray(row.last))
+        if not playing[-1].any():
+            break
+    stack = functools.partial(jax.tree.map, lambda *rows: np.stack(rows))
+    return stack(*ours), stack(*theirs), np.array(playing[:-1])
+
+
+def test_rows_are_jaxmarls():
+    rows, (obs, _, reward, done, legal), playing = battles()
+    agents = [f"ally_{i}" for i in range(3)]
+    for ours, theirs in [
+        (rows.obs, np.stack([obs[a] for a in agents], axis=2)),
+        (rows.state, obs["world_state"]),
+        (rows.legal, np.stack([legal[a] for a in agents], axis=2).astype(bool)),
+        (rows.reward, reward["ally_2"]),
+        (rows.last, done["__all__"]),
+    ]:
+        np.testing.assert_array_equal(ours[playing], theirs[playing])
+
+
+def test_wins_are_wins_by_jaxmarls_own_convention():
+    rows, (_, state, _, done, _), playing = battles()
+    alive = state.state.unit_alive
+    ended = playing & done["__all__"]
+    assert ended.sum() == BATTLES
+    won = rows.won[ended]
+    assert 0 < won.sum() < BATTLES
+    np.testing.assert_array_equal(won, rows.reward[ended] >= 1.0)
+    np.testing.assert_array_equal(
+        won, ~alive[..., 3:].any(-1)[ended] & alive[..., :3].any(-1)[ended]
+    )
+    assert rows.terminated[ended].all()
+    assert not rows.won[playing & ~ended].any()
+
+
+def test_a_win_returns_two_and_a_loss_less_than_one():
+    rows, _, playing = battles()
+    total = (rows.reward * playing).sum(axis=0)
+    won = (rows.won & playing).any(axis=0)
+    np.testing.assert_allclose(total[won], 2.0, rtol=1e-5)
+    assert (total[~won] < 1.0).all()
+
+
+def test_the_dead_may_only_stop_and_see_nothing():
+    rows, (_, state, *_), playing = battles()
+    dead = ~state.state.unit_alive[..., :3] & playing[..., None]
+    assert dead.any()
+    only_stop = np.arange(8) == STOP
+    np.testing.assert_array_equal(rows.legal[dead], np.broadcast_to(only_stop, (dead.sum(), 8)))
+    assert not rows.obs[dead].any()
+    living = ~dead & playing[..., None]
+    assert rows.legal[living][:, :5].all()
+
+
+def duel(time):
+    """Three pairs in reach of each other, a single hit from death, at step ``time``."""
+    _, _, reset, _ = games()
+    state, _ = reset(jax.random.split(jax.random.key(1), BATTLES))
+    y = 8.0 + 8.0 * np.arange(3)
+    at = np.concatenate([np.stack([np.full(3, x), y], 1) for x in (10.0, 12.0)])
+    inner = state.state.replace(
+        unit_positions=jnp.broadcast_to(jnp.asarray(at, jnp.float32), (BATTLES, 6, 2)),
+        unit_health=jnp.ones((BATTLES, 6)),
+        step=jnp.full(BATTLES, time, jnp.int32),
+    )
+    return state.replace(state=inner)
+
+
+def play(time, action):
+    _, _, _, step = games()
+    keys = jax.random.split(jax.random.key(5), BATTLES)
+    _, row, _ = step(keys, duel(time), jnp.tile(jnp.array(action, jnp.int32), (BATTLES, 1)))
+    return row
+
+
+def test_when_both_sides_die_at_once_nobody_wins():
+    row = play(0, [5, 6, 7])
+    assert row.terminated.all() and not row.won.any() and not row.truncated.any()
+    np.testing.assert_allclose(row.reward, 1 / 45, rtol=1e-5)
+
+
+def test_the_time_limit_cuts_the_transition_from_step_100_but_not_a_decision():
+    env, *_ = games()
+    assert env.spec.horizon == 101
+    _, _, reset, step = games()
+    keys = jax.random.split(jax.random.key(5), BATTLES)
+    state, _ = reset(keys)
+    stop = jnp.full((BATTLES, 3), STOP, jnp.int32)
+    for time, cut in [(99, False), (100, True)]:
+        late = state.replace(state=state.state.replace(step=jnp.full(BATTLES, time, jnp.int32)))
+        _, row, _ = step(keys, late, stop)
+        assert (row.truncated == cut).all() and not row.terminated.any()
+    decided = play(100, [5, 6, 7])
+    assert decided.terminated.all() and not decided.truncated.any()
+
+
+def test_every_scenario_of_jaxmarl_is_offered_with_its_sizes():
+    from jaxmarl.environments.smax.smax_env import MAP_NAME_TO_SCENARIO
+
+    assert tuple(MAP_NAME_TO_SCENARIO) == SMAX_SCENARIOS
+    for name, scenario in MAP_NAME_TO_SCENARIO.items():
+        n, m = scenario.num_allies, scenario.num_enemies
+        spec = smax(name).spec
+        assert spec == (f"smax/{name}", n, 5 + m, 13 * (n + m - 1) + 10, 12 * (n + m), 101, True)
+
+
+def test_a_misspelt_scenario_is_refused_in_one_line_with_the_list():
+    with pytest.raises(ValueError, match=r"2s3x.*did you mean 2s3z.*smacv2_20_units") as refusal:
+        smax("2s3x")
+    assert "\n" not in str(refusal.value)
+
+
+def test_names_come_without_jax_and_jaxmarl_comes_in_silence():
+    names = "import sys, knife_jax.envs.names; assert not {'jax', 'flax'} & set(sys.modules)"
+    quiet = "from knife_jax.envs.smax import smax; smax('3m')"
+    for code in (names, quiet):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr

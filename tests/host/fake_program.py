@@ -1,0 +1,102 @@
+"""A program of known numbers in the place of ``knife_jax.build``, for the tests of the host.
+
+Every 100 environment steps of a chunk are one round with 2 updates. Seed row s (0, 1, …) reports
+return = env_steps / 100 + s, and its loss is not finite on row 1. A surgery fires in the last
+round of each chunk, on 3 + s units. The first seed number is the first weight.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from knife_jax.config import AlgoConfig, Config, EvaluationConfig, LoggerConfig, SmaxConfig
+from knife_jax.evaluate import Episodes
+from knife_jax.types import Clock
+
+ROUND, UPDATES, EPISODES = 100, 2, 7
+
+
+def config(**changes: Any) -> Config:
+    """A run of 1000 environment steps in chunks of 200, with an evaluation every 400."""
+    logger = changes.pop("logger", LoggerConfig(wandb="disabled"))
+    algo = AlgoConfig(
+        name="qmix_knife", lr=1e-3, eps=1e-8, td_lambda=0.0, batch_size=2, buffer_size=2,
+        updates_per_round=UPDATES, learning_starts=0, target_period=1, epsilon_steps=1,
+    )  # fmt: skip
+    settings = {"env_steps": 1000, "log_every": 200, "seed": 5, "num_seeds": 3} | changes
+    evaluation = EvaluationConfig(every=400, episodes=EPISODES)
+    env = SmaxConfig(n_envs=2)
+    return Config(env=env, algo=algo, evaluation=evaluation, logger=logger, **settings)
+
+
+def chunk_of(config: Config, before_each=lambda clock: None):
+    """A jitted chunk; ``before_each`` is called on the host whenever one is run."""
+    rounds = config.log_every // ROUND
+    rows = jnp.arange(config.num_seeds)
+
+    def chunk(state, clock):
+        jax.debug.callback(before_each, clock)
+        env_steps = clock.env_steps + ROUND * rounds
+        after = Clock(env_steps, clock.updates + UPDATES * rounds, clock.task)
+        ones = jnp.ones(config.num_seeds)
+        train = {
+            "return": env_steps / 100 + rows,
+            "win_rate": ones * 0.25,
+            "loss": jnp.where(rows == 1, jnp.nan, 0.5 + rows),
+            "epsilon": ones * 0.1,
+            "stagnant_pct": 10.0 * rows,
+            "dormant_pct": ones * 2.5,
+            "grafted_units": (3 + rows) * env_steps // (ROUND * rounds),
+        }
+        shape = (config.num_seeds, rounds)
+        times = clock.env_steps + ROUND * (1 + jnp.arange(rounds))
+        surgery = {
+            "fired": jnp.broadcast_to(jnp.arange(rounds) == rounds - 1, shape),
+            "env_steps": jnp.broadcast_to(times, shape),
+            "updates": jnp.broadcast_to(times * UPDATES // ROUND, shape),
+            "task": jnp.zeros(shape, int),
+            "units_operated": jnp.broadcast_to(3 + rows[:, None], shape),
+            "slots_used": jnp.broadcast_to(4 + rows[:, None], shape),
+            "saturated_units": jnp.zeros(shape, int),
+            "churn_max": jnp.broadcast_to(rows[:, None] * 1e-3, shape),
+        }
+        return state, after, {"train": train, "surgery": surgery}
+
+    return jax.jit(chunk, donate_argnums=0)
+
+
+def install(monkeypatch=None, *, has_win: bool = True, before_each=lambda clock: None) -> None:
+    """Make ``from knife_jax.build import build`` give the fake."""
+
+    def build(config: Config):
+        s = config.num_seeds
+
+        def evaluate(state, key) -> Episodes:
+            returns = jnp.arange(s)[:, None] * 10.0 + jnp.arange(EPISODES)
+            won = jnp.arange(EPISODES)[None] < jnp.arange(s)[:, None] + 1
+            return Episodes(returns, won, jnp.full((s, EPISODES), 11))
+
+        return types.SimpleNamespace(
+            spec=types.SimpleNamespace(has_win=has_win),
+            n_params=13,
+            init=lambda seeds: {"agent": {"kernel": jnp.outer(jnp.array(seeds), jnp.ones(2))}},
+            clock=Clock.zero,
+            chunk=chunk_of(config, before_each),
+            evaluate=evaluate,
+            params=lambda state: {
+                "params": state,
+                "grafts": {"agent": {"used": jnp.full((s, 3), 2, jnp.int32)}},
+            },
+        )
+
+    module = types.ModuleType("knife_jax.build")
+    module.build = build  # type: ignore[attr-defined]
+    if monkeypatch is None:
+        sys.modules["knife_jax.build"] = module
+    else:
+        monkeypatch.setitem(sys.modules, "knife_jax.build", module)

@@ -1,0 +1,205 @@
+"""The command line: what it accepts, what it refuses and how, before jax is imported."""
+
+import re
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from knife_jax import __version__
+from knife_jax.cli import GROUPS, compose, options
+from knife_jax.config import to_dict
+from knife_jax.train import main
+
+WITHOUT_JAX = """
+import runpy, sys
+sys.modules["jax"] = None  # importing it raises
+runpy.run_module("knife_jax.train", run_name="__main__")
+"""
+
+WITH_OTHER_LOOP = """
+import runpy, sys, types
+loop = types.ModuleType("knife_jax.host.loop")
+def train(config):
+    print("trained", config.seed, config.env.name, config.algo.name, config.run_dir)
+    return {code}
+loop.train = train
+sys.modules["jax"] = None
+sys.modules["knife_jax.host.loop"] = loop
+runpy.run_module("knife_jax.train", run_name="__main__")
+"""
+
+
+def call(script, *words, cwd):
+    return subprocess.run(
+        [sys.executable, "-c", script, *words], cwd=cwd, capture_output=True, text=True, timeout=120
+    )
+
+
+def trained(result):
+    return [line.split()[1:] for line in result.stdout.splitlines() if line.startswith("trained")]
+
+
+@pytest.fixture
+def line(tmp_path, monkeypatch, capsys):
+    """Runs words that must be refused, and returns the one line that says why."""
+
+    def refused(*words):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["train", *words])
+        monkeypatch.setitem(sys.modules, "jax", None)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 2
+        out, err = capsys.readouterr()
+        (told,) = err.splitlines()
+        assert out == "" and list(tmp_path.iterdir()) == []
+        return told
+
+    return refused
+
+
+def test_help_needs_no_jax_and_lists_every_group_option_and_field(tmp_path):
+    result = call(WITHOUT_JAX, "--help", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    for group in GROUPS:
+        assert re.search(rf"^  {group} ", result.stdout, re.MULTILINE)
+        assert all(f" {file.stem}" in result.stdout for file in options(group))
+    labels = {"env.name", "algo.name", "algo.preset", "plasticity.name", "logger.name"}
+    for name, value in to_dict(compose()).items():
+        keys = [f"{name}.{key}" for key in value] if isinstance(value, dict) else [name]
+        for key in set(keys) - labels:
+            assert re.search(rf"^  {re.escape(key)}=\S+ +\w+", result.stdout, re.MULTILINE), key
+    assert "  algo.gamma=0.99 " in result.stdout
+    assert "python -m knife_jax.train +env=smax +algo=qmix_knife" in result.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_describes_the_groups_that_are_chosen(tmp_path):
+    told = call(WITHOUT_JAX, "-h", "env=mpe_predator_prey", "preset=pymarl", cwd=tmp_path).stdout
+    assert "  env.n_predators=3 " in told and "env.scenario=" in told.partition("groups")[0]
+    assert "env.scenario=" not in told.partition("fields")[2]
+    assert " pymarl* " in told and " mpe_predator_prey* " in told and " fast " in told
+
+
+def test_version(tmp_path):
+    assert call(WITHOUT_JAX, "--version", cwd=tmp_path).stdout == f"knife_jax {__version__}\n"
+
+
+SCENARIOS = "must be one of 3m, 2s3z, 25m, 3s5z, 8m, 5m_vs_6m, "
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("algo.lrr=1", "error: unknown key 'algo.lrr'; did you mean 'algo.lr'?"),
+        ("+algo.lrr=1", "error: unknown key 'algo.lrr'; did you mean 'algo.lr'?"),
+        ("++alog.lr=1", "error: unknown key 'alog.lr'; did you mean 'algo.lr'?"),
+        ("gamma=0.9", "error: unknown key 'gamma'; did you mean 'algo.gamma'?"),
+        ("envs=smax", "error: unknown key 'envs'; did you mean 'env'?"),
+        ("env=mpe_predator_prey env.scenario=3m",
+         "error: unknown key 'env.scenario'; env has name, n_envs, n_predators"),
+        ("algo.lr=fast", "error: algo.lr=fast is refused: must be a number, above 0"),
+        ("algo.agent_id=yes", "error: algo.agent_id=yes is refused: must be true or false"),
+        ("+algo.gamma=1.5",
+         "error: algo.gamma=1.5 is refused: must be a number, at least 0, at most 1"),
+        ("seed=-1",
+         "error: seed=-1 is refused: must be a whole number, at least 0, at most 2147483647"),
+        ("evaluation=3", "error: evaluation=3 is refused: set evaluation.every, "
+         "evaluation.episodes"),
+        ("algo.batch_size=9000",
+         "error: algo.buffer_size=5000 is refused: must be at least algo.batch_size=9000"),
+        ("env.scenario=", "error: env.scenario='' is refused: " + SCENARIOS),
+        ("env.scenario=3n", "error: env.scenario=3n is refused: " + SCENARIOS),
+        ("env.scenario", "error: cannot read 'env.scenario': write field=value or group=option"),
+        ("+env=smax env=mpe_predator_prey",
+         "error: env is given 2 times: +env=smax env=mpe_predator_prey; give it once"),
+        ("+algo=qmix_knif", "error: algo=qmix_knif is refused: must be one of qmix, qmix_knife, "
+         "qmix_knife_random; did you mean 'qmix_knife'?"),
+        ("env=../algo/qmix",
+         "error: env=../algo/qmix is refused: must be one of mpe_predator_prey, smax"),
+        ("env=null", "error: env=null is refused: must be one of mpe_predator_prey, smax"),
+        ("plasticity@algo=knife",
+         "error: 'plasticity@algo=knife' is refused: write plasticity=... without '@'"),
+        ("~algo.lr", "error: '~algo.lr' is refused: a field can be set but not deleted"),
+        ("run_dir=a/../../b", "error: run_dir=a/../../b is refused: must be a path without '..'"),
+        ("seed=0,1", "error: seed=0,1 is a sweep: add -m, or quote the value"),
+        ("-m seed=0,one", "error: seed=one is refused: must be a whole number, "),
+        ("-m seed=range(0,99) algo.gamma=0.9,9", "error: algo.gamma=9.0 is refused: "),
+        ("-m algo.lr=interval(0,1)", "error: algo.lr=interval(0,1) lists no values: "),
+        ("-m run_dir=a,b", "error: run_dir cannot be swept: "),
+        ("--mutlirun seed=1", "error: unknown option '--mutlirun'; did you mean '--multirun'?"),
+        ("--config-dir=none", "error: --config-dir none: there is no such folder"),
+        ("hydra/launcher=rocket", "error: hydra/launcher=rocket is refused: must be one of basic"),
+    ],
+)  # fmt: skip
+def test_refuses_with_one_line_and_exit_code_2(line, words, told):
+    got = line(*words.split())
+    assert got == told or (told[-2:] in (", ", ": ") and got.startswith(told))
+
+
+def test_refuses_without_importing_jax(tmp_path):
+    result = call(WITHOUT_JAX, "+env=smax", "+algo=qmix_knife", "+algo.lrr=1", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "error: unknown key 'algo.lrr'; did you mean 'algo.lr'?\n"
+
+
+def test_the_field_of_a_missing_file_is_named(line, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mine")
+    (folder / "env").mkdir()
+    (folder / "env" / "mine.yaml").write_text("name: smax\nscenario: 8m\nn_envs: 4\n")
+    words = ["--config-dir", str(folder), "env=mine", "log_every=7", "evaluation.every=7"]
+    assert line(*words) == "error: env_steps is not set: write env_steps=..."
+    (folder / "env" / "mine.yaml").write_text("name: smax\nn_env: 4\n")
+    assert line(*words) == "error: unknown key 'env.n_env'; did you mean 'env.n_envs'?"
+
+
+@pytest.mark.parametrize("words", ["env=smax algo=qmix_knife", "++env=smax ++algo=qmix_knife", ""])
+def test_spellings_that_mean_the_same(words):
+    assert compose(words.split()) == compose(["+env=smax", "+algo=qmix_knife"])
+
+
+def test_a_run_gets_what_was_asked_for_and_hydra_leaves_nothing_behind(tmp_path):
+    script = WITH_OTHER_LOOP.format(code=0)
+    result = call(script, "+env=smax", "+algo=qmix_knife", "+seed=7", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert trained(result) == [["7", "smax", "qmix_knife", "None"]]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_exit_code_is_that_of_the_run(tmp_path):
+    assert call(WITH_OTHER_LOOP.format(code=3), cwd=tmp_path).returncode == 3
+
+
+def test_a_sweep_runs_every_job_in_its_own_folder(tmp_path):
+    words = ["seed=2,3", "-m", "+algo=qmix,qmix_knife", "env.n_envs=5", 'run_dir="out/it\'s"']
+    result = call(WITH_OTHER_LOOP.format(code=0), *words, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    jobs = trained(result)
+    assert [job[:3] for job in jobs] == [
+        [seed, "smax", algo] for seed in ("2", "3") for algo in ("qmix", "qmix_knife")
+    ]
+    assert jobs[0][3] == "out/it's/0_seed=2,algo=qmix"
+    assert max(Counter(job[3] for job in jobs).values()) == 1
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["multirun.yaml"]
+
+
+def test_a_sweep_without_run_dir_gets_a_new_folder_in_runs(tmp_path):
+    result = call(WITH_OTHER_LOOP.format(code=0), "--multirun", "seed=range(4,6)", cwd=tmp_path)
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert [job[3] for job in trained(result)] == [
+        f"runs/{folder.name}/0_seed=4", f"runs/{folder.name}/1_seed=5",
+    ]  # fmt: skip
+
+
+def test_an_interrupted_job_ends_the_sweep(tmp_path):
+    result = call(WITH_OTHER_LOOP.format(code=130), "-m", "seed=0,1", cwd=tmp_path)
+    assert result.returncode == 130
+    assert len(trained(result)) == 1
+
+
+def test_the_composed_configuration_can_be_printed(tmp_path):
+    result = call(WITHOUT_JAX, "--cfg", "job", "env.n_envs=17", cwd=tmp_path)
+    assert result.returncode == 0
+    assert "\n  n_envs: 17\n" in result.stdout and "\n  method: knife\n" in result.stdout

@@ -1,0 +1,201 @@
+"""The configuration: every file composes, presets say what the papers' code says, checks hold."""
+
+import dataclasses
+import itertools
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from knife_jax.cli import compose, options
+from knife_jax.config import (
+    AlgoConfig,
+    LoggerConfig,
+    PlasticityConfig,
+    PredatorPreyConfig,
+    SmaxConfig,
+    defaults,
+    from_dict,
+    to_dict,
+)
+from knife_jax.envs.names import N_PREDATORS, SMAX_SCENARIOS
+from knife_jax.schema import ConfigError
+
+STEMS = {group: [file.stem for file in options(group)] for group in ("env", "algo", "preset")}
+COMBINATIONS = list(itertools.product(*STEMS.values()))
+
+
+def test_the_groups_are_those_promised():
+    assert STEMS["env"] == ["mpe_predator_prey", "smax"]
+    assert STEMS["algo"] == ["qmix", "qmix_knife", "qmix_knife_random"]
+    assert STEMS["preset"] == ["fast", "jaxmarl", "jaxmarl_mpe", "pymarl", "pymarl2"]
+    assert [file.stem for file in options("plasticity")] == ["knife", "none"]
+    assert [file.stem for file in options("logger")] == ["local", "wandb"]
+
+
+@pytest.mark.parametrize("logger", ["local", "wandb"])
+@pytest.mark.parametrize(("env", "algo", "preset"), COMBINATIONS)
+def test_every_combination_composes_and_survives_a_round_trip(env, algo, preset, logger):
+    config = compose([f"env={env}", f"algo={algo}", f"preset={preset}", f"logger={logger}"])
+    names = (config.env.name, config.algo.name, config.algo.preset, config.logger.name)
+    assert names == (env, algo, preset, logger)
+    assert config.logger.wandb == {"local": "offline", "wandb": "online"}[logger]
+    assert from_dict(to_dict(config)) == config
+
+
+def test_the_default_is_the_main_job():
+    config = compose()
+    assert (config.env.name, config.algo.name, config.algo.preset) == ("smax", "qmix_knife", "fast")
+    assert (config.seed, config.num_seeds, config.run_dir) == (0, 1, None)
+    assert config.evaluation.episodes >= 128
+
+
+@pytest.mark.parametrize(
+    ("words", "method", "select"),
+    [
+        ("algo=qmix", "none", "stagnant"),
+        ("algo=qmix_knife", "knife", "stagnant"),
+        ("algo=qmix_knife_random", "knife", "random"),
+        ("algo=qmix_knife plasticity=none", "none", "stagnant"),
+        ("plasticity=knife algo=qmix", "knife", "stagnant"),
+    ],
+)
+def test_the_algorithm_chooses_the_surgery_unless_the_command_line_does(words, method, select):
+    plasticity = compose(words.split()).plasticity
+    assert (plasticity.method, plasticity.select) == (method, select)
+
+
+def test_the_control_differs_in_the_selection_alone():
+    treated, control = compose(["algo=qmix_knife"]), compose(["algo=qmix_knife_random"])
+    renamed = dataclasses.replace(control.algo, name="qmix_knife")
+    selected = dataclasses.replace(control.plasticity, select="stagnant")
+    assert dataclasses.replace(control, algo=renamed, plasticity=selected) == treated
+
+
+PRESETS = {
+    "pymarl": dict(
+        n_envs=1, hidden=64, embed=32, hyper_hidden=64, init="torch", agent_id=True,
+        last_action=True, optimiser="rmsprop", lr=5e-4, lr_decay=False, eps=1e-5, grad_clip=10,
+        gamma=0.99, td_lambda=0, data="episodes", batch_size=32, buffer_size=5000,
+        updates_per_round=1, target_period=200, tau=1, epsilon_end=0.05, epsilon_steps=50_000,
+    ),
+    "pymarl2": dict(
+        n_envs=8, hidden=64, embed=32, hyper_hidden=64, init="torch", agent_id=True,
+        last_action=True, optimiser="adam", lr=1e-3, lr_decay=False, eps=1e-8, grad_clip=10,
+        gamma=0.99, td_lambda=0.6, data="episodes", batch_size=128, buffer_size=5000,
+        updates_per_round=1, target_period=200 // 8, tau=1, epsilon_end=0.05,
+        epsilon_steps=100_000,
+    ),
+    "jaxmarl": dict(
+        n_envs=16, hidden=512, embed=64, hyper_hidden=256, init="orthogonal", agent_id=True,
+        last_action=False, hyper_init_scale=0.001, optimiser="radam", lr=5e-5, lr_decay=False,
+        grad_clip=10, gamma=0.99, td_lambda=0, data="windows", window=128, batch_size=32,
+        buffer_size=5000, updates_per_round=8, target_period=20_480 // 2048 * 8, tau=1,
+        epsilon_end=0.05, epsilon_steps=10_000_000 // 10,
+    ),
+    "jaxmarl_mpe": dict(
+        n_envs=8, hidden=64, embed=32, hyper_hidden=128, init="orthogonal", agent_id=True,
+        last_action=False, hyper_init_scale=0.001, optimiser="radam", lr=5e-3, lr_decay=True,
+        grad_clip=25, gamma=0.9, td_lambda=0, data="windows", window=26, batch_size=32,
+        buffer_size=5000, updates_per_round=1, target_period=41_600 // 208, tau=1,
+        epsilon_end=0.05, epsilon_steps=10_000_000 // 10,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_are_their_models_numbers(preset):
+    config = compose([f"preset={preset}"])
+    got = to_dict(config)["algo"] | {"n_envs": config.env.n_envs}
+    assert {key: got[key] for key in PRESETS[preset]} == PRESETS[preset]
+
+
+def test_the_command_line_wins_over_a_preset():
+    config = compose(["env.n_envs=3", "algo.lr=0.5", "preset=pymarl2"])
+    assert (config.env.n_envs, config.algo.lr, config.algo.gamma) == (3, 0.5, 0.99)
+
+
+@pytest.mark.parametrize("scenario", SMAX_SCENARIOS)
+def test_scenarios_can_be_typed(scenario):
+    assert compose([f"env.scenario={scenario}"]).env == SmaxConfig(
+        scenario=scenario, n_envs=compose().env.n_envs
+    )
+
+
+@pytest.mark.parametrize("n", N_PREDATORS)
+def test_packs_can_be_typed(n):
+    env = compose(["env=mpe_predator_prey", f"env.n_predators={n}"]).env
+    assert isinstance(env, PredatorPreyConfig) and env.n_predators == n
+
+
+def test_a_tiny_budget_is_allowed():
+    assert compose(["env_steps=2000"]).env_steps == 2000
+
+
+def test_numbers_take_the_type_of_their_field():
+    config = compose(["env_steps=1e6", "algo.grad_clip=10", "algo.epsilon_steps=50_000"])
+    values = (config.env_steps, config.algo.grad_clip, config.algo.epsilon_steps)
+    assert values == (1_000_000, 10.0, 50_000)
+    assert [type(value) for value in values] == [int, float, int]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", -1), ("seed", 2**31), ("seed", True), ("seed", 0.5), ("num_seeds", 0),
+        ("env_steps", 0), ("env_steps", 2**31), ("log_every", 0), ("run_dir", " "),
+        ("run_dir", "../a"), ("run_dir", 3), ("env.n_envs", 0), ("env.scenario", "4m"),
+        ("env.scenario", None), ("algo.mixer", "vdn2"), ("algo.lr", 0), ("algo.lr", float("inf")),
+        ("algo.gamma", float("nan")), ("algo.gamma", 1.01), ("algo.td_lambda", -0.1),
+        ("algo.tau", 0), ("algo.tau", 1.1), ("algo.epsilon_end", 2), ("algo.window", 0),
+        ("algo.target_period", 0), ("algo.updates_per_round", 0), ("algo.learning_starts", -1),
+        ("algo.agent_id", 1), ("algo.weight_decay", 0.1), ("algo.buffer_size", 1),
+        ("algo.optimiser", "sgd"), ("plasticity.cap", 0), ("plasticity.slots", 0),
+        ("plasticity.interval", -1), ("plasticity.select", "all"), ("logger.wandb", True),
+        ("logger.table", None), ("evaluation.episodes", 0), ("evaluation.every", 0),
+    ],
+)  # fmt: skip
+def test_values_out_of_range_are_refused_by_name(key, value):
+    values = to_dict(compose())
+    section, _, leaf = key.rpartition(".")
+    (values[section] if section else values)[leaf] = value
+    with pytest.raises(ConfigError) as refused:
+        from_dict(values)
+    told = str(refused.value)
+    assert told.startswith(f"{key}=") and " is refused: must be " in told and "\n" not in told
+
+
+@given(st.text(), st.integers() | st.text() | st.none())
+def test_unknown_keys_are_refused_whatever_they_are(key, value):
+    known = {"seed": 0, "env_steps": 1, "log_every": 1, "num_seeds": 1, "run_dir": None}
+    algo = dict.fromkeys(f.name for f in dataclasses.fields(AlgoConfig))
+    values = known | {"env": {"name": "smax", "n_envs": 1}, "algo": algo}
+    if key not in algo:
+        algo[key] = value
+        with pytest.raises(ConfigError, match="unknown key") as refused:
+            from_dict(values)
+        assert len(str(refused.value).splitlines()) == 1
+
+
+def test_weight_decay_is_adamw_only():
+    assert compose(["algo.weight_decay=0.1", "algo.optimiser=adamw"]).algo.weight_decay == 0.1
+
+
+def test_sections_are_frozen():
+    config = compose()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.algo.lr = 1.0
+    assert config.plasticity == PlasticityConfig(**to_dict(config)["plasticity"])
+
+
+def test_what_configuration_files_must_say_is_marked_missing():
+    values = defaults()
+    assert values["env_steps"] == values["algo"]["lr"] == "???"
+    assert values["logger"] == to_dict(compose())["logger"] == dataclasses.asdict(LoggerConfig())
+
+
+def test_config_needs_no_jax():
+    script = "import sys; sys.modules['jax'] = None; import knife_jax.config, knife_jax.cli"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0

@@ -1,0 +1,184 @@
+"""Rows, sinks, and W&B with no network to reach."""
+
+import json
+
+import fake_program
+import numpy as np
+import pytest
+import wandb
+
+from knife_jax.config import LoggerConfig
+from knife_jax.host.logging import FanOut, JsonLines
+from knife_jax.host.loop import train
+from knife_jax.host.rows import number, read_rows, seed_rows, surgery_rows
+from knife_jax.host.wandb_sink import history, open_wandb
+
+PLANTED = "planted-secret-31415926"
+
+
+@pytest.fixture
+def no_key(tmp_path, monkeypatch):
+    """No W&B key anywhere, and something in the environment that must not get out."""
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    monkeypatch.setenv("MY_SERVICE_TOKEN", PLANTED)
+
+
+def wandb_config(folder, mode):
+    return fake_program.config(run_dir=str(folder), logger=LoggerConfig(wandb=mode, table=False))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.float32(0.1), 0.1),
+        (np.float32(16777216), 16777216.0),
+        (np.float64(1 / 3), 1 / 3),
+        (np.float32("nan"), None),
+        (np.float32("-inf"), None),
+        (np.int32(-3), -3),
+        (np.bool_(True), True),
+        (7, 7),
+    ],
+)
+def test_numbers_as_json_takes_them(value, expected):
+    assert number(value) == expected and type(number(value)) is type(expected)
+
+
+def test_one_row_per_seed():
+    values = {"return": np.float32([1.5, np.nan]), "episodes": np.int32([2, 3])}
+    assert seed_rows("train", [3, 4], values, env_steps=10) == [
+        {"kind": "train", "seed": 3, "env_steps": 10, "return": 1.5, "episodes": 2},
+        {"kind": "train", "seed": 4, "env_steps": 10, "return": None, "episodes": 3},
+    ]
+
+
+def test_surgery_rows_only_where_one_fired():
+    events = {
+        "fired": np.array([[False, True, True], [False, False, True]]),
+        "env_steps": np.array([[10, 20, 30]] * 2),
+        "units_operated": np.array([[0, 2, 3], [0, 0, 5]]),
+    }
+    assert surgery_rows([3, 4], events, wall_time=1.5) == [
+        {"kind": "surgery", "seed": s, "env_steps": t, "wall_time": 1.5, "units_operated": n}
+        for s, t, n in ((3, 20, 2), (3, 30, 3), (4, 30, 5))
+    ]
+
+
+def test_lines_are_on_disk_when_write_returns(tmp_path):
+    sink = JsonLines(tmp_path / "metrics.jsonl")
+    sink.write([{"seed": 1}, {"seed": 2}])
+    assert read_rows(tmp_path / "metrics.jsonl") == [{"seed": 1}, {"seed": 2}]
+    sink.write([{"seed": 3}])
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"seed": 1}\n{"seed": 2}\n{"seed": 3}\n'
+    sink.close()
+
+
+class Memory:
+    """A sink that keeps rows, until it has ``room`` for no more."""
+
+    def __init__(self, room=100):
+        self.rows, self.room, self.closed = [], room, False
+
+    def write(self, rows):
+        if len(self.rows) + len(rows) > self.room:
+            raise OSError("no room")
+        self.rows += rows
+
+    def close(self):
+        self.closed = True
+
+
+def test_a_failing_mirror_is_dropped_with_one_line(capsys):
+    record, full, other = Memory(), Memory(room=1), Memory()
+    with FanOut(record, [full, other]) as sinks:
+        for i in range(4):
+            sinks.write([{"seed": i}])
+    assert record.rows == other.rows == [{"seed": i} for i in range(4)]
+    assert full.rows == [{"seed": 0}] and not full.closed
+    assert record.closed and other.closed
+    expected = "warning: Memory failed and is switched off: OSError: no room\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_a_failing_record_is_an_error():
+    other = Memory()
+    with pytest.raises(OSError, match="no room"), FanOut(Memory(room=0), [other]) as sinks:
+        sinks.write([{"seed": 0}])
+    assert other.closed and not other.rows
+
+
+def test_wandb_names_are_per_seed_and_means_over_seeds():
+    same = {"env_steps": 10, "updates": 2, "task": 0, "wall_time": 1.5}
+    rows = [
+        {"kind": "eval", "seed": 3, **same, "return": 1.0, "win_rate": 0.5},
+        {"kind": "eval", "seed": 4, **same, "return": 4.0, "win_rate": None},
+    ]
+    assert history(rows) == same | {
+        "seed3/eval/return": 1.0, "seed4/eval/return": 4.0, "eval/return": 2.5,
+        "seed3/eval/win_rate": 0.5, "eval/win_rate": 0.5,
+    }  # fmt: skip
+    train_rows = [row | {"kind": "train", "train_seconds": 1.0} for row in rows]
+    assert history(train_rows)["seed4/return"] == 4.0
+    assert history(train_rows)["return"] == 2.5
+
+
+def test_offline_files_are_mirrored_into_the_run_silently(tmp_path, monkeypatch, no_key, capfd):
+    fake_program.install(monkeypatch)
+    assert train(wandb_config(tmp_path, "offline")) == 0
+    (data,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    written = data.read_bytes()
+    assert b"seed6/return" in written and b"eval/win_rate" in written
+    assert b"qmix_knife" in written
+    out, err = capfd.readouterr()
+    assert err == "" and f"wandb sync {data.parent}" in out
+    everything = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert not any(PLANTED.encode() in content for content in everything)
+    for captured in (b"test_logging.py", b"site-packages", str(tmp_path).encode()):
+        assert captured not in written
+    assert not any(tmp_path.rglob("requirements.txt")) and not any(tmp_path.rglob("output.log"))
+
+
+def test_disabled_leaves_no_trace(tmp_path, monkeypatch):
+    fake_program.install(monkeypatch)
+    assert train(wandb_config(tmp_path, "disabled")) == 0
+    assert not (tmp_path / "wandb").exists()
+
+
+def test_online_without_a_key_goes_on_offline_with_one_line(tmp_path, monkeypatch, no_key, capfd):
+    fake_program.install(monkeypatch)
+    assert train(wandb_config(tmp_path, "online")) == 0
+    err = capfd.readouterr().err
+    assert err.count("\n") == 1
+    assert err.startswith("warning: W&B cannot be reached, logging offline (UsageError: No API key")
+    assert len(list(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))) == 1
+    assert json.loads((tmp_path / "summary.json").read_text())["status"] == "complete"
+
+
+def test_online_without_a_network_goes_on_offline_with_one_line(tmp_path, monkeypatch, capsys):
+    real, modes = wandb.init, []
+
+    def init(*, settings, **rest):
+        modes.append((settings.mode, settings.init_timeout))
+        if settings.mode == "online":
+            raise wandb.errors.CommError("timed out:\nno such host")
+        return real(settings=settings, **rest)
+
+    monkeypatch.setattr(wandb, "init", init)
+    sink = open_wandb(wandb_config(tmp_path, "online"), tmp_path)
+    sink.close()
+    assert modes == [("online", 20.0), ("offline", 20.0)]
+    expected = "W&B cannot be reached, logging offline (CommError: timed out: no such host)"
+    assert capsys.readouterr().err == f"warning: {expected}\n"
+
+
+def test_a_wandb_that_cannot_start_does_not_stop_the_run(tmp_path, monkeypatch, capsys):
+    def init(**_):
+        raise RuntimeError("broken installation")
+
+    monkeypatch.setattr(wandb, "init", init)
+    fake_program.install(monkeypatch)
+    assert train(wandb_config(tmp_path, "offline")) == 0
+    expected = "warning: W&B is switched off: RuntimeError: broken installation\n"
+    assert capsys.readouterr().err == expected

@@ -1,0 +1,57 @@
+"""Learnt values and returns in environments whose solution is known exactly."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ladder.environments import LADDER
+from tiny import tiny_config
+
+from knife_jax.build import build_in, make_trainer
+from knife_jax.envs.base import TimeStep, vectorise
+from knife_jax.losses import masked_argmax
+
+SEEDS, GAMMA = 2, 0.9
+
+
+def learn(rung, env_steps, **algo):
+    config = tiny_config(
+        n_envs=16, env_steps=env_steps, log_every=env_steps, window=8, batch_size=64,
+        hidden=32, embed=16, hyper_hidden=16, gamma=GAMMA, buffer_size=1024, updates_per_round=8,
+        learning_starts=1000, target_period=25, epsilon_steps=env_steps // 2, lr_decay=True, **algo,
+    )  # fmt: skip
+    env = partial(vectorise, rung.env)
+    program = build_in(env, config)
+    state, clock, metrics = program.chunk(program.init(range(SEEDS)), program.clock())
+    episodes = program.evaluate(state, jax.random.key(7))
+    return make_trainer(config, env(16)), state, episodes, metrics
+
+
+def greedy_values(trainer, state, seed):
+    """(learnt Q_tot, row) of the last windows played, where all actions taken were greedy."""
+    one = jax.tree.map(lambda leaf: leaf[seed], state)
+    values = trainer.learner.values(one.patient.online, one.replay, 0)
+    batch = one.replay
+    greedy = masked_argmax(values.agents, batch.legal)[:-1]
+    wanted = batch.valid & jnp.all(greedy == batch.action, axis=-1)
+    no = jnp.zeros_like(batch.valid)
+    row = TimeStep(
+        batch.obs[:-1], batch.state[:-1], batch.legal[:-1], batch.reward, no, no, no, no
+    )
+    return values.team, row, wanted
+
+
+@pytest.mark.parametrize("rung", LADDER, ids=lambda rung: rung.env.spec.name)
+def test_learns_the_optimal_return_and_value(rung):
+    trainer, state, episodes, _ = learn(rung, env_steps=24_000)
+    for seed in range(SEEDS):
+        played = np.mean(episodes.returns[seed])
+        tolerance = 0.5 if rung.env.spec.name == "observed" else 0.02
+        assert abs(played - rung.optimal_return) <= tolerance * max(1, abs(rung.optimal_return))
+        team, row, wanted = greedy_values(trainer, state, seed)
+        optimal = rung.optimal_value(row, GAMMA)
+        assert jnp.sum(wanted) > 100
+        error = jnp.where(wanted, jnp.abs(team - optimal), 0.0)
+        assert jnp.mean(error, where=wanted) < 0.05 * max(1.0, float(jnp.max(jnp.abs(optimal))))

@@ -1,0 +1,26 @@
+"""Configurations small enough for tests."""
+
+from knife_jax.config import AlgoConfig, Config, EvaluationConfig, PlasticityConfig, SmaxConfig
+
+
+def tiny_config(*, seeds=1, n_envs=7, plasticity=None, env_steps=5000, log_every=500, **algo):
+    """A run of a few seconds; ``algo`` and ``plasticity`` override single fields."""
+    sizes = {
+        "name": "qmix", "hidden": 13, "embed": 5, "hyper_hidden": 11, "lr": 3e-3, "eps": 1e-8,
+        "td_lambda": 0.5, "window": 5, "batch_size": 17, "buffer_size": 203,
+        "updates_per_round": 3, "learning_starts": 105, "target_period": 20,
+        "epsilon_steps": 1000, "epsilon_end": 0.1,
+    }  # fmt: skip
+    return Config(
+        seed=0,
+        num_seeds=seeds,
+        env_steps=env_steps,
+        log_every=log_every,
+        env=SmaxConfig(n_envs=n_envs),
+        algo=AlgoConfig(**{**sizes, **algo}),
+        plasticity=PlasticityConfig(**(plasticity or {})),
+        evaluation=EvaluationConfig(every=env_steps, episodes=19),
+    )
+
+
+KNIFE = {"name": "knife", "method": "knife", "interval": 300, "window": 10, "threshold": 0.8}
