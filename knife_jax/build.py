@@ -13,10 +13,18 @@ import optax
 from jaxtyping import PRNGKeyArray
 
 from knife_jax import chunk as training
-from knife_jax.config import AlgoConfig, Config, EnvConfig, PlasticityConfig
+from knife_jax.config import (
+    AlgoConfig,
+    Config,
+    EnvConfig,
+    PlasticityConfig,
+    PredatorPreyConfig,
+    SmaxConfig,
+)
+from knife_jax.envs.batched_smax import batched_smax
 from knife_jax.envs.base import EnvSpec, VecEnv, vectorise
 from knife_jax.envs.predator_prey import predator_prey
-from knife_jax.envs.smax import smax
+from knife_jax.envs.smax import bounded_state
 from knife_jax.evaluate import Episodes, evaluate
 from knife_jax.factorisation import MIXERS
 from knife_jax.learner import make_learner
@@ -44,11 +52,11 @@ class Program(NamedTuple):
 
 def make_env(config: EnvConfig, n_envs: int) -> VecEnv:
     """The environment of a config, ``n_envs`` times."""
-    makers = {
-        "smax": lambda: smax(config.scenario),
-        "mpe_predator_prey": lambda: predator_prey(config.n_predators),
-    }
-    return vectorise(makers[config.name](), n_envs)
+    if isinstance(config, SmaxConfig):
+        return bounded_state(batched_smax(config.scenario, n_envs))
+    if isinstance(config, PredatorPreyConfig):
+        return vectorise(predator_prey(config.n_predators), n_envs)
+    raise TypeError(f"no environment for {config!r}")
 
 
 def make_optimiser(algo: AlgoConfig, n_updates: int) -> optax.GradientTransformation:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from knife_jax.envs.base import Env, EnvSpec, TimeStep, first_row
+from knife_jax.envs.base import Env, EnvSpec, TimeStep, VecEnv, first_row
 from knife_jax.envs.names import SMAX_SCENARIOS
 from knife_jax.types import PyTree
 
@@ -97,3 +97,37 @@ def silence() -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr, sys.__stdout__ = streams  # pyright: ignore
+
+
+MAP_SIZE, N_TYPES = 32.0, 6
+
+
+def bounded_state(env: VecEnv) -> VecEnv:
+    """The same battles with every entry of the global state between 0 and 1.
+
+    JaxMARL's world state holds positions up to 32 and cooldowns that go on falling while a unit
+    does not fire (to -20 and below), which a mixing network with PyTorch's initial weights does
+    not survive: its values diverge. Here positions are shares of the map, a weapon that is ready
+    has cooldown 0, and types are shares of their number. Observations are bounded already.
+    """
+    n_units = env.spec.state_size // (N_TYPES + 6)
+
+    def bound(row: TimeStep) -> TimeStep:
+        split = n_units * (N_TYPES + 4)
+        units = row.state[..., :split].reshape(*row.state.shape[:-1], n_units, -1)
+        health, position, cooldown, kind = jnp.split(units, [1, 3, 4], axis=-1)
+        cooldown = jnp.clip(cooldown, 0.0, 1.0)
+        units = jnp.concatenate([health, position / MAP_SIZE, cooldown, kind], axis=-1)
+        teams, types = jnp.split(row.state[..., split:], 2, axis=-1)
+        flat = units.reshape(*row.state.shape[:-1], split)
+        return row.replace(state=jnp.concatenate([flat, teams, types / N_TYPES], axis=-1))
+
+    def reset(key: PRNGKeyArray) -> tuple[PyTree, TimeStep]:
+        state, row = env.reset(key)
+        return state, bound(row)
+
+    def step(state: PyTree, action: Int[Array, "E N"]) -> tuple[PyTree, TimeStep]:
+        state, row = env.step(state, action)
+        return state, bound(row)
+
+    return env._replace(reset=reset, step=step)

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from knife_jax.envs.base import Env, EnvSpec, TimeStep, first_row, vectorise
+from knife_jax.envs.base import Env, EnvSpec, TimeStep, VecEnv, first_row, vectorise
+from knife_jax.envs.batched_smax import batched_smax
 from knife_jax.envs.predator_prey import predator_prey
 from knife_jax.envs.smax import smax
 
@@ -25,12 +26,20 @@ class Case(NamedTuple):
     make: object
     steps: int
     starts_differ: bool = True
+    batched: bool = False
+    """``make`` gives a VecEnv, which plays many episodes at once by itself"""
 
 
 CASES = {
     "smax/3m": Case(lambda: smax("3m"), 131),
     "smax/2s3z": Case(lambda: smax("2s3z"), 229),
     "smax/smacv2_5_units": Case(lambda: smax("smacv2_5_units"), 229),
+    **{
+        f"smax_batched/{name}": Case(
+            lambda name=name: batched_smax(name, ENVS, reset_period=PERIOD), 229, batched=True
+        )
+        for name in ("2s3z", "smacv2_5_units")
+    },
     **{f"mpe_predator_prey/{n}": Case(functools.partial(predator_prey, n), 79) for n in (3, 6, 9)},
     **{
         rung.env.spec.name: Case(
@@ -44,7 +53,7 @@ CASES = {
 class Played(NamedTuple):
     """``rows`` and ``states`` have axes [S, T + 1, E], ``actions`` [S, T, E, N]."""
 
-    env: Env
+    env: Env | VecEnv
     rows: TimeStep
     states: object
     actions: np.ndarray
@@ -87,15 +96,18 @@ def legal_at_random(key, legal):
 @functools.cache
 def player(name):
     noticed = Noticed()
-    env = CASES[name].make()
-    vec = vectorise(self_keyed(env, noticed), ENVS, reset_period=PERIOD)
+    env = vec = CASES[name].make()
+    if not CASES[name].batched:
+        env = self_keyed(env, Noticed())
+        vec = vectorise(self_keyed(vec, noticed), ENVS, reset_period=PERIOD)
+    game = lambda state: None if CASES[name].batched else state.env  # noqa: E731
 
     def body(carry, key):
         state, row = carry
         action = legal_at_random(key, row.legal)
         state, row = vec.step(state, action)
         noticed.types_after_step = types((state, row))
-        return (state, row), (row, state.env, action)
+        return (state, row), (row, game(state), action)
 
     def play(key):
         key, reset_key = jax.random.split(key)
@@ -105,9 +117,9 @@ def player(name):
             body, (state, row), jax.random.split(key, CASES[name].steps)
         )
         join = functools.partial(jax.tree.map, lambda one, more: jnp.concatenate([one[None], more]))
-        return join(row, rows), join(state.env, states), actions
+        return join(row, rows), join(game(state), states), actions
 
-    return self_keyed(env, Noticed()), jax.jit(jax.vmap(play), compiler_options=QUICKLY), noticed
+    return env, jax.jit(jax.vmap(play), compiler_options=QUICKLY), noticed
 
 
 @functools.cache
@@ -125,6 +137,9 @@ def episodes(rows):
 
 
 every_environment = pytest.mark.parametrize("name", CASES)
+every_single_environment = pytest.mark.parametrize(
+    "name", [name for name, case in CASES.items() if not case.batched]
+)
 
 
 @every_environment
@@ -170,7 +185,7 @@ def test_no_episode_is_longer_than_the_horizon(name):
         assert set(lengths) == {env.spec.horizon}
 
 
-@every_environment
+@every_single_environment
 def test_episodes_are_those_of_the_environment_alone(name):
     """From its first row on: the same rows to the true last one, whatever the action before it."""
     env, rows, states, actions, _ = played(name)

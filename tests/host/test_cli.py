@@ -71,7 +71,7 @@ def test_help_needs_no_jax_and_lists_every_group_option_and_field(tmp_path):
         keys = [f"{name}.{key}" for key in value] if isinstance(value, dict) else [name]
         for key in set(keys) - labels:
             assert re.search(rf"^  {re.escape(key)}=\S+ +\w+", result.stdout, re.MULTILINE), key
-    assert "  algo.gamma=0.99 " in result.stdout
+    assert f"  algo.gamma={compose().algo.gamma} " in result.stdout
     assert "python -m knife_jax.train +env=smax +algo=qmix_knife" in result.stdout
     assert list(tmp_path.iterdir()) == []
 
@@ -108,7 +108,7 @@ SCENARIOS = "must be one of 3m, 2s3z, 25m, 3s5z, 8m, 5m_vs_6m, "
          "error: seed=-1 is refused: must be a whole number, at least 0, at most 2147483647"),
         ("evaluation=3", "error: evaluation=3 is refused: set evaluation.every, "
          "evaluation.episodes"),
-        ("algo.batch_size=9000",
+        ("preset=pymarl algo.batch_size=9000",
          "error: algo.buffer_size=5000 is refused: must be at least algo.batch_size=9000"),
         ("env.scenario=", "error: env.scenario='' is refused: " + SCENARIOS),
         ("env.scenario=3n", "error: env.scenario=3n is refused: " + SCENARIOS),

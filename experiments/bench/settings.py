@@ -1,0 +1,60 @@
+"""What both sides are given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from knife_jax.envs.names import N_PREDATORS
+
+MPE_SCENARIOS = {f"mpe{n}": n for n in N_PREDATORS}
+"""name -> size of the learning team"""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """JaxMARL's ``config/alg/ql_rnn_smax.yaml`` with 64 instead of 512 hidden units."""
+
+    n_envs: int = 16
+    window: int = 128
+    """environment steps of each environment between two phases of learning"""
+    hidden: int = 64
+    embed: int = 64
+    hyper_hidden: int = 256
+    mixer_init_scale: float = 0.001
+    batch: int = 32
+    """windows"""
+    buffer_windows: int = 1024
+    """JaxMARL's 5000 would need 2 GB a side on 2s3z; what is timed does not depend on it"""
+    learner_steps: int = 8
+    """in a round"""
+    lr: float = 5e-5
+    grad_clip: float = 10.0
+    gamma: float = 0.99
+    reward_scale: float = 10.0
+    target_period: int = 10
+    """rounds"""
+    total_rounds: int = 4882
+    """budget of the run which the schedule of epsilon is made for"""
+    epsilon_share: float = 0.1
+    """share of the rounds over which epsilon falls from 1 to 0.05"""
+
+    @property
+    def steps_per_round(self) -> int:
+        return self.n_envs * self.window
+
+
+SMAX = Settings()
+MPE = Settings(
+    n_envs=8,
+    window=26,
+    embed=32,
+    hyper_hidden=128,
+    learner_steps=1,
+    lr=5e-3,
+    grad_clip=25.0,
+    gamma=0.9,
+    reward_scale=1.0,
+    target_period=200,
+    total_rounds=48076,
+)
+"""``config/alg/ql_rnn_mpe.yaml``"""

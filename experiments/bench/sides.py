@@ -1,0 +1,150 @@
+"""The two contenders, each compiled, trained past the filling of its replay, ready to be timed."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import checkout
+import jax
+import peer
+from settings import MPE_SCENARIOS, Settings
+
+from knife_jax import config
+from knife_jax.build import build
+
+
+class Side(NamedTuple):
+    """One contender, compiled and past the filling of its replay."""
+
+    label: str
+    advance: Callable[[], int]
+    """trains for the given rounds, waits for the result, returns the transitions made"""
+    sizes: dict[str, int]
+
+
+def _jaxmarl_env(scenario: str) -> Any:
+    from jaxmarl import make
+    from jaxmarl.environments.smax import map_name_to_scenario
+    from jaxmarl.wrappers.baselines import MPELogWrapper, SMAXLogWrapper
+
+    if scenario in MPE_SCENARIOS:
+        n = MPE_SCENARIOS[scenario]
+        return MPELogWrapper(make("MPE_simple_spread_v3", num_agents=n, num_landmarks=n))
+    rules = {"see_enemy_actions": True, "walls_cause_death": True, "attack_mode": "closest"}
+    battle = map_name_to_scenario(scenario)
+    return SMAXLogWrapper(make("HeuristicEnemySMAX", scenario=battle, **rules))
+
+
+def peer_side(scenario: str, settings: Settings, rounds: int, root: Path | None) -> Side:
+    """JaxMARL's loop as it runs it: one long jitted scan, vmapped over (here one) seeds."""
+    env = _jaxmarl_env(scenario)
+    if root:
+        theirs = checkout.load(root, env, settings)
+        label = f"jaxmarl checkout {theirs.commit}"
+        print(f"peer: {label}, {theirs.note}")
+    else:
+        theirs = peer.build(env, settings)
+        label = "re-statement"
+        print("peer: restatement of JaxMARL's qmix_rnn (peer.py)")
+    state = theirs.init(jax.random.PRNGKey(0))
+    # what is one number for all seeds (counters) stays so, as in its own vmapped run
+    axes = jax.tree.map(lambda leaf: None if leaf.ndim == 0 else 0, state)
+    state = jax.tree.map(lambda leaf: leaf if leaf.ndim == 0 else leaf[None], state)
+
+    def train(state):
+        return jax.lax.scan(lambda s, _: (theirs.round(s), None), state, None, rounds)[0]
+
+    seeds = jax.vmap(train, in_axes=(axes,), out_axes=axes)
+    run = _compiled("peer", jax.jit(seeds, donate_argnums=0), state)
+    cell = [state]
+
+    def advance() -> int:
+        cell[0] = jax.block_until_ready(run(cell[0]))
+        return rounds * settings.steps_per_round
+
+    for _ in range(settings.batch // rounds + 2):
+        advance()
+    return Side(label, advance, peer.sizes(env, settings))
+
+
+def our_side(scenario: str, settings: Settings, rounds: int) -> Side:
+    """This project's chunk, of as many rounds; exits if it learns less often than the peer."""
+    program = build(_our_config(scenario, settings, rounds))
+    state, clock = program.init([0]), program.clock()
+    run = _compiled("ours", program.chunk, state, clock)
+    cell = [state, clock]
+
+    def advance() -> int:
+        before = cell[1]
+        *cell[:], metrics = jax.block_until_ready(run(*cell))
+        rows = int(cell[1].env_steps) - int(before.env_steps)
+        # the step after the last row of an episode opens the next one: no transition
+        return rows - int(metrics["train"]["episodes"].sum())
+
+    for _ in range(settings.batch // rounds + 1):
+        advance()
+    before = int(cell[1].updates)
+    advance()
+    made, expected = int(cell[1].updates) - before, rounds * settings.learner_steps
+    if made != expected:
+        sys.exit(f"ours made {made} learner steps where the peer makes {expected}")
+    spec = program.spec
+    sizes = {
+        "agents": spec.n_agents,
+        "actions": spec.n_actions,
+        "obs": spec.obs_size,
+        "state": spec.state_size,
+    }
+    return Side("knife_jax", advance, sizes)
+
+
+def _our_config(scenario: str, s: Settings, rounds: int) -> config.Config:
+    if scenario in MPE_SCENARIOS:
+        n_predators = MPE_SCENARIOS[scenario]
+        env = config.PredatorPreyConfig(n_predators=n_predators, n_envs=s.n_envs)
+    else:
+        env = config.SmaxConfig(scenario=scenario, n_envs=s.n_envs)
+    budget = s.total_rounds * s.steps_per_round
+    algo = config.AlgoConfig(
+        name="qmix",
+        hidden=s.hidden,
+        embed=s.embed,
+        hyper_hidden=s.hyper_hidden,
+        init="orthogonal",
+        hyper_init_scale=s.mixer_init_scale,
+        agent_id=True,
+        last_action=False,
+        optimiser="radam",
+        lr=s.lr,
+        eps=1e-8,
+        grad_clip=s.grad_clip,
+        gamma=s.gamma,
+        td_lambda=0.0,
+        double_q=True,
+        data="windows",
+        window=s.window,
+        batch_size=s.batch,
+        buffer_size=s.buffer_windows,
+        updates_per_round=s.learner_steps,
+        learning_starts=s.batch * s.steps_per_round,
+        target_period=s.target_period * s.learner_steps,
+        epsilon_steps=round(s.epsilon_share * budget),
+    )
+    return config.Config(
+        env_steps=budget,
+        log_every=rounds * s.steps_per_round,
+        env=env,
+        algo=algo,
+        evaluation=config.EvaluationConfig(every=budget),
+    )
+
+
+def _compiled(name: str, function: Any, *args: Any) -> Any:
+    start = time.perf_counter()
+    compiled = function.lower(*args).compile()
+    print(f"{name}: compiled in {time.perf_counter() - start:.1f} s", flush=True)
+    return compiled

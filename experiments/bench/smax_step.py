@@ -1,0 +1,133 @@
+"""Environment steps per second: the batched SMAX against JaxMARL's own auto-resetting step.
+
+    python experiments/bench/smax_step.py --scenario 2s3z [--quick]
+
+Both play uniformly random legal actions, drawn by the same code from uniform numbers made before
+the clock starts, and both deliver observations, world state, legal actions, reward and end flags
+at every step. They take turns, so that other load on the machine falls on both; compilation is
+not timed. The last line is JSON: the median ratio, the rates, the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from knife_jax.envs.batched_smax import batched_smax
+
+Run = Callable[[jax.Array], Any]
+
+
+def random_legal(uniform: jax.Array, legal: jax.Array) -> jax.Array:
+    """The legal action that a uniform number in [0, 1) picks: legal [..., A] to action [...]."""
+    rank = jnp.cumsum(legal.astype(jnp.int32), axis=-1)
+    wanted = (uniform * rank[..., -1]).astype(jnp.int32)
+    return jnp.argmax(rank > wanted[..., None], axis=-1).astype(jnp.int32)
+
+
+def ours(scenario: str, n_envs: int, n_steps: int) -> Run:
+    """`n_steps` steps of the batched environment under one jit."""
+    env = batched_smax(scenario, n_envs)
+    state, now = jax.jit(env.reset)(jax.random.key(1))
+
+    @jax.jit
+    def run(uniform):
+        def body(carry, number):
+            state, now = carry
+            return env.step(state, random_legal(number, now.legal)), None
+
+        return jax.lax.scan(body, (state, now), uniform)[0]
+
+    return run
+
+
+def theirs(scenario: str, n_envs: int, n_steps: int) -> Run:
+    """JaxMARL's ``step`` in ``jit(vmap(scan))``, as its own speed test runs it."""
+    from jaxmarl import make
+    from jaxmarl.environments.smax import map_name_to_scenario
+
+    env = make("HeuristicEnemySMAX", scenario=map_name_to_scenario(scenario))
+
+    def legal_of(state):
+        legal = env.get_avail_actions(state)
+        return jnp.stack([legal[agent] for agent in env.agents])
+
+    obs, state = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(1), n_envs))
+    keys = jax.random.split(jax.random.key(2), n_envs)
+
+    def run(key, obs, state, uniform):
+        def body(carry, number):
+            key, state, *_ = carry
+            key, step_key = jax.random.split(key)
+            action = random_legal(number, legal_of(state))
+            actions = {agent: action[i] for i, agent in enumerate(env.agents)}
+            obs, state, reward, done, _ = env.step(step_key, state, actions)
+            return (key, state, obs, reward[env.agents[0]], done["__all__"]), None
+
+        start = (key, state, obs, jnp.zeros(()), jnp.zeros((), bool))
+        return jax.lax.scan(body, start, uniform)[0]
+
+    whole = jax.jit(jax.vmap(run, in_axes=(0, 0, 0, 1)))
+    return lambda uniform: whole(keys, obs, state, uniform)
+
+
+def seconds(run: Run, uniform: jax.Array) -> float:
+    """Wall time of one call, to the last array."""
+    start = time.perf_counter()
+    jax.block_until_ready(run(uniform))
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--scenario", default="2s3z")
+    parser.add_argument("--n-envs", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=200, help="steps in one timed run")
+    parser.add_argument("--rounds", type=int, default=9, help="timed runs of each side")
+    parser.add_argument("--quick", action="store_true", help="50 steps, 3 rounds")
+    args = parser.parse_args()
+    n_steps, rounds = (50, 3) if args.quick else (args.steps, args.rounds)
+    n_agents = batched_smax(args.scenario, 1).spec.n_agents
+    uniform = jax.random.uniform(jax.random.key(0), (n_steps, args.n_envs, n_agents))
+    runs, compile_s = {}, {}
+    for name, make_run in (("jaxmarl", theirs), ("batched", ours)):
+        runs[name] = make_run(args.scenario, args.n_envs, n_steps)
+        compile_s[name] = seconds(runs[name], uniform)
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            times[name].append(seconds(run, uniform))
+    ratios = [a / b for a, b in zip(times["jaxmarl"], times["batched"], strict=True)]
+    steps = n_steps * args.n_envs
+    rates = {name: round(steps / statistics.median(each)) for name, each in times.items()}
+    for name in runs:
+        print(f"{name:8s} {rates[name]:>10,} env-steps/s   first call {compile_s[name]:.1f} s")
+    result = {
+        "benchmark": "smax_step",
+        "scenario": args.scenario,
+        "n_envs": args.n_envs,
+        "ratio": round(statistics.median(ratios), 2),
+        "ratio_min": round(min(ratios), 2),
+        "ratio_max": round(max(ratios), 2),
+        "env_steps_per_s": rates,
+        "first_call_s": {name: round(value, 2) for name, value in compile_s.items()},
+        "rounds": rounds,
+        "backend": jax.default_backend(),
+        "cpus": os.cpu_count(),
+        "jax": jax.__version__,
+        "machine": platform.machine(),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""Training speed, side by side: this project's QMIX against JaxMARL's ``qmix_rnn``.
+
+    python experiments/bench/vs_jaxmarl.py --scenario 2s3z [--jaxmarl PATH] [--quick]
+
+Both sides train in this process, in turns, with the same networks, batch, windows, learner steps
+per environment step and number of environments. Compilation and the filling of the replay are not
+timed. Environment steps are transitions: rows of ours that only open a new episode do not count.
+Without ``--jaxmarl`` the peer is a restatement of JaxMARL's learner and loop (``peer.py``). The
+last line of the output is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from settings import MPE, MPE_SCENARIOS, SMAX, Settings
+
+from knife_jax.envs.names import SMAX_SCENARIOS
+
+if TYPE_CHECKING:
+    from sides import Side
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "jaxmarl", "numpy")
+
+
+def main() -> None:
+    args = _arguments()
+    # before jax is imported: a batched QR can deadlock on a pool of two threads
+    os.environ.setdefault("NPROC", str(max(4, os.cpu_count() or 1)))
+    import sides
+
+    settings = _settings(args)
+    print(f"{args.scenario}: {settings}")
+    peer = sides.peer_side(args.scenario, settings, args.rounds, args.jaxmarl)
+    ours = sides.our_side(args.scenario, settings, args.rounds)
+    pairs = []
+    for i in range(args.repeats):
+        order = (ours, peer) if i % 2 == 0 else (peer, ours)
+        speed = {side.label: _timed(side) for side in order}
+        pair = {"ours": speed[ours.label], "peer": speed[peer.label]}
+        pairs.append({**pair, "ratio": pair["ours"] / pair["peer"]})
+        print(f"pair {i + 1}: {_line(pairs[i])}", flush=True)
+    middle = {name: statistics.median(pair[name] for pair in pairs) for name in pairs[0]}
+    print(f"median: {_line(middle)}")
+    print(json.dumps(_record(args, settings, ours, peer, pairs, middle)))
+
+
+def _line(pair: dict[str, float]) -> str:
+    return "ours {ours:,.0f}, peer {peer:,.0f} env steps/s, ratio {ratio:.3f}".format(**pair)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Training speed against JaxMARL's qmix_rnn, in turns, in one process.",
+        epilog="The last line printed is JSON: medians of both sides and of the pairs' ratios.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--scenario",
+        default="2s3z",
+        metavar="NAME",
+        help="an SMAX scenario, or mpe3, mpe6, mpe9 for teams on particle physics",
+    )
+    parser.add_argument("--hidden", type=int, default=64, help="width of the agent network")
+    parser.add_argument("--n-envs", type=int, help="environments (default: 16, MPE: 8)")
+    parser.add_argument("--rounds", type=int, default=8, help="rounds in one timed call")
+    parser.add_argument("--repeats", type=int, default=9, help="pairs of timed calls")
+    parser.add_argument(
+        "--buffer-windows", type=int, default=SMAX.buffer_windows, help="capacity of both replays"
+    )
+    parser.add_argument(
+        "--jaxmarl",
+        type=Path,
+        metavar="PATH",
+        help="a checkout of JaxMARL, whose own script is then the peer; the done flag of its "
+        "target is put right in memory",
+    )
+    parser.add_argument("--quick", action="store_true", help="5 pairs of 4 rounds")
+    args = parser.parse_args()
+    if args.scenario not in (*SMAX_SCENARIOS, *MPE_SCENARIOS):
+        known = ", ".join((*SMAX_SCENARIOS, *MPE_SCENARIOS))
+        parser.error(f"--scenario {args.scenario} is unknown; there are {known}")
+    if args.quick:
+        args.rounds, args.repeats = 4, 5
+    return args
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    base = MPE if args.scenario in MPE_SCENARIOS else SMAX
+    n_envs = args.n_envs or base.n_envs
+    settings = dataclasses.replace(
+        base, hidden=args.hidden, n_envs=n_envs, buffer_windows=args.buffer_windows
+    )
+    smallest = settings.batch * n_envs
+    if settings.buffer_windows < smallest or settings.buffer_windows % n_envs:
+        sys.exit(
+            f"--buffer-windows {settings.buffer_windows}: must be a multiple of {n_envs} "
+            f"and at least {smallest}, which JaxMARL fills before it learns"
+        )
+    return settings
+
+
+def _timed(side: Side) -> float:
+    """Transitions per second of one call."""
+    start = time.perf_counter()
+    transitions = side.advance()
+    return transitions / (time.perf_counter() - start)
+
+
+def _record(args, settings: Settings, ours: Side, peer: Side, pairs, middle) -> dict[str, Any]:
+    import jax
+
+    return {
+        "scenario": args.scenario,
+        "ours_env_steps_per_s": middle["ours"],
+        "peer_env_steps_per_s": middle["peer"],
+        "ratio": middle["ratio"],
+        "pairs": pairs,
+        "peer": peer.label,
+        "sizes": {"ours": ours.sizes, "peer": peer.sizes},
+        "rounds_per_call": args.rounds,
+        "settings": dataclasses.asdict(settings),
+        "versions": {"python": platform.python_version()}
+        | {package: version(package) for package in PACKAGES},
+        "machine": {
+            "backend": jax.default_backend(),
+            "cpus": os.cpu_count(),
+            "NPROC": os.environ["NPROC"],
+            "load": os.getloadavg()[0],
+        },
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""The numbers of one SMAX scenario, read from JaxMARL's own tables when it is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from knife_jax.envs.smax import silence
+
+FEATURES = ("health", "velocity", "damage", "reach", "sight", "radius", "reload")
+"""what differs between unit types; ``reach`` is the attack range, ``reload`` the mean cooldown"""
+
+
+@dataclass(frozen=True, eq=False)
+class Rules:
+    """Everything about a scenario that does not change while it is played.
+
+    Lengths are in map units, times in seconds. Units are numbered allies first, then enemies.
+    """
+
+    scenario: str
+    n_allies: int
+    n_enemies: int
+    n_types: int
+    unit_types: np.ndarray
+    """int32 [U]: the types of a fixed scenario; not used where types are drawn"""
+    random_types: bool
+    random_positions: bool
+    by_type: dict[str, np.ndarray]
+    """float32 [n_types] for every name in FEATURES"""
+    width: float
+    height: float
+    dt: float
+    """length of one world step"""
+    substeps: int
+    """world steps in one environment step"""
+    time_limit: int
+    """an episode is stopped by the transition that starts from this step count"""
+    win_bonus: float
+    n_moves: int = 4
+
+    @property
+    def n_units(self) -> int:
+        return self.n_allies + self.n_enemies
+
+    @property
+    def n_actions(self) -> int:
+        """North, east, south, west, stop, then one attack per enemy."""
+        return self.n_moves + 1 + self.n_enemies
+
+    @property
+    def shots(self) -> int:
+        """How many times one unit can fire within one environment step."""
+        shortest = float(self.by_type["reload"].min()) - self.dt
+        return 1 if shortest > (self.substeps - 2) * self.dt else self.substeps
+
+
+def load_rules(scenario: str) -> Rules:
+    """Read `scenario` from JaxMARL's registry; raises ValueError if there is none of that name.
+
+    The rules are those of ``jaxmarl.make("HeuristicEnemySMAX", scenario=...)`` with nothing else
+    set. A JaxMARL whose defaults are others raises ValueError as well.
+    """
+    with silence():
+        from jaxmarl import make
+        from jaxmarl.environments.smax.smax_env import MAP_NAME_TO_SCENARIO
+
+    if scenario not in MAP_NAME_TO_SCENARIO:
+        known = ", ".join(sorted(MAP_NAME_TO_SCENARIO))
+        raise ValueError(f"no SMAX scenario named {scenario!r}; there are {known}")
+    table = MAP_NAME_TO_SCENARIO[scenario]
+    env = make("HeuristicEnemySMAX", scenario=table)
+    expected = {
+        "enemy_shoots": True,
+        "attack_mode": "closest",
+        "walls_cause_death": True,
+        "see_enemy_actions": True,
+        "use_self_play_reward": False,
+        "observation_type": "unit_list",
+        "action_type": "discrete",
+        "num_movement_actions": 5,
+    }
+    other = [name for name, value in expected.items() if getattr(env, name) != value]
+    if other:
+        raise ValueError(f"this JaxMARL has other defaults for {', '.join(other)}")
+    tables = {
+        "health": env.unit_type_health,
+        "velocity": env.unit_type_velocities,
+        "damage": env.unit_type_attacks,
+        "reach": env.unit_type_attack_ranges,
+        "sight": env.unit_type_sight_ranges,
+        "radius": env.unit_type_radiuses,
+        "reload": env.unit_type_weapon_cooldowns,
+    }
+    return Rules(
+        scenario=scenario,
+        n_allies=env.num_allies,
+        n_enemies=env.num_enemies,
+        n_types=env.unit_type_bits,
+        unit_types=np.asarray(table.unit_types, np.int32),
+        random_types=bool(table.smacv2_unit_type_generation),
+        random_positions=bool(table.smacv2_position_generation),
+        by_type={name: np.asarray(tables[name], np.float32) for name in FEATURES},
+        width=float(env.map_width),
+        height=float(env.map_height),
+        dt=float(env.time_per_step),
+        substeps=int(env.world_steps_per_env_step),
+        time_limit=int(env.max_steps),
+        win_bonus=float(env.won_battle_bonus),
+    )
