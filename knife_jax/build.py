@@ -21,8 +21,8 @@ from knife_jax.config import (
     PredatorPreyConfig,
     SmaxConfig,
 )
-from knife_jax.envs.batched_smax import batched_smax
 from knife_jax.envs.base import EnvSpec, VecEnv, vectorise
+from knife_jax.envs.batched_smax import batched_smax
 from knife_jax.envs.predator_prey import predator_prey
 from knife_jax.envs.smax import bounded_state
 from knife_jax.evaluate import Episodes, evaluate

@@ -66,9 +66,7 @@ def init(t: Trainer, key: PRNGKeyArray) -> TrainState:
     key, net_key, env_key = jax.random.split(key, 3)
     patient = t.learner.init(net_key)
     actor = start(t.env, t.hidden, env_key)
-    _, example, _ = jax.eval_shape(
-        lambda a, k: _play(t, patient, a, Clock.zero(), k), actor, key
-    )
+    _, example, _ = jax.eval_shape(lambda a, k: _play(t, patient, a, Clock.zero(), k), actor, key)
     state = TrainState(
         patient=patient,
         plasticity=t.plasticity.init(patient.online),
@@ -157,7 +155,16 @@ def _learn(t: Trainer, state: TrainState, before: Clock, clock: Clock, key: PRNG
         due = t.plasticity.gate(after) > t.plasticity.gate(before)
         patient, measured, units, churn = jax.lax.cond(due, operate, leave)
         slots = occupancy(patient.online["grafts"], t.slots)
-        event = Surgery(due, *after, units, slots.slots_used, slots.saturated_units, churn)
+        event = Surgery(
+            fired=due,
+            env_steps=after.env_steps,
+            updates=after.updates,
+            task=after.task,
+            units_operated=units,
+            slots_used=slots.slots_used,
+            saturated_units=slots.saturated_units,
+            churn_max=churn,
+        )
         return (patient, measured, after, after), (metrics, event)
 
     carry = (state.patient, state.plasticity, before, clock)

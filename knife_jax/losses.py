@@ -8,9 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 
-def masked_argmax(
-    values: Float[Array, "*X A"], legal: Bool[Array, "*X A"]
-) -> Int[Array, "*X"]:
+def masked_argmax(values: Float[Array, "*X A"], legal: Bool[Array, "*X A"]) -> Int[Array, "*X"]:
     """The best legal action."""
     return jnp.argmax(jnp.where(legal, values, -jnp.inf), axis=-1)
 

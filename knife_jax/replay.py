@@ -51,4 +51,6 @@ def sample(ring: Windows, key: PRNGKeyArray, batch: int, added: Int[Array, ""]) 
     """``batch`` windows, uniformly with replacement, from the ``added`` ones still there."""
     filled = jnp.minimum(added, ring.previous.shape[0])
     index = jax.random.randint(key, (batch,), 0, filled)
-    return jax.tree.map(lambda leaf, axis: jnp.take(leaf, index, axis, mode="clip"), ring, BATCH_AXIS)
+    return jax.tree.map(
+        lambda leaf, axis: jnp.take(leaf, index, axis, mode="clip"), ring, BATCH_AXIS
+    )

@@ -14,8 +14,10 @@ LAYERS = [
     {"rollout", "learner", "chunk", "evaluate"},
     {"config", "build", "host", "cli", "usage", "train"},
 ]
-OUTSIDE = {"wandb", "orbax", "hydra", "omegaconf", "os", "pathlib", "logging", "time", "subprocess", "rich",
-           "matplotlib", "safetensors"}  # fmt: skip
+OUTSIDE = {
+    "wandb", "orbax", "hydra", "omegaconf", "os", "pathlib", "logging", "time", "subprocess",
+    "rich", "matplotlib", "safetensors",
+}  # fmt: skip
 
 
 def module(path: Path) -> str:

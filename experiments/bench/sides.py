@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -66,7 +67,7 @@ def peer_side(scenario: str, settings: Settings, rounds: int, root: Path | None)
         cell[0] = jax.block_until_ready(run(cell[0]))
         return rounds * settings.steps_per_round
 
-    for _ in range(settings.batch // rounds + 2):
+    for _ in range(math.ceil(settings.batch / rounds) + 1):
         advance()
     return Side(label, advance, peer.sizes(env, settings))
 
@@ -85,7 +86,7 @@ def our_side(scenario: str, settings: Settings, rounds: int) -> Side:
         # the step after the last row of an episode opens the next one: no transition
         return rows - int(metrics["train"]["episodes"].sum())
 
-    for _ in range(settings.batch // rounds + 1):
+    for _ in range(math.ceil(settings.batch / rounds)):
         advance()
     before = int(cell[1].updates)
     advance()

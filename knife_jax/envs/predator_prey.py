@@ -101,7 +101,7 @@ def predator_prey(n_predators: int) -> Env:
     return Env(spec, reset, step)
 
 
-def sample_points(key: PRNGKeyArray, n_prey: int) -> Float[Array, "P 100 2"]:
+def sample_points(key: PRNGKeyArray, n_prey: int) -> Float[Array, "P K 2"]:
     """Points uniform in the unit disc, independent for every prey."""
 
     def points(key: PRNGKeyArray) -> Array:
@@ -113,7 +113,7 @@ def sample_points(key: PRNGKeyArray, n_prey: int) -> Float[Array, "P 100 2"]:
 
 
 def flight(
-    prey: Float[Array, "P 2"], predators: Float[Array, "N 2"], points: Float[Array, "P 100 2"]
+    prey: Float[Array, "P 2"], predators: Float[Array, "N 2"], points: Float[Array, "P K 2"]
 ) -> Float[Array, "P 2"]:
     """The force of each prey: towards the point furthest from the predator now nearest to it.
 

@@ -64,9 +64,7 @@ class RecurrentAgent(nn.Module):
         x = GraftedDense(self.hidden, self.init_with, self.slots, name="encoder")(
             jnp.concatenate(inputs, axis=-1), open_slots
         )
-        scan = nn.scan(
-            _ResettingGRU, variable_broadcast="params", split_rngs={"params": False}
-        )
+        scan = nn.scan(_ResettingGRU, variable_broadcast="params", split_rngs={"params": False})
         carry, h = scan(self.hidden, self.init_with, name="memory")(carry, (x, first))
         head = nn.Dense(
             self.n_actions,

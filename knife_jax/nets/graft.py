@@ -22,9 +22,10 @@ class GraftedDense(nn.Module):
     and the compensation of its successor, and per neuron how many slots are in use. Neuron i with
     c slots in use puts out
 
-        h = k_0 + Σ_{s<c} (n_s - m_s),   n_s = k_{s+1} for s + 1 < c, the active neuron for s + 1 = c
+        h = k_0 + Σ_{s<c} (n_s - m_s)
 
-    with k_s the kept and m_s the compensating neurons. A new graft moves the active neuron into
+    with k_s the kept neurons, m_s the compensating ones, and n_s the successor of k_s: k_{s+1}, or
+    the active neuron where s + 1 = c. A new graft moves the active neuron into
     slot c and writes one fresh draw to the active neuron and to m_c: its difference is exactly
     zero, and since the *difference* is what is added, ``h`` keeps its bits in every floating type.
 

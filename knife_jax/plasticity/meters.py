@@ -32,9 +32,7 @@ def relative_update_activity(wiring: Wiring, window: int) -> Meter:
     """
 
     def init():
-        return {
-            g.name: Running(jnp.zeros(g.width), jnp.zeros(g.width, jnp.int32)) for g in wiring
-        }
+        return {g.name: Running(jnp.zeros(g.width), jnp.zeros(g.width, jnp.int32)) for g in wiring}
 
     def update(state, probes: Probes):
         def step(name: str, running: Running) -> Running:
@@ -63,9 +61,7 @@ def relative_update_activity(wiring: Wiring, window: int) -> Meter:
     )
 
 
-def probe(
-    wiring: Wiring, params: PyTree, grads: PyTree, activation: PerNeuron
-) -> Probes:
+def probe(wiring: Wiring, params: PyTree, grads: PyTree, activation: PerNeuron) -> Probes:
     """The probes of one gradient step."""
 
     def norms(tree: PyTree) -> PerNeuron:

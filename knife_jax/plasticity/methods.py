@@ -1,4 +1,4 @@
-"""The methods by name, each a recipe over the shared vocabulary: meter × select × rewrite × when."""
+"""The methods, each a recipe over the shared vocabulary: meter × select × rewrite × when."""
 
 from __future__ import annotations
 

@@ -92,7 +92,9 @@ def test_knife_operates_on_time_and_changes_nothing():
     # due every 300 env steps, at the first update after the boundary; a round is 35 steps
     assert list(first["env_steps"][first["fired"]]) == [315]
     assert sum(int(m["surgery"]["fired"][0].sum()) for m in seen) == 2100 // 300
-    used = fired([{"surgery": {k: v[0] for k, v in m["surgery"].items()}} for m in seen], "slots_used")
+    used = fired(
+        [{"surgery": {k: v[0] for k, v in m["surgery"].items()}} for m in seen], "slots_used"
+    )
     assert np.all(np.diff(used) >= 0)
 
 

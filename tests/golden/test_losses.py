@@ -46,7 +46,9 @@ def test_td_lambda_is_the_weighted_sum_of_n_step_returns(lam):
             *(jnp.asarray(x) for x in (reward, terminated, valid, value)), gamma=0.9, lam=lam
         )
         expected = returns_by_definition(reward, terminated, valid, value, 0.9, lam)
-        np.testing.assert_allclose(np.where(valid, ours, 0), np.where(valid, expected, 0), rtol=2e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            np.where(valid, ours, 0), np.where(valid, expected, 0), rtol=2e-5, atol=1e-6
+        )
 
 
 def test_td_lambda_by_hand():

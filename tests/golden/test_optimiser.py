@@ -6,17 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tiny import tiny_config
 
 from knife_jax.build import make_optimiser
-from knife_jax.config import AlgoConfig
 
 
 def fields(**changes):
-    base = {
-        f.name: f.default for f in dataclasses.fields(AlgoConfig)
-        if f.default is not dataclasses.MISSING
-    }  # fmt: skip
-    return AlgoConfig(**{**base, **changes})
+    return dataclasses.replace(tiny_config().algo, **changes)
 
 
 def test_rmsprop_adds_eps_outside_the_root():

@@ -5,6 +5,7 @@ them up (bootstrapping with the flag of the wrong row) fails here.
 """
 
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import jax
@@ -91,7 +92,7 @@ def whole_episodes(rows: Windows, row_targets):
     places = []
     for e in range(E):
         starts = np.flatnonzero(rows.first[:, e])
-        places += [(a, b - 1, e) for a, b in zip(starts, starts[1:], strict=False) if b - 1 > a]
+        places += [(a, b - 1, e) for a, b in pairwise(starts) if b - 1 > a]
 
     def padded(leaf, length):
         out = np.zeros((length, len(places), *leaf.shape[2:]), leaf.dtype)
@@ -101,9 +102,7 @@ def whole_episodes(rows: Windows, row_targets):
         return out
 
     seen = {n: padded(getattr(rows, n), LIMIT + 1) for n in ("obs", "state", "legal", "first")}
-    done = {
-        n: padded(getattr(rows, n), LIMIT) for n in ("action", "reward", "terminated", "valid")
-    }
+    done = {n: padded(getattr(rows, n), LIMIT) for n in ("action", "reward", "terminated", "valid")}
     episodes = Windows(
         **seen,
         **done,

@@ -24,9 +24,9 @@ def learn(rung, env_steps, **algo):
     )  # fmt: skip
     env = partial(vectorise, rung.env)
     program = build_in(env, config)
-    state, clock, metrics = program.chunk(program.init(range(SEEDS)), program.clock())
+    state, _, _ = program.chunk(program.init(range(SEEDS)), program.clock())
     episodes = program.evaluate(state, jax.random.key(7))
-    return make_trainer(config, env(16)), state, episodes, metrics
+    return make_trainer(config, env(16)), state, episodes
 
 
 def greedy_values(trainer, state, seed):
@@ -37,15 +37,13 @@ def greedy_values(trainer, state, seed):
     greedy = masked_argmax(values.agents, batch.legal)[:-1]
     wanted = batch.valid & jnp.all(greedy == batch.action, axis=-1)
     no = jnp.zeros_like(batch.valid)
-    row = TimeStep(
-        batch.obs[:-1], batch.state[:-1], batch.legal[:-1], batch.reward, no, no, no, no
-    )
+    row = TimeStep(batch.obs[:-1], batch.state[:-1], batch.legal[:-1], batch.reward, no, no, no, no)
     return values.team, row, wanted
 
 
 @pytest.mark.parametrize("rung", LADDER, ids=lambda rung: rung.env.spec.name)
 def test_learns_the_optimal_return_and_value(rung):
-    trainer, state, episodes, _ = learn(rung, env_steps=24_000)
+    trainer, state, episodes = learn(rung, env_steps=24_000)
     for seed in range(SEEDS):
         played = np.mean(episodes.returns[seed])
         tolerance = 0.5 if rung.env.spec.name == "observed" else 0.02
