@@ -24,7 +24,7 @@ from knife_jax.config import (
 from knife_jax.envs.base import EnvSpec, VecEnv, vectorise
 from knife_jax.envs.batched_smax import batched_smax
 from knife_jax.envs.predator_prey import predator_prey
-from knife_jax.envs.smax import bounded_state
+from knife_jax.envs.smax import bounded_state, smax
 from knife_jax.evaluate import Episodes, evaluate
 from knife_jax.factorisation import MIXERS
 from knife_jax.learner import make_learner
@@ -53,7 +53,9 @@ class Program(NamedTuple):
 def make_env(config: EnvConfig, n_envs: int) -> VecEnv:
     """The environment of a config, ``n_envs`` times."""
     if isinstance(config, SmaxConfig):
-        return bounded_state(batched_smax(config.scenario, n_envs))
+        if config.impl == "batched":
+            return bounded_state(batched_smax(config.scenario, n_envs))
+        return bounded_state(vectorise(smax(config.scenario), n_envs))
     if isinstance(config, PredatorPreyConfig):
         return vectorise(predator_prey(config.n_predators), n_envs)
     raise TypeError(f"no environment for {config!r}")

@@ -55,6 +55,9 @@ class SmaxConfig(EnvConfig):
 
     name: Annotated[str, choice("smax"), "label"] = "smax"
     scenario: Annotated[str, choice(*SMAX_SCENARIOS), "battle"] = "3m"
+    impl: Annotated[
+        str, choice("batched", "jaxmarl"), "our batched step of the same rules, or JaxMARL's own"
+    ] = "batched"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from knife_jax.envs.base import VecEnv
 from knife_jax.envs.names import SMAX_SCENARIOS
-from knife_jax.envs.smax import smax
+from knife_jax.envs.smax import bounded_state, smax
 
 BATTLES = 17
 QUICKLY = {"xla_backend_optimization_level": 0}  # these programs take longer to compile than to run
@@ -171,3 +172,26 @@ def test_names_come_without_jax_and_jaxmarl_comes_in_silence():
     for code in (names, quiet):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def test_the_bounded_state_by_hand_and_within_its_bounds():
+    """Two units of JaxMARL's world state by hand, then everything that was seen in battles."""
+    _, _, played = battles()
+    rows = jax.tree.map(lambda leaf: leaf[played], battles()[0])
+    units = [[0.5, 8.0, 32.0, -20.0, 1, 0, 0, 0, 0, 0], [1.0, 4.0, 0.0, 0.3, 0, 0, 0, 1, 0, 0]]
+    by_hand = np.array([*units[0], *units[1], 0, 1, 0, 3], np.float32)
+    bounded = [[0.5, 0.25, 1.0, 0.0, 1, 0, 0, 0, 0, 0], [1.0, 0.125, 0.0, 0.3, 0, 0, 0, 1, 0, 0]]
+    expected = np.array([*bounded[0], *bounded[1], 0, 1, 0, 0.5], np.float32)
+
+    def seen(state, n_units):
+        row = jax.tree.map(lambda leaf: leaf[:1], rows).replace(state=jnp.asarray(state))
+        spec = smax("3m").spec._replace(state_size=12 * n_units)
+        env = bounded_state(VecEnv(spec, 1, lambda key: (0, row), lambda state, action: (0, row)))
+        first, after = env.reset(jax.random.key(0))[1], env.step(0, jnp.zeros((1, 3), int))[1]
+        np.testing.assert_array_equal(first.state, after.state)
+        return np.asarray(after.state)
+
+    np.testing.assert_allclose(seen(by_hand[None], 2)[0], expected)
+    state = seen(rows.state, 6)
+    assert np.min(rows.state) < -1 and np.max(rows.state) > 20
+    assert np.min(state) == 0 and np.max(state) <= 1
