@@ -20,6 +20,10 @@ from knife_jax.plasticity.meters import probe
 from knife_jax.schedules import crossed, every_updates
 from knife_jax.types import Clock, Patient, Variables, Windows
 
+PROBED_WINDOWS = 8
+"""activations are averaged over this many windows of a batch: all of it would cost percents of a
+gradient step"""
+
 
 class Values(NamedTuple):
     """The online network's values on a batch."""
@@ -132,16 +136,17 @@ def make_learner(
         return value, (activation, metrics)
 
     def activations(sown, batch: Windows):
-        """Mean |h_i| of each neuron over the rows that have a transition."""
+        """Mean |h_i| of each neuron over the rows that have a transition, of a few windows."""
+        valid = batch.valid[:, :PROBED_WINDOWS]
 
         def mean(group):
             tree = sown
             for name in group.path:
                 tree = tree[name]
             (h,) = tree["activation"]
-            rows = batch.valid.shape[0]
-            weight = batch.valid.reshape(*batch.valid.shape, *(1,) * (h.ndim - 2))
-            total = jnp.sum(jnp.abs(h[:rows]) * weight, axis=tuple(range(h.ndim - 1)))
+            h = h[: valid.shape[0], :PROBED_WINDOWS]
+            weight = valid.reshape(*valid.shape, *(1,) * (h.ndim - 2))
+            total = jnp.sum(jnp.abs(h) * weight, axis=tuple(range(h.ndim - 1)))
             return total / jnp.maximum(jnp.sum(weight) * (h[0, 0].size // group.width), 1)
 
         return {group.name: jax.lax.stop_gradient(mean(group)) for group in wiring}
