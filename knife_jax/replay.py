@@ -49,8 +49,14 @@ def add(ring: Windows, windows: Windows, added: Int[Array, ""]) -> Windows:
 
 def sample(ring: Windows, key: PRNGKeyArray, batch: int, added: Int[Array, ""]) -> Windows:
     """``batch`` windows, uniformly with replacement, from the ``added`` ones still there."""
-    filled = jnp.minimum(added, ring.previous.shape[0])
-    index = jax.random.randint(key, (batch,), 0, filled)
-    return jax.tree.map(
-        lambda leaf, axis: jnp.take(leaf, index, axis, mode="clip"), ring, BATCH_AXIS
-    )
+    capacity = ring.previous.shape[0]
+    index = jax.random.randint(key, (batch,), 0, jnp.minimum(added, capacity))
+
+    def take(leaf, axis):
+        if axis == 0:
+            return leaf[index]
+        # one index per row of the result: a gather along the second axis would transpose
+        rows = jnp.arange(leaf.shape[0])[:, None] * capacity + index
+        return jnp.take(leaf.reshape(-1, *leaf.shape[2:]), rows, axis=0, mode="clip")
+
+    return jax.tree.map(take, ring, BATCH_AXIS)
