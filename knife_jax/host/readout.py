@@ -71,7 +71,8 @@ def span(s: Spread) -> str:
 
 def title(config: Config) -> str:
     """A run in a few words: ``smax 3m, qmix_knife, seeds 0-3``."""
-    env = " ".join(str(v) for name, v in to_dict(config)["env"].items() if name != "n_envs")
+    task = {k: v for k, v in to_dict(config)["env"].items() if k not in ("n_envs", "impl")}
+    env = " ".join(str(value) for value in task.values())
     last = config.seed + config.num_seeds - 1
     seeds = f"seed {last}" if config.num_seeds == 1 else f"seeds {config.seed}-{last}"
     return f"{env}, {config.algo.name}, {seeds}"
