@@ -54,7 +54,7 @@ class QMixer(nn.Module):
         w2 = jnp.abs(hyper("w2", self.hyper_hidden, self.embed))
         v = hyper("v", self.embed, 1)
         mixed = jax.nn.elu(jnp.einsum("tbn,tbne->tbe", q, w1) + b1)
-        return jnp.sum(mixed * w2, axis=-1) + v[..., 0]
+        return (mixed[..., None, :] @ w2[..., None])[..., 0, 0] + v[..., 0]
 
     def wiring(self) -> tuple[NeuronGroup, ...]:
         """The hypernetworks' hidden layers."""

@@ -58,11 +58,9 @@ class RecurrentAgent(nn.Module):
         if self.last_action:
             previous = jnp.where(first[..., None], -1, previous)
             inputs.append(jax.nn.one_hot(previous, self.n_actions))
-        if self.agent_id:
-            n = obs.shape[-2]
-            inputs.append(jnp.broadcast_to(jnp.eye(n), (*obs.shape[:-1], n)))
-        x = GraftedDense(self.hidden, self.init_with, self.slots, name="encoder")(
-            jnp.concatenate(inputs, axis=-1), open_slots
+        ids = obs.shape[-2] if self.agent_id else 0
+        x = GraftedDense(self.hidden, self.init_with, self.slots, ids, name="encoder")(
+            jnp.concatenate(inputs, axis=-1) if self.last_action else obs, open_slots
         )
         scan = nn.scan(_ResettingGRU, variable_broadcast="params", split_rngs={"params": False})
         carry, h = scan(self.hidden, self.init_with, name="memory")(carry, (x, first))

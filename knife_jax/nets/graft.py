@@ -33,21 +33,26 @@ class GraftedDense(nn.Module):
     follows from the Clock), slots that cannot be in use cost nothing. With ``slots = 0`` this is
     a plain layer.
 
-    Shapes: ``x [..., I] -> [..., W]``. The output is also sown into ``probes`` as ``activation``.
+    With ``ids = N`` the input continues with a one-hot of the axis N before the last, which is
+    never made: its product is a row of the kernel.
+
+    Shapes: ``x [..., I - ids] -> [..., W]``. The output is also sown into ``probes`` as
+    ``activation``.
     """
 
     width: int
     init_with: Init
     slots: int = 0
+    ids: int = 0
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "*X I"], open_slots: Int[Array, ""] | int
     ) -> Float[Array, "*X W"]:
-        fan_in, width, slots = x.shape[-1], self.width, self.slots
+        fan_in, width, slots = x.shape[-1] + self.ids, self.width, self.slots
         kernel = self.param("kernel", self.init_with.dense, (fan_in, width))
         bias = self.param("bias", self.init_with.bias(fan_in), (width,))
-        active = jax.nn.relu(x @ kernel + bias)
+        active = jax.nn.relu(_affine(x, kernel, bias))
         h = active
         if slots:
 
@@ -67,6 +72,16 @@ class GraftedDense(nn.Module):
         return h
 
 
+def _affine(
+    x: Float[Array, "*X I0"], kernel: Float[Array, "I W"], bias: Float[Array, " W"]
+) -> Float[Array, "*X W"]:
+    """The layer's input times its kernel, whose rows beyond ``x`` belong to the one-hot ids."""
+    inputs = x.shape[-1]
+    if inputs == kernel.shape[0]:
+        return x @ kernel + bias
+    return x @ kernel[:inputs] + (kernel[inputs:] + bias)
+
+
 def _composite(
     grafts: dict[str, Array], n_slots: int, x: Float[Array, "*X I"], active: Float[Array, "*X W"]
 ) -> Float[Array, "*X W"]:
@@ -74,7 +89,8 @@ def _composite(
     used = grafts["used"]
 
     def neurons(which: str, slot: int) -> Float[Array, "*X W"]:
-        return jax.nn.relu(x @ grafts[f"{which}_kernel"][slot] + grafts[f"{which}_bias"][slot])
+        kernel, bias = grafts[f"{which}_kernel"][slot], grafts[f"{which}_bias"][slot]
+        return jax.nn.relu(_affine(x, kernel, bias))
 
     kept = [neurons("kept", s) for s in range(n_slots)] + [active]
     h = jnp.where(used > 0, kept[0], active)
