@@ -42,24 +42,22 @@ class NotSavedError(Exception):
 class Checkpoints:
     """The checkpoints of a run: ``folder/ENV_STEPS``, written while training goes on."""
 
-    def __init__(self, folder: Path, keep: int) -> None:
+    def __init__(self, folder: Path) -> None:
         logging.getLogger("absl").setLevel(logging.ERROR)
-        self._folder, self._keep = folder.resolve(), keep
+        self._folder = folder.resolve()
         self._writer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
-        self._best: int | None = None
 
     def steps(self) -> list[int]:
         """The committed steps, newest first."""
         names = [path.name for path in self._folder.glob("*") if path.name.isdigit()]
         return sorted(map(int, names), reverse=True)
 
-    def save(self, step: int, arrays: Arrays, about: Mapping[str, Any], best: int | None) -> None:
+    def save(self, step: int, arrays: Arrays, about: Mapping[str, Any]) -> None:
         """Begin to write a step; raises ``NotSavedError`` where the one before it failed.
 
-        ``arrays`` must be the caller's own to give away. Beside the newest steps, ``best`` is kept.
+        ``arrays`` must be the caller's own to give away.
         """
         self.wait()
-        self._best = best
         table = {name: _row(array) for name, array in arrays.items()}
         described = {**about, "schema": SCHEMA, "arrays": table}
         items = ocp.args.Composite(
@@ -77,10 +75,13 @@ class Checkpoints:
             self._writer.wait_until_finished()
         except Exception as error:
             raise NotSavedError(one_line(error)) from error
+
+    def prune(self, newest: int, best: int | None) -> None:
+        """Remove all committed steps but the newest few and the best."""
         if jax.process_index() == 0:
-            kept = {self._best, *self.steps()[: self._keep]}
-            for step in set(self.steps()) - kept:
-                shutil.rmtree(self._folder / str(step), ignore_errors=True)
+            for step in self.steps()[newest:]:
+                if step != best:
+                    shutil.rmtree(self._folder / str(step), ignore_errors=True)
 
     def close(self) -> None:
         """Finish what is being written and release the threads."""

@@ -6,15 +6,17 @@ import json
 import sys
 import time
 from contextlib import closing, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from knife_jax.config import Config
+from knife_jax.config import Config, to_dict
 from knife_jax.host import curve, devices, resume, run, summary
 from knife_jax.host.checkpoint import Checkpoints, NotSavedError, shapes, to_arrays, to_tree
+from knife_jax.host.judge import evaluation_key
 from knife_jax.host.logging import FanOut, JsonLines, Sink, one_line, warn
 from knife_jax.host.progress import Progress
 from knife_jax.host.readout import Plan, title
@@ -26,9 +28,6 @@ from knife_jax.host.wandb_sink import open_wandb
 FAILED, REFUSED, DIVERGED = 1, 2, 3
 """exit codes: the run broke off, could not start, or lost all of its seeds; an interrupted one ends
 with 128 + the signal"""
-
-EVALUATION_SEED = 128
-"""all seeds of all runs are judged on the same episodes, others at each evaluation"""
 
 
 def train(config: Config) -> int:
@@ -74,6 +73,7 @@ class _Run:
                     status = self._loop(sinks)
                 self._write_results()
                 self.checkpoints.wait()
+                self._prune()
         except BaseException as error:
             self.about["error"] = one_line(error)
             with suppress(OSError):
@@ -103,7 +103,7 @@ class _Run:
                 clock = begun["clock"]
                 begun["clock"] = clock._replace(replay_since=clock.env_steps)
             run.begin(self.directory, config, found.arrays["metrics"].tobytes())
-        self.checkpoints = Checkpoints(self.directory / run.CHECKPOINTS, config.checkpoint.keep)
+        self.checkpoints = Checkpoints(self.directory / run.CHECKPOINTS)
         summary.write(self.directory, "running", self.progress, self.about)
         self.state, self.clock = self.program.place(begun["state"], begun["clock"])
         if self.progress.env_steps < config.env_steps:
@@ -114,8 +114,9 @@ class _Run:
     def _found(self, origin: resume.Origin, shapes: dict[str, list[Any]]) -> resume.Found | None:
         """The checkpoint to go on from; the progress is then that of the run it is of."""
         folder = origin.folder
-        with closing(Checkpoints(folder, self.config.checkpoint.keep)) as stored:
-            found = resume.find(stored, self.config, shapes, origin.step)
+        with closing(Checkpoints(folder)) as stored:
+            same = partial(resume.check_same, config=self.config, shapes=shapes)
+            found = resume.newest(stored, same, origin.step)
             if found is None:
                 return None
             if folder.resolve() == (self.directory / run.CHECKPOINTS).resolve():
@@ -174,7 +175,7 @@ class _Run:
     def _evaluate(self, sinks: FanOut) -> bool:
         """Play greedily; whether it was the best evaluation so far."""
         progress = self.progress
-        key = jax.random.fold_in(jax.random.key(EVALUATION_SEED), progress.env_steps)
+        key = evaluation_key(progress.env_steps)
         episodes = devices.fetch(self.program.evaluate(self.state, key))
         rows = evaluation_rows(self.seeds, episodes, self.program.spec.has_win, **progress.stamp())
         rows = [row for row in rows if row["seed"] not in progress.frozen]
@@ -193,18 +194,22 @@ class _Run:
         if self.config.checkpoint.buffer == "none":
             state["state"] = self.state.replace(replay=())
         about = {
-            "config": resume.decisive(self.config),
-            "env_steps": self.config.env_steps,
+            "config": to_dict(self.config),
             "versions": self.about["versions"],
             "progress": progress.record(),
         }
         arrays = to_arrays(state) | {"metrics": metrics}
-        best = progress.best and progress.best["env_steps"]
         try:
-            self.checkpoints.save(progress.env_steps, arrays, about, best)
+            self.checkpoints.wait()
+            self._prune()
+            self.checkpoints.save(progress.env_steps, arrays, about)
         except NotSavedError as error:
             warn(f"a checkpoint could not be written: {error}")
         progress.checkpoint_seconds += time.perf_counter() - began
+
+    def _prune(self) -> None:
+        best = self.progress.best and self.progress.best["env_steps"]
+        self.checkpoints.prune(self.config.checkpoint.keep, best)
 
     def _write_results(self) -> None:
         names = ("seeds", "config_hash", "versions")

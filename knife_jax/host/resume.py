@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 from omegaconf import OmegaConf
 
-from knife_jax.config import Config, from_dict
+from knife_jax.config import Config, to_dict
 from knife_jax.host.checkpoint import SCHEMA, Checkpoints, DamagedError
 from knife_jax.host.logging import warn
 from knife_jax.host.run import CHECKPOINTS, CONFIG
-from knife_jax.schema import fields_of, is_section, shown
+from knife_jax.schema import shown
 
 REPLAY = "state/replay/"
 MACHINE = ("jax", "jaxlib", "platform", "device_kind", "n_devices")
 """versions on which the bits of a run depend"""
 
 
-FREE = ("run_dir", "resume", "env_steps", "log_every")
-FREE_SECTIONS = ("logger", "evaluation", "checkpoint", "debug")
-"""what may change when a run goes on"""
+FREE = (
+    "run_dir", "resume", "env_steps", "log_every", "logger", "evaluation", "checkpoint", "debug",
+    "algo.name", "algo.preset", "plasticity.name",
+)  # fmt: skip
+"""what may change when a run goes on: budget, reports and labels"""
 
 
 class ResumeError(Exception):
@@ -55,8 +57,8 @@ def source(config: Config) -> Origin | None:
     if config.resume == "auto":
         run_dir = Path(str(config.run_dir))
         if (stored := run_dir / CONFIG).exists():
-            held = from_dict(cast("dict", OmegaConf.to_container(OmegaConf.load(stored))))
-            differing = differences(decisive(held), decisive(config))
+            held = cast("dict", OmegaConf.to_container(OmegaConf.load(stored)))
+            differing = differences(decisive(held), decisive(to_dict(config)))
             if differing:
                 raise ResumeError(f"run_dir={run_dir} holds another run: {_listed(differing)}")
         return Origin(run_dir / CHECKPOINTS, None)
@@ -70,19 +72,19 @@ def source(config: Config) -> Origin | None:
     )
 
 
-def find(
-    stored: Checkpoints, config: Config, shapes: Mapping[str, list[Any]], only: int | None = None
+def newest(
+    stored: Checkpoints, check: Callable[[int, Mapping[str, Any]], None], only: int | None = None
 ) -> Found | None:
     """The newest checkpoint whose sums agree; None where there are none at all.
 
     Damaged ones are skipped, with a warning each. Raises ``ResumeError`` if all are damaged, and
-    before any array is read if one is of another schema, configuration or network.
+    what ``check(step, about)`` raises, before any array is read.
     """
     steps = [step for step in stored.steps() if only in (None, step)]
     for step in steps:
         try:
             about = stored.about(step)
-            _check(step, about, config, shapes)
+            check(step, about)
             return Found(step, about, stored.arrays(step, about))
         except DamagedError as error:
             warn(f"checkpoint {step:,} is skipped: {error}")
@@ -91,17 +93,27 @@ def find(
     return None
 
 
-def _check(
-    step: int, about: Mapping[str, Any], config: Config, shapes: Mapping[str, list[Any]]
-) -> None:
-    """Raise ``ResumeError`` where the checkpoint is not of such a run."""
+def check_schema(step: int, about: Mapping[str, Any]) -> None:
+    """Raise ``ResumeError`` where the checkpoint was written by another version of this program."""
     if about["schema"] != SCHEMA:
         raise ResumeError(
             f"checkpoint {step:,} has schema {about['schema']}: must be {SCHEMA} for this version"
         )
-    differing = differences(about["config"], decisive(config))
+
+
+def check_same(
+    step: int, about: Mapping[str, Any], *, config: Config, shapes: Mapping[str, list[Any]]
+) -> None:
+    """Raise ``ResumeError`` where the checkpoint is not of such a run."""
+    check_schema(step, about)
+    differing = differences(decisive(about["config"]), decisive(to_dict(config)))
     if differing:
         raise ResumeError(f"checkpoint {step:,} is of another run: {_listed(differing)}")
+    check_arrays(step, about, shapes)
+
+
+def check_arrays(step: int, about: Mapping[str, Any], shapes: Mapping[str, list[Any]]) -> None:
+    """Raise ``ResumeError`` where the checkpoint is not of such networks; the replay may lack."""
     saved = {name: [row["shape"], row["dtype"]] for name, row in about["arrays"].items()}
     wrong = [
         f"{name} is {saved.get(name)} there and {shapes.get(name)} here"
@@ -114,19 +126,17 @@ def _check(
         raise ResumeError(f"checkpoint {step:,} is of another network: {_listed(wrong)}")
 
 
-def decisive(config: Config) -> dict[str, Any]:
+def decisive(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Dotted fields on which each step of training depends: a run must go on with the same ones.
 
     The budget, what is logged and judged, and where results go may change.
     """
     out: dict[str, Any] = {}
-    for name, field_ in fields_of(Config).items():
-        value = getattr(config, name)
-        if not is_section(field_.type):
-            out |= {name: value} if name not in FREE else {}
-        elif name not in FREE_SECTIONS:
-            inner = fields_of(type(value)).items()
-            out |= {f"{name}.{k}": getattr(value, k) for k, f in inner if not f.is_label()}
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if key not in FREE:
+            inner = isinstance(value, Mapping)
+            out |= decisive(value, f"{key}.") if inner else {key: value}
     return out
 
 
@@ -145,8 +155,8 @@ def cautions(found: Found, config: Config, versions: Mapping[str, Any]) -> list[
     changed = differences(*({k: v[k] for k in MACHINE} for v in (about["versions"], versions)))
     if changed:
         out.append(f"other bits are possible: the checkpoint was made with {_listed(changed)}")
-    if config.algo.lr_decay and about["env_steps"] != config.env_steps:
-        budgets = f"{about['env_steps']:,} to {config.env_steps:,}"
+    if config.algo.lr_decay and about["config"]["env_steps"] != config.env_steps:
+        budgets = f"{about['config']['env_steps']:,} to {config.env_steps:,}"
         out.append(f"env_steps goes from {budgets}: the learning rate follows the new budget")
     if not any(name.startswith(REPLAY) for name in about["arrays"]):
         out.append("the checkpoint holds no replay: learning waits until it is filled again")
