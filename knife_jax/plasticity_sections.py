@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from knife_jax.schema import Count, Positive, Section, Share, Size, choice
+from knife_jax.schema import Count, Positive, Section, Share, Size, choice, word
 
 WINDOW = "updates over which activity is averaged"
 Scope = Annotated[str, choice("agent", "mixer", "all"), "which networks are operated on"]
@@ -21,7 +21,7 @@ class PlasticityConfig(Section):
     """What every method has."""
 
     section: ClassVar[str] = "plasticity"
-    name: Annotated[str, "label"]
+    name: Annotated[str, word(), "label"]
     method: Annotated[str, "label"]
 
     @property
@@ -34,7 +34,7 @@ class PlasticityConfig(Section):
 class NoneConfig(PlasticityConfig):
     """No surgery; what the log calls stagnant."""
 
-    name: Annotated[str, "label"] = "none"
+    name: Annotated[str, word(), "label"] = "none"
     method: Annotated[str, choice("none"), "label"] = "none"
     threshold: Annotated[Positive, "stagnant below this share of the layer's mean activity"] = 0.25
     window: Annotated[Count, WINDOW] = 200
