@@ -47,7 +47,7 @@ from knife_jax.plasticity_sections import (
     ScheduledConfig,
     WiderConfig,
 )
-from knife_jax.schedules import any_of, at_task_switch, every_env_steps, linear
+from knife_jax.schedules import after_task_switch, any_of, at_task_switch, every_env_steps, linear
 from knife_jax.schema import fields_of
 from knife_jax.types import Clock, TrainState, Variables
 
@@ -106,8 +106,10 @@ def make_plasticity(config: PlasticityConfig, wiring: Wiring) -> PlasticityTrans
         )
     if isinstance(config, ScheduledConfig):
         interval, task_switch = fields.pop("interval"), fields.pop("at_task_switch")
+        late = isinstance(config, KnifeConfig) and config.measure == "post_switch"
+        switched = after_task_switch(config.window) if late else at_task_switch
         fields["when"] = any_of(
-            *[every_env_steps(interval)] * (interval > 0), *[at_task_switch] * task_switch
+            *[every_env_steps(interval)] * (interval > 0), *[switched] * task_switch
         )
     scope = fields.pop("scope", "all")
     part = tuple(group for group in wiring if scope in ("all", group.network))

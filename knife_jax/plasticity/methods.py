@@ -11,7 +11,7 @@ import optax
 
 from knife_jax.nets.wiring import Wiring, check, hidden, layer
 from knife_jax.plasticity.base import Meter, PlasticityTransform
-from knife_jax.plasticity.combine import identity, operated, surgery
+from knife_jax.plasticity.combine import identity, operated, restarted, surgery
 from knife_jax.plasticity.continual import cbp, snr
 from knife_jax.plasticity.meters import (
     relative_activation,
@@ -42,17 +42,25 @@ def knife(
     window: int = 200,
     cap: float = 0.5,
     select: Literal["stagnant", "random"] = "stagnant",
+    measure: Literal["running", "pre_switch", "post_switch"] = "running",
 ) -> PlasticityTransform:
     """KNIFE (arXiv 2606.25335), as described in its abstract, with our documented choices.
 
     The neurons whose relative update activity is below ``threshold``, at most a share ``cap`` of
     a layer, are grafted. Preserves the function exactly. ``select="random"`` operates on as many
     random neurons instead.
+
+    ``measure="running"`` lets the average run through task switches. The other two start it again
+    with each task: ``"pre_switch"`` after a surgery at its first gradient step, which judges the
+    task before; ``"post_switch"`` before, for a gate that waits for one window of the new task
+    (``after_task_switch``).
     """
     groups = hidden(wiring)
     meter, stagnant = relative_update_activity(groups, window), below(threshold, cap)
     rule = random_like(stagnant) if select == "random" else stagnant
     method = surgery(groups, meter, rule, graft(groups, slots), when)
+    if measure != "running":
+        method = restarted(method, meter, after=0 if measure == "post_switch" else 1)
     return method._replace(scores=meter.scores, preserves="outputs")
 
 

@@ -16,16 +16,18 @@ import pytest
 from ladder.environments import MEMORY
 from tiny import tiny_config
 
-from knife_jax.build import make_networks, make_plasticity, widened
+from knife_jax.build import make_networks, make_plasticity
 from knife_jax.cli import compose, options
 from knife_jax.learner import make_learner
 from knife_jax.nets.wiring import hidden, layer, put
 from knife_jax.plasticity.methods import METHODS
 from knife_jax.plasticity_sections import PLASTICITIES
+from knife_jax.replay import BATCH_AXIS
 from knife_jax.types import Clock, Patient, Windows
 
 pytestmark = pytest.mark.xdist_group("plasticity")
 
+TIMED = ("obs", "state", "legal", "first", "action", "reward", "terminated", "valid")
 WINDOW, T, B = 3, 5, 7
 SPEC = MEMORY.env.spec
 NAMES = [file.stem for file in options("plasticity")]
@@ -69,7 +71,7 @@ def section(name):
 def method_of(name):
     """The method, its learner without an optimiser, and its wiring."""
     config = tiny_config(plasticity=dataclasses.asdict(section(name)))
-    agent, mixer, wiring = make_networks(widened(config, SPEC), SPEC)
+    agent, mixer, wiring = make_networks(config, SPEC)
     return make_plasticity(section(name), wiring), wiring, network(agent, mixer)
 
 
@@ -266,6 +268,24 @@ def test_surgery_stays_a_branch_under_the_seed_vmap_and_needs_one_trace(name):
     assert jax.tree.map(lambda s: (s.shape, s.dtype), shapes) == jax.tree.map(
         lambda s: (s.shape, s.dtype), seeds
     )
+
+
+def test_sensitivity_is_the_gradient_of_the_pre_activations():
+    """With a single row it is that of the bias, |∂L/∂b_i|; the agents' rows here are four."""
+    _, wiring, (begin, gradients, _, _, batch) = method_of("regrama")
+    whole = batch(3)
+    row = jax.tree.map(lambda x, b: jnp.take(x, jnp.arange(1), axis=b), whole, BATCH_AXIS)
+    rows = ("obs", "state", "legal", "first")
+    row = row.replace(**{n: getattr(row, n)[: 2 if n in rows else 1] for n in TIMED})
+    row = row.replace(valid=jnp.ones((1, 1), bool))
+    grads, probes = gradients(begin(jax.random.key(1)), row)
+    assert sum(float(jnp.sum(felt)) for felt in probes.sensitivity.values()) > 0
+    for group in hidden(wiring):
+        bias, felt = np.abs(layer(grads, group)["bias"]), np.asarray(probes.sensitivity[group.name])
+        if group.network == "mixer":
+            np.testing.assert_allclose(felt, bias, rtol=1e-4, atol=1e-7)
+        else:
+            assert np.all(4 * felt >= bias * 0.999) and np.all(felt[:DEAD] == 0)
 
 
 @each
