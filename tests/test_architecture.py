@@ -12,7 +12,7 @@ LAYERS = [
     {"types", "schedules", "losses", "schema"},
     {"nets", "factorisation", "plasticity", "envs", "replay", "explore"},
     {"rollout", "learner", "chunk", "greedy"},
-    {"config", "build", "host", "cli", "usage", "train", "evaluate"},
+    {"config", "build", "host", "cli", "usage", "train", "evaluate", "scrub"},
 ]
 OUTSIDE = {
     "wandb", "orbax", "hydra", "omegaconf", "os", "pathlib", "logging", "time", "subprocess",
