@@ -83,7 +83,7 @@ class _Run:
         done = summary.write(self.directory, status, self.progress, self.about)
         summary.show(done, self.directory)
         codes = {"complete": 0, "diverged": DIVERGED}
-        return codes.get(status) or (128 + self.stop.signal if self.stop.signal else 0)
+        return codes[status] if status in codes else 128 + (self.stop.signal or 0)
 
     def _prepare(self, origin: resume.Origin | None) -> None:
         """Find where the run stands, make its directory, and compile what it needs."""

@@ -18,7 +18,6 @@ evaluation.every=1000 evaluation.episodes=7 checkpoint.every=500 checkpoint.keep
 logger.wandb=disabled logger.table=false env.n_envs=7 env_steps=2000
 """
 RUNS = {
-    "smax, 1 seed": (["env=smax"], 1),
     "predator-prey, 4 seeds": (["env=mpe_predator_prey", "num_seeds=4"], 1),
     "smax, 4 seeds on 2 devices": (["env=smax", "num_seeds=4"], 2),
 }
@@ -56,6 +55,6 @@ def test_a_resumed_run_ends_with_the_bits_of_a_straight_one(tmp_path, name):
 
 
 def test_kills_at_random_moments_change_nothing(tmp_path):
-    """A few kills; ``tests/host/killer.py`` does any number of them."""
-    log = killer.kill_at_random(kills=3, seed=5, env_steps=2000, scratch=tmp_path)
-    assert len(log) == 3
+    """SMAX, one seed, a few kills; ``tests/host/killer.py`` does any number of them."""
+    log = killer.kill_at_random(kills=2, seed=5, env_steps=2000, scratch=tmp_path)
+    assert len(log) == 2
