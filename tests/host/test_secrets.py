@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import fake_program
-import jax
 import pytest
 
 from knife_jax import cli
@@ -25,16 +24,16 @@ def planted(monkeypatch):
 
 
 def test_no_file_and_no_line_of_a_run_holds_it(tmp_path, monkeypatch, capfd):
-    def fail(clock):
-        if clock.env_steps >= 600:
-            raise RuntimeError(f"the service refused {KEY}")
+    def fail(*_):
+        raise RuntimeError(f"the service refused {KEY}")
 
-    fake_program.install(monkeypatch, before_each=fail)
+    fake_program.install(monkeypatch)
+    monkeypatch.setattr("knife_jax.host.curve.draw", fail)
     offline = LoggerConfig(wandb="offline")
     config = fake_program.config(
         run_dir=str(tmp_path / "run"), logger=offline, checkpoint_every=200
     )
-    with pytest.raises(jax.errors.JaxRuntimeError):
+    with pytest.raises(RuntimeError):
         train(config)
     files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
     assert {"config.yaml", "summary.json", "metrics.jsonl"} <= {path.name for path in files}
@@ -55,13 +54,13 @@ def test_no_file_and_no_line_of_a_run_holds_it(tmp_path, monkeypatch, capfd):
         ),
         (
             f"run_dir=runs/{KEY}",
-            "run_dir holds the secret of the environment variable FAKE_API_KEY",
+            "run_dir holds the secret of the environment variable FAKE_",
         ),
         ("logger.entity=${oc.env:FAKE_API_KEY}", "logger.entity holds the secret of the "),
         (f"logger.entity={HEX}", "logger.entity holds what looks like an access token"),
         (
             "logger.project=sk-abcdefghijklmnopqrst",
-            "logger.project holds what looks like an access",
+            "logger.project holds what looks like an ",
         ),
     ],
 )
