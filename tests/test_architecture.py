@@ -23,7 +23,7 @@ LAYERS = [
         "evaluate",
         "scrub",
     },
-]
+]  # fmt: skip
 OUTSIDE = {
     "wandb", "orbax", "hydra", "omegaconf", "os", "pathlib", "logging", "time", "subprocess",
     "rich", "matplotlib", "safetensors",
