@@ -117,7 +117,7 @@ def make_plasticity(config: PlasticityConfig, wiring: Wiring) -> PlasticityTrans
     if scope == "mixer" and method.preserves == "nothing":
         # greedy actions are those of the agents' networks alone
         method = method._replace(preserves="greedy")
-    if isinstance(config, KnifeConfig):
+    if isinstance(config, KnifeConfig) and scope == "all":
         return method
     return watched(method, relative_update_activity(hidden(wiring), NoneConfig().window))
 

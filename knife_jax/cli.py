@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -81,6 +82,7 @@ def options(group: str) -> list[Path]:
     return sorted((configs_dir() / group).glob("*.yaml"))
 
 
+@cache
 def _store_combinations() -> None:
     """``algo=ALGORITHM_METHOD`` for every file of the two groups, as if each were a file, too."""
     for algo, method in itertools.product(options("algo"), options("plasticity")):
@@ -210,6 +212,7 @@ def _one_line() -> Iterator[None]:
 
 
 def _composed(overrides: Sequence[Override], config_dir: str | None) -> Config:
+    _store_combinations()
     words = []
     for override in overrides:
         # fields are forced in, so that from_dict alone decides which of them exist
@@ -235,6 +238,3 @@ def sweep_dir(config: Config) -> str:
     """The folder of a sweep: ``run_dir``, else a new one in ``runs/``."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     return config.run_dir or f"runs/{stamp}-sweep-{secrets.token_hex(2)}"
-
-
-_store_combinations()

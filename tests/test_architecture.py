@@ -12,17 +12,8 @@ LAYERS = [
     {"types", "schedules", "losses", "schema"},
     {"nets", "factorisation", "plasticity", "envs", "replay", "explore"},
     {"rollout", "learner", "chunk", "greedy"},
-    {
-        "config",
-        "plasticity_sections",
-        "build",
-        "host",
-        "cli",
-        "usage",
-        "train",
-        "evaluate",
-        "scrub",
-    },
+    {"config", "plasticity_sections", "build", "host", "cli", "usage", "train", "evaluate",
+     "scrub"},
 ]  # fmt: skip
 OUTSIDE = {
     "wandb", "orbax", "hydra", "omegaconf", "os", "pathlib", "logging", "time", "subprocess",
