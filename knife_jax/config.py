@@ -193,6 +193,7 @@ class Config(Section):
     num_seeds: Annotated[Count, "seeds trained side by side: seed, seed+1, …"] = 1
     env_steps: Annotated[Count, "budget of each seed"]
     run_dir: Annotated[str | None, "where results go; null = a new folder in runs/"] = None
+    distributed: Annotated[bool, "several processes share the seeds (jax.distributed)"] = False
     resume: Annotated[
         str | None,
         "auto = go on in run_dir, or begin there; a run or checkpoint folder = go on from it",
@@ -211,8 +212,9 @@ class Config(Section):
         path = self.run_dir
         if path is not None and (not path.strip() or ".." in PurePath(path).parts):
             raise ConfigError(f"run_dir={shown(path)} is refused: must be a path without '..'")
-        if self.resume == "auto" and path is None:
-            raise ConfigError("resume=auto is refused: write run_dir=... to say which run goes on")
+        if path is None and (self.resume == "auto" or self.distributed):
+            word = "resume=auto" if self.resume == "auto" else "distributed=true"
+            raise ConfigError(f"{word} is refused: write run_dir=... to say which run it is")
 
 
 def to_dict(config: Config) -> dict[str, Any]:
