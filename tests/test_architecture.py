@@ -11,7 +11,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"types", "schedules", "losses", "schema"},
     {"nets", "factorisation", "plasticity", "envs", "replay", "explore"},
-    {"rollout", "learner", "chunk", "evaluate"},
+    {"rollout", "learner", "chunk", "evaluate", "probes"},
     {"config", "build", "host", "cli", "usage", "train"},
 ]
 OUTSIDE = {
