@@ -36,6 +36,7 @@ from knife_jax.nets.init import INITS
 from knife_jax.nets.wiring import Wiring
 from knife_jax.plasticity import methods
 from knife_jax.plasticity.base import PlasticityTransform
+from knife_jax.probes.instruments import Probe, Sizes, make_probe
 from knife_jax.schedules import linear
 from knife_jax.types import Clock, TrainState, Variables
 
@@ -54,6 +55,7 @@ class Program(NamedTuple):
     the metrics have the fault ``nan`` beside them."""
     evaluate: Callable[[TrainState, PRNGKeyArray], Episodes]
     params: Callable[[TrainState], Variables]
+    probe: Probe
 
 
 def make_env(config: EnvConfig, n_envs: int) -> VecEnv:
@@ -170,6 +172,7 @@ def build_in(env: Callable[[int], VecEnv], config: Config) -> Program:
     def place(state: TrainState, clock: Clock) -> tuple[TrainState, Clock]:
         return devices.place(state, mesh, devices.SEED), devices.place(clock, mesh, devices.SAME)
 
+    sizes = Sizes(config.probes.windows, config.probes.functions, config.probes.fit_steps)
     key = jax.random.key(0)
     shapes = jax.eval_shape(partial(training.init, trainer), key).patient.online["params"]
     return Program(
@@ -181,6 +184,13 @@ def build_in(env: Callable[[int], VecEnv], config: Config) -> Program:
         chunk=jax.jit(chunk, donate_argnums=0),
         evaluate=lambda state, key: judged(state.patient.online, key),
         params=lambda state: state.patient.online,
+        probe=make_probe(
+            trainer,
+            sizes,
+            config.plasticity.window,
+            over_seeds=lambda f, in_axes: over_seeds(f, mesh, in_axes, 0),
+            fetch=devices.fetch,
+        ),
     )
 
 

@@ -185,6 +185,17 @@ class DebugConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProbesConfig(Section):
+    """Instruments that look at the networks between chunks of training."""
+
+    section: ClassVar[str] = "probes"
+    every: Annotated[Size, "env steps between probes of the networks; 0 = never"] = 500_000
+    windows: Annotated[Count, "replayed windows or episodes whose activations are measured"] = 32
+    functions: Annotated[Count, "random functions that copies of the networks learn"] = 2
+    fit_steps: Annotated[Size, "optimiser steps on each random function; 0 = none"] = 50
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config(Section):
     """A run."""
 
@@ -204,6 +215,7 @@ class Config(Section):
     evaluation: EvaluationConfig
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     debug: DebugConfig = field(default_factory=DebugConfig)
+    probes: ProbesConfig = field(default_factory=ProbesConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -64,6 +64,7 @@ class RecurrentAgent(nn.Module):
         )
         scan = nn.scan(_ResettingGRU, variable_broadcast="params", split_rngs={"params": False})
         carry, h = scan(self.hidden, self.init_with, name="memory")(carry, (x, first))
+        self.sow("probes", "representation", h)
         head = nn.Dense(
             self.n_actions,
             kernel_init=self.init_with.dense,

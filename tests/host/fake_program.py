@@ -1,7 +1,7 @@
 """A program of known numbers in the place of ``knife_jax.build``, for the tests of the host.
 
 Every 100 environment steps of a chunk are one round with 2 updates. Seed row s (0, 1, …) reports
-return = env_steps / 100 + s, and its loss is not finite on row 1. A surgery fires in the last
+return = env_steps / 100 + s, a probe finds rank updates + s, and its loss is not finite on row 1. A surgery fires in the last
 round of each chunk, on 3 + s units. The first seed number is the first weight.
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from knife_jax.config import AlgoConfig, Config, EvaluationConfig, LoggerConfig, SmaxConfig
 from knife_jax.greedy import Episodes
@@ -90,6 +91,7 @@ def install(monkeypatch=None, *, has_win: bool = True, before_each=lambda clock:
             place=lambda state, clock: (state, clock),
             chunk=chunk_of(config, before_each),
             evaluate=evaluate,
+            probe=lambda state, clock: {"agent/srank": np.arange(s) + int(clock.updates)},
             params=lambda state: {
                 "params": state,
                 "grafts": {"agent": {"used": jnp.full((s, 3), 2, jnp.int32)}},
