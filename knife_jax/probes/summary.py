@@ -45,11 +45,8 @@ def summarise(c: Collected, updates: int, window: int, slots: int) -> dict[str, 
     for s in range(len(c.hessian)):
         seed = jax.tree.map(lambda leaf, s=s: leaf[s], c)
         layers: dict[str, Numbers] = {}
-        for part in (
-            _layers(seed),
-            _features(seed.view),
-            _neurons(seed.view, updates, window, slots),
-        ):
+        neurons = _neurons(seed.view, updates, window, slots)
+        for part in (_layers(seed), _features(seed.view), neurons):
             for name, numbers in part.items():
                 layers.setdefault(name, {}).update(numbers)
         row = {f"{name}/{m}": value for name, n in layers.items() for m, value in n.items()}
@@ -91,11 +88,8 @@ def _neurons(view: View, updates: int, window: int, slots: int) -> dict[str, Num
         numbers[name] = {f"running_{m}": value for m, value in now.items()}
         numbers[name]["revival_pct"] = revived
     for name, used in view.used.items():
-        full = {
-            "slots_used_mean": float(np.mean(used)),
-            "saturated_pct": metrics.pct(used == slots),
-        }
-        numbers[name] = numbers.get(name, {}) | full
+        full = metrics.pct(used == slots)
+        numbers.setdefault(name, {}).update(slots_used_mean=np.mean(used), saturated_pct=full)
     return numbers
 
 
@@ -133,9 +127,9 @@ def _pooled(c: Collected, layers: dict[str, Numbers], network: str) -> Numbers:
     }
     if not widths:
         return {}
-    return {
-        metric: float(
-            np.average([layers[n][metric] for n in widths], weights=list(widths.values()))
-        )
-        for metric in POOLED
-    }
+
+    def mean(metric: str) -> float:
+        values = [layers[name][metric] for name in widths]
+        return float(np.average(values, weights=list(widths.values())))
+
+    return {metric: mean(metric) for metric in POOLED}

@@ -22,6 +22,8 @@ from knife_jax.probes.regression import fit_random_functions
 
 pytestmark = pytest.mark.xdist_group("probe")
 SEEDS, WINDOWS = 2, 11
+ALL_WINDOWS = np.ones(WINDOWS, bool)
+ALL_AGENTS = np.ones(MEMORY.env.spec.n_agents, np.float32)
 
 
 @cache
@@ -50,7 +52,7 @@ def one_seed():
     view, updated, probes, metrics = look(one, clock, jax.random.key(3))
     gradient = jax.jit(partial(collect.td_gradient, t))
 
-    def at(params, windows=np.ones(WINDOWS, bool), heard=np.ones(MEMORY.env.spec.n_agents)):
+    def at(params, windows=ALL_WINDOWS, heard=ALL_AGENTS):
         return gradient(one.patient, params, view.batch, view.target, windows, heard)
 
     return one, view, at, updated, probes, metrics
@@ -97,7 +99,7 @@ def test_windows_and_agents_add_up_to_the_whole_gradient():
 
 
 def test_features_are_what_the_layers_put_out():
-    one, view, _, _, probes, _ = one_seed()
+    _, view, _, _, probes, _ = one_seed()
     assert set(view.features) == {*probes.activation, "agent/memory"}
     for name, level in probes.activation.items():
         # the learner averages the first 8 windows; take the same ones
@@ -146,9 +148,8 @@ def test_the_largest_eigenvalue_of_a_network_is_the_exact_one():
 
     def gradient(tree):
         one_head = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), tree)
-        return jax.tree.map(
-            lambda g: np.asarray(g)[None], at(with_head(one_head))["mixer"]["v_out"]
-        )
+        grads = at(with_head(one_head))["mixer"]["v_out"]
+        return jax.tree.map(lambda g: np.asarray(g)[None], grads)
 
     found = largest_eigenvalue(
         gradient, jax.tree.map(lambda leaf: np.asarray(leaf)[None], head), 30,
@@ -219,7 +220,7 @@ def test_probing_changes_nothing_and_repeats_itself():
 
 
 def test_windows_come_from_the_replay():
-    t, _, state, clock = trained()
+    t, _, _, clock = trained()
     one, view, *_ = one_seed()
     added = int(windows_added(t, clock))
     ring = np.asarray(one.replay.obs).swapaxes(0, 1)[: min(added, len(one.replay.previous))]

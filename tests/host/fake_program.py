@@ -1,8 +1,9 @@
 """A program of known numbers in the place of ``knife_jax.build``, for the tests of the host.
 
 Every 100 environment steps of a chunk are one round with 2 updates. Seed row s (0, 1, …) reports
-return = env_steps / 100 + s, a probe finds rank updates + s, and its loss is not finite on row 1. A surgery fires in the last
-round of each chunk, on 3 + s units. The first seed number is the first weight.
+return = env_steps / 100 + s, and its loss is not finite on row 1. A surgery fires in the last
+round of each chunk, on 3 + s units. A probe finds rank = updates + s. The first seed number is
+the first weight.
 """
 
 from __future__ import annotations
