@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from flax import linen as nn
 from jax.experimental import checkify
 from jaxtyping import PRNGKeyArray
 
@@ -18,7 +19,6 @@ from knife_jax.config import (
     AlgoConfig,
     Config,
     EnvConfig,
-    PlasticityConfig,
     PredatorPreyConfig,
     SmaxConfig,
 )
@@ -33,11 +33,20 @@ from knife_jax.host.devices import over_seeds, seed_mesh
 from knife_jax.learner import make_learner
 from knife_jax.nets.agent import RecurrentAgent
 from knife_jax.nets.init import INITS
-from knife_jax.nets.wiring import Wiring
+from knife_jax.nets.wiring import Wiring, hidden
 from knife_jax.plasticity import methods
 from knife_jax.plasticity.base import PlasticityTransform
+from knife_jax.plasticity.combine import watched
+from knife_jax.plasticity.meters import relative_update_activity
+from knife_jax.plasticity_sections import (
+    KnifeConfig,
+    NoneConfig,
+    PlasticityConfig,
+    ScheduledConfig,
+)
 from knife_jax.probes.instruments import Probe, Sizes, make_probe
-from knife_jax.schedules import linear
+from knife_jax.schedules import any_of, at_task_switch, every_env_steps, linear
+from knife_jax.schema import fields_of
 from knife_jax.types import Clock, TrainState, Variables
 
 
@@ -86,50 +95,65 @@ def make_optimiser(algo: AlgoConfig, n_updates: int) -> optax.GradientTransforma
 
 
 def make_plasticity(config: PlasticityConfig, wiring: Wiring) -> PlasticityTransform:
-    """The plasticity method of a config."""
-    if config.method == "none":
-        return methods.none(wiring, window=config.window)
-    return methods.knife(
-        wiring,
-        slots=config.slots,
-        threshold=config.threshold,
-        window=config.window,
-        cap=config.cap,
-        interval=config.interval,
-        task_switch=config.at_task_switch,
-        random_control=config.select == "random",
+    """The plasticity method of a config, for the layers that the wiring names."""
+    fields = {name: getattr(config, name) for name in fields_of(type(config))}
+    for label in ("name", "method"):
+        del fields[label]
+    if isinstance(config, NoneConfig):
+        return watched(
+            methods.none(wiring), relative_update_activity(hidden(wiring), config.window)
+        )
+    if isinstance(config, ScheduledConfig):
+        interval, task_switch = fields.pop("interval"), fields.pop("at_task_switch")
+        fields["when"] = any_of(
+            *[every_env_steps(interval)] * (interval > 0), *[at_task_switch] * task_switch
+        )
+    scope = fields.pop("scope", "all")
+    part = tuple(group for group in wiring if scope in ("all", group.network))
+    method = methods.METHODS[config.method](part, **fields)
+    if scope == "mixer" and method.preserves == "nothing":
+        # greedy actions are those of the agents' networks alone
+        method = method._replace(preserves="greedy")
+    if isinstance(config, KnifeConfig):
+        return method
+    return watched(method, relative_update_activity(hidden(wiring), NoneConfig().window))
+
+
+def make_networks(config: Config, spec: EnvSpec) -> tuple[nn.Module, nn.Module, Wiring]:
+    """The agents' network, the mixer, and where their neurons are."""
+    algo, slots, init = config.algo, config.plasticity.graft_slots, INITS[config.algo.init]
+    agent = RecurrentAgent(
+        spec.n_actions, algo.hidden, init(1.0), slots, algo.agent_id, algo.last_action
     )
+    mixer = MIXERS[algo.mixer](
+        spec.n_agents, algo.embed, algo.hyper_hidden, init(algo.hyper_init_scale), slots
+    )
+    return agent, mixer, (*agent.wiring(), *mixer.wiring())
 
 
 def make_trainer(config: Config, env: VecEnv) -> training.Trainer:
     """Network, learner, method and sizes of a config, in a given environment."""
     algo, plasticity = config.algo, config.plasticity
-    slots = 0 if plasticity.method == "none" else plasticity.slots
-    init = INITS[algo.init]
-    agent = RecurrentAgent(
-        env.spec.n_actions, algo.hidden, init(1.0), slots, algo.agent_id, algo.last_action
-    )
-    mixer = MIXERS[algo.mixer](
-        env.spec.n_agents, algo.embed, algo.hyper_hidden, init(algo.hyper_init_scale), slots
-    )
-    wiring = (*agent.wiring(), *mixer.wiring())
+    agent, mixer, wiring = make_networks(config, env.spec)
+    method = make_plasticity(plasticity, wiring)
     episodes_only = algo.data == "episodes"
     length = env.spec.horizon if episodes_only else algo.window
     rounds = math.ceil(config.env_steps / (length * env.n_envs))
     learner = make_learner(
-        env.spec, agent, mixer, wiring,
-        make_optimiser(algo, rounds * algo.updates_per_round),
+        env.spec, agent, mixer, hidden(wiring),
+        method.optimiser(make_optimiser(algo, rounds * algo.updates_per_round)),
         hidden=algo.hidden, gamma=algo.gamma, td_lambda=algo.td_lambda, double_q=algo.double_q,
-        target_period=algo.target_period, tau=algo.tau,
+        target_period=algo.target_period, tau=algo.tau, needs=method.needs,
     )  # fmt: skip
+    stagnation = plasticity if isinstance(plasticity, NoneConfig | KnifeConfig) else NoneConfig()
     return training.Trainer(
         env=env,
         learner=learner,
-        plasticity=make_plasticity(plasticity, wiring),
+        plasticity=method,
         epsilon=linear(algo.epsilon_start, algo.epsilon_end, algo.epsilon_steps),
         hidden=algo.hidden,
-        slots=slots,
-        stagnant_threshold=plasticity.threshold,
+        slots=plasticity.graft_slots,
+        stagnant_threshold=stagnation.threshold,
         episodes_only=episodes_only,
         length=length,
         updates=algo.updates_per_round,
@@ -187,7 +211,7 @@ def build_in(env: Callable[[int], VecEnv], config: Config) -> Program:
         probe=make_probe(
             trainer,
             sizes,
-            config.plasticity.window,
+            _stagnation(config.plasticity).window,
             over_seeds=lambda f, in_axes: over_seeds(f, mesh, in_axes, 0),
             fetch=devices.fetch,
         ),

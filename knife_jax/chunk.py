@@ -33,7 +33,8 @@ class Surgery(NamedTuple):
     slots_used: Int[Array, ""]
     saturated_units: Int[Array, ""]
     churn_max: Float[Array, ""]
-    """largest |ΔQ|, of agents and team, on the batch of the last update"""
+    """largest |ΔQ|, of agents and team, on the batch of the last update; NaN where the method
+    operates at every update"""
 
 
 class Trainer(NamedTuple):
@@ -155,16 +156,19 @@ def _learn(t: Trainer, state: TrainState, before: Clock, clock: Clock, key: PRNG
 
     def step(carry, key):
         patient, measured, before, clock = carry
-        sample_key, surgery_key = jax.random.split(key)
+        sample_key, augment_key, surgery_key = jax.random.split(key, 3)
         batch = replay.sample(state.replay, sample_key, t.batch, windows_added(t, clock))
+        batch = t.plasticity.augment(batch, augment_key)
         patient, probes, metrics = t.learner.update(patient, batch, clock, _open_slots(t, before))
-        measured = t.plasticity.measure(measured, probes)
+        after = clock._replace(updates=clock.updates + 1)
+        measured = t.plasticity.measure(measured, probes, after)
         metrics["stagnant_pct"] = share_below(t.plasticity.scores(measured), t.stagnant_threshold)
         metrics["dormant_pct"] = dormant_pct(probes.activation)
-        after = clock._replace(updates=clock.updates + 1)
 
         def operate():
             operated, forgotten, report = t.plasticity.operate(patient, measured, surgery_key)
+            if t.plasticity.continual:
+                return operated, forgotten, report.units_operated, jnp.asarray(jnp.nan)
             churn = _churn(t, patient, operated, batch, _open_slots(t, after))
             return operated, forgotten, report.units_operated, churn
 
@@ -175,7 +179,7 @@ def _learn(t: Trainer, state: TrainState, before: Clock, clock: Clock, key: PRNG
         patient, measured, units, churn = jax.lax.cond(due, operate, leave)
         slots = occupancy(patient.online["grafts"], t.slots)
         event = Surgery(
-            fired=due,
+            fired=due & (units > 0) if t.plasticity.continual else due,
             env_steps=after.env_steps,
             updates=after.updates,
             task=after.task,

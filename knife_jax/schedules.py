@@ -29,6 +29,11 @@ def every_updates(interval: int) -> Gate:
     return lambda clock: clock.updates // interval
 
 
+def once(env_steps: int) -> Gate:
+    """Due one time, when ``env_steps`` environment steps have been taken."""
+    return lambda clock: jnp.where(clock.env_steps >= env_steps, 1, 0)
+
+
 def at_task_switch(clock: Clock) -> Int[Array, ""]:
     """Due each time the task sequence moves on."""
     return clock.task

@@ -57,9 +57,20 @@ class QMixer(nn.Module):
         return (mixed[..., None, :] @ w2[..., None])[..., 0, 0] + v[..., 0]
 
     def wiring(self) -> tuple[NeuronGroup, ...]:
-        """The hypernetworks' hidden layers."""
-        widths = {"w1": self.hyper_hidden, "w2": self.hyper_hidden, "v": self.embed}
-        return tuple(
-            NeuronGroup(f"mixer/{name}_hidden", width, self.init_with.columns)
-            for name, width in widths.items()
-        )
+        """Every dense layer. The heads generate the last mixing layer: w2 and v."""
+        init = self.init_with
+        widths = {
+            "w1": (self.hyper_hidden, self.n_agents * self.embed),
+            "w2": (self.hyper_hidden, self.embed),
+            "v": (self.embed, 1),
+        }
+        groups = [NeuronGroup("mixer/b1", self.embed, init.columns, (), "linear", init.bias)]
+        for name, (width, out) in widths.items():
+            reader, kind = f"mixer/{name}_out", "linear" if name == "w1" else "head"
+            groups += [
+                NeuronGroup(
+                    f"mixer/{name}_hidden", width, init.columns, (reader,), "relu", init.bias
+                ),
+                NeuronGroup(reader, out, init.columns, (), kind, init.bias),
+            ]
+        return tuple(groups)

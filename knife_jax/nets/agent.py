@@ -74,5 +74,18 @@ class RecurrentAgent(nn.Module):
         return carry, head(h)
 
     def wiring(self) -> tuple[NeuronGroup, ...]:
-        """The groups of neurons that can be measured and operated on."""
-        return (NeuronGroup("agent/encoder", self.hidden, self.init_with.columns),)
+        """Every dense layer: the encoder, whose neurons all gates of the GRU read, the gates, and
+        the head."""
+        width, init, cell = self.hidden, self.init_with, "agent/memory/GRUCell_0"
+        reading = tuple(f"{cell}/{gate}" for gate in ("ir", "iz", "in"))
+        recurrent = tuple(f"{cell}/{gate}" for gate in ("hr", "hz", "hn"))
+        fresh = {reading: init.columns, recurrent: init.recurrent_columns}
+        return (
+            NeuronGroup("agent/encoder", width, init.columns, reading, "relu", init.bias),
+            *(
+                NeuronGroup(gate, width, draw, (), "gate", init.bias)
+                for gates, draw in fresh.items()
+                for gate in gates
+            ),
+            NeuronGroup("agent/head", self.n_actions, init.columns, (), "head", init.bias),
+        )

@@ -37,7 +37,8 @@ class GraftedDense(nn.Module):
     never made: its product is a row of the kernel.
 
     Shapes: ``x [..., I - ids] -> [..., W]``. The output is also sown into ``probes`` as
-    ``activation``.
+    ``activation``; a collection ``perturbations``, where there is one, is added to the
+    pre-activation of the active neurons, so that its gradient can be asked for.
     """
 
     width: int
@@ -52,7 +53,7 @@ class GraftedDense(nn.Module):
         fan_in, width, slots = x.shape[-1] + self.ids, self.width, self.slots
         kernel = self.param("kernel", self.init_with.dense, (fan_in, width))
         bias = self.param("bias", self.init_with.bias(fan_in), (width,))
-        active = jax.nn.relu(_affine(x, kernel, bias))
+        active = jax.nn.relu(self.perturb("pre_activation", _affine(x, kernel, bias)))
         h = active
         if slots:
 

@@ -1,14 +1,165 @@
-"""How the chosen neurons are rewritten."""
+"""How the chosen neurons are rewritten: online and target network alike, with the same draws."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from knife_jax.nets.wiring import NeuronGroup, Wiring, layer, with_layer
-from knife_jax.plasticity.base import Chosen, Rewrite
+from knife_jax.nets.wiring import NeuronGroup, Wiring, at, layer, put
+from knife_jax.plasticity.base import Chosen, PerNeuron, Rewrite
+from knife_jax.plasticity.moments import seed_moments
 from knife_jax.types import Patient, PyTree, Variables
+
+Edit = Callable[[PyTree], PyTree]
+"""params -> params"""
+Kernels = dict[str, Array]
+"""name of a group -> [I, W]"""
+
+
+def edited(patient: Patient, edit: Edit) -> Patient:
+    """The patient with the parameters of both networks edited."""
+    online, target = (
+        {**variables, "params": edit(variables["params"])}
+        for variables in (patient.online, patient.target)
+    )
+    return patient._replace(online=online, target=target)
+
+
+def all_operable(wiring: Wiring) -> Callable[[Patient], Chosen]:
+    """Every neuron, at any time."""
+    return lambda patient: {g.name: jnp.ones(g.width, bool) for g in wiring}
+
+
+def fresh_kernels(wiring: Wiring, params: PyTree, key: PRNGKeyArray) -> Kernels:
+    """A kernel for every group as its network would draw it anew."""
+    keys = jax.random.split(key, len(wiring))
+    kernels = [layer(params, group)["kernel"] for group in wiring]
+    return {
+        g.name: g.fresh(k, w.shape, w.dtype) for g, k, w in zip(wiring, keys, kernels, strict=True)
+    }
+
+
+def renew_incoming(wiring: Wiring, params: PyTree, chosen: Chosen, kernels: Kernels) -> PyTree:
+    """The chosen neurons with incoming weights from ``kernels`` and bias 0."""
+    for group in wiring:
+        old, mask = layer(params, group), chosen[group.name]
+        renewed = {
+            "kernel": jnp.where(mask, kernels[group.name], old["kernel"]),
+            "bias": jnp.where(mask, 0.0, old["bias"]),
+        }
+        params = put(params, group.path, renewed)
+    return params
+
+
+def scale_outgoing(wiring: Wiring, params: PyTree, factors: PerNeuron) -> PyTree:
+    """Every neuron's outgoing weights times its factor."""
+    for group in wiring:
+        for reader in group.readers:
+            old = at(params, reader)
+            kernel = factors[group.name][:, None] * old["kernel"]
+            params = put(params, reader, {**old, "kernel": kernel})
+    return params
+
+
+def seed_neurons(
+    wiring: Wiring, opt_state: PyTree, chosen: Chosen, outgoing: bool = True
+) -> PyTree:
+    """Fresh moments (see ``seed_moments``) for all that belongs to the chosen neurons."""
+    for group in wiring:
+        mask = chosen[group.name]
+        for leaf in ("kernel", "bias"):
+            opt_state = seed_moments(opt_state, (*group.path, leaf), mask, -1)
+        for reader in group.readers if outgoing else ():
+            opt_state = seed_moments(opt_state, (*reader, "kernel"), mask, -2)
+    return opt_state
+
+
+def recycle(wiring: Wiring) -> Rewrite:
+    """Fresh incoming weights, bias 0, outgoing weights 0: ReDo's rewrite (Sokar et al. 2023,
+    alg. 1). The function changes by what the old neurons put out."""
+
+    def apply(patient: Patient, chosen: Chosen, key: PRNGKeyArray) -> Patient:
+        kernels = fresh_kernels(wiring, patient.online["params"], key)
+        kept = {name: jnp.where(mask, 0.0, 1.0) for name, mask in chosen.items()}
+
+        def edit(params):
+            params = renew_incoming(wiring, params, chosen, kernels)
+            return scale_outgoing(wiring, params, kept)
+
+        patient = edited(patient, edit)
+        return patient._replace(opt_state=seed_neurons(wiring, patient.opt_state, chosen))
+
+    return Rewrite(all_operable(wiring), apply)
+
+
+def prune(wiring: Wiring) -> Rewrite:
+    """Incoming weights, bias and outgoing weights 0: no gradient ever reaches the neuron again."""
+
+    def alive(patient: Patient) -> Chosen:
+        kernels = {g.name: layer(patient.online["params"], g)["kernel"] for g in wiring}
+        return {name: jnp.any(kernel != 0, axis=0) for name, kernel in kernels.items()}
+
+    def apply(patient: Patient, chosen: Chosen, key: PRNGKeyArray) -> Patient:
+        del key
+        params = patient.online["params"]
+        nothing = {g.name: jnp.zeros_like(layer(params, g)["kernel"]) for g in wiring}
+        kept = {name: jnp.where(mask, 0.0, 1.0) for name, mask in chosen.items()}
+
+        def edit(params):
+            params = renew_incoming(wiring, params, chosen, nothing)
+            return scale_outgoing(wiring, params, kept)
+
+        patient = edited(patient, edit)
+        return patient._replace(opt_state=seed_neurons(wiring, patient.opt_state, chosen))
+
+    return Rewrite(alive, apply)
+
+
+def absorb(wiring: Wiring, patient: Patient, chosen: Chosen, mean: PerNeuron) -> Patient:
+    """The next biases plus what the chosen neurons put out on average, v_i · mean h_i: CBP's
+    correction, to be made before they are recycled (Dohare et al. 2024, methods)."""
+
+    def edit(params):
+        for group in wiring:
+            given = jnp.where(chosen[group.name], mean[group.name], 0.0)
+            for reader in group.readers:
+                old = at(params, reader)
+                bias = old["bias"] + given @ old["kernel"]
+                params = put(params, reader, {**old, "bias": bias})
+        return params
+
+    return edited(patient, edit)
+
+
+def redraw(wiring: Wiring, params: PyTree, key: PRNGKeyArray) -> PyTree:
+    """The parameters with every layer of the wiring as its network would draw it anew."""
+    weight_key, bias_key = jax.random.split(key)
+    kernels = fresh_kernels(wiring, params, weight_key)
+    for group, k in zip(wiring, jax.random.split(bias_key, len(wiring)), strict=True):
+        fresh = {"kernel": kernels[group.name]}
+        old = layer(params, group)
+        if "bias" in old:
+            draw = group.fresh_bias(old["kernel"].shape[-2])
+            fresh["bias"] = draw(k, old["bias"].shape, old["bias"].dtype)
+        params = put(params, group.path, fresh)
+    return params
+
+
+def blend(wiring: Wiring, patient: Patient, goal: PyTree, share: float) -> Patient:
+    """θ ← share · θ + (1 - share) · goal for every layer of the wiring, in both networks."""
+
+    def edit(params):
+        for group in wiring:
+            old, new = layer(params, group), layer(goal, group)
+            if share:
+                new = jax.tree.map(lambda o, n: share * o + (1.0 - share) * n, old, new)
+            params = put(params, group.path, new)
+        return params
+
+    return edited(patient, edit)
 
 
 def graft(wiring: Wiring, slots: int) -> Rewrite:
@@ -26,16 +177,13 @@ def graft(wiring: Wiring, slots: int) -> Rewrite:
         return {g.name: layer(patient.online["grafts"], g)["used"] < slots for g in wiring}
 
     def apply(patient: Patient, chosen: Chosen, key: PRNGKeyArray) -> Patient:
-        keys = jax.random.split(key, len(wiring))
+        kernels = fresh_kernels(wiring, patient.online["params"], key)
         online, target, opt_state = patient
-        for group, group_key in zip(wiring, keys, strict=True):
-            leaf = layer(online["params"], group)["kernel"]
-            fresh = group.fresh(group_key, leaf.shape, leaf.dtype)
-            mask = chosen[group.name]
+        for group in wiring:
+            fresh, mask = kernels[group.name], chosen[group.name]
             online = _graft_layer(online, group, mask, fresh)
             target = _graft_layer(target, group, mask, fresh)
-            opt_state = seed_moments(opt_state, group, mask)
-        return Patient(online, target, opt_state)
+        return Patient(online, target, seed_neurons(wiring, opt_state, chosen, outgoing=False))
 
     return Rewrite(operable, apply)
 
@@ -59,28 +207,6 @@ def _graft_layer(
     renewed = {"kernel": jnp.where(mask, fresh, kernel), "bias": jnp.where(mask, 0.0, bias)}
     return {
         **variables,
-        "params": with_layer(variables["params"], group, renewed),
-        "grafts": with_layer(variables["grafts"], group, grafts),
+        "params": put(variables["params"], group.path, renewed),
+        "grafts": put(variables["grafts"], group.path, grafts),
     }
-
-
-def seed_moments(opt_state: PyTree, group: NeuronGroup, mask: Array) -> PyTree:
-    """Give new neurons fresh optimiser moments, whatever the optimiser.
-
-    A second moment (a field that optax calls ``nu``) becomes its mean over the untouched neurons
-    of the layer, every other moment 0. Zeroing both, with a step counter that is shared by all
-    entries, would make the first steps several times too large.
-    """
-
-    def moment(path, leaf):
-        names = tuple(k.key for k in path if isinstance(k, jax.tree_util.DictKey))
-        if names[:-1] != group.path:
-            return leaf
-        fields = [k.name for k in path if isinstance(k, jax.tree_util.GetAttrKey)]
-        if "nu" not in fields:
-            return jnp.where(mask, 0.0, leaf)
-        untouched = jnp.where(jnp.all(mask), True, ~mask)
-        total = jnp.sum(jnp.where(untouched, leaf, 0.0), axis=-1, keepdims=True)
-        return jnp.where(mask, total / jnp.sum(untouched), leaf)
-
-    return jax.tree_util.tree_map_with_path(moment, opt_state)

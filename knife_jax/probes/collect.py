@@ -47,17 +47,32 @@ def look(
     outputs = {group.name: layer(sown, group)["activation"][0] for group in learner.wiring}
     outputs["agent/memory"] = agent_sown["representation"][0]
     outputs = {name: h[: batch.valid.shape[0]] for name, h in outputs.items()}
-    found = jax.tree_util.tree_leaves_with_path(
-        state.plasticity, is_leaf=lambda leaf: isinstance(leaf, Running)
-    )
     return View(
         batch=first(batch, gradients),
         target=learner.targets(state.patient, batch, values, slots)[:, :gradients],
         features={name: h.reshape(-1, h.shape[-1]) for name, h in outputs.items()},
         counted={name: along(batch.valid, h.shape[:-1]).ravel() for name, h in outputs.items()},
-        meter={path[-1].key: leaf for path, leaf in found if isinstance(leaf, Running)},
+        meter=stagnation(state.plasticity),
         used={g.name: layer(online["grafts"], g)["used"] for g in learner.wiring if slots},
     )
+
+
+def stagnation(plasticity: PyTree) -> dict[str, Running]:
+    """The running update activity in a plasticity method's state, by neuron group.
+
+    It is the last of the method's meters (``plasticity.combine.watched``). The age of a neuron is
+    counted from its last operation, which only the method's own meter may have seen.
+    """
+    found = jax.tree_util.tree_leaves_with_path(
+        plasticity, is_leaf=lambda leaf: isinstance(leaf, Running)
+    )
+    meters: dict[str, Running] = {}
+    for path, leaf in found:
+        if isinstance(leaf, Running):
+            name = path[-1].key
+            age = jnp.minimum(leaf.age, meters[name].age) if name in meters else leaf.age
+            meters[name] = Running(leaf.mean, age)
+    return meters
 
 
 def first(batch: Windows, n: int) -> Windows:
