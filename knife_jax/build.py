@@ -145,7 +145,6 @@ def make_trainer(config: Config, env: VecEnv) -> training.Trainer:
         hidden=algo.hidden, gamma=algo.gamma, td_lambda=algo.td_lambda, double_q=algo.double_q,
         target_period=algo.target_period, tau=algo.tau, needs=method.needs,
     )  # fmt: skip
-    stagnation = plasticity if isinstance(plasticity, NoneConfig | KnifeConfig) else NoneConfig()
     return training.Trainer(
         env=env,
         learner=learner,
@@ -153,7 +152,7 @@ def make_trainer(config: Config, env: VecEnv) -> training.Trainer:
         epsilon=linear(algo.epsilon_start, algo.epsilon_end, algo.epsilon_steps),
         hidden=algo.hidden,
         slots=plasticity.graft_slots,
-        stagnant_threshold=stagnation.threshold,
+        stagnant_threshold=_stagnation(plasticity).threshold,
         episodes_only=episodes_only,
         length=length,
         updates=algo.updates_per_round,
@@ -161,6 +160,11 @@ def make_trainer(config: Config, env: VecEnv) -> training.Trainer:
         batch=algo.batch_size,
         capacity=math.ceil(algo.buffer_size / env.n_envs) * env.n_envs,
     )
+
+
+def _stagnation(config: PlasticityConfig) -> NoneConfig | KnifeConfig:
+    """The section that says how stagnation is measured."""
+    return config if isinstance(config, NoneConfig | KnifeConfig) else NoneConfig()
 
 
 def build(config: Config) -> Program:
