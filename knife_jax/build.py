@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -30,7 +32,7 @@ from knife_jax.factorisation import MIXERS
 from knife_jax.greedy import Episodes, evaluate
 from knife_jax.host import devices
 from knife_jax.host.devices import over_seeds, seed_mesh
-from knife_jax.learner import make_learner
+from knife_jax.learner import init_networks, make_learner
 from knife_jax.nets.agent import RecurrentAgent
 from knife_jax.nets.init import INITS
 from knife_jax.nets.wiring import Wiring, hidden
@@ -43,9 +45,10 @@ from knife_jax.plasticity_sections import (
     NoneConfig,
     PlasticityConfig,
     ScheduledConfig,
+    WiderConfig,
 )
 from knife_jax.probes.instruments import Probe, Sizes, make_probe
-from knife_jax.schedules import any_of, at_task_switch, every_env_steps, linear
+from knife_jax.schedules import after_task_switch, any_of, at_task_switch, every_env_steps, linear
 from knife_jax.schema import fields_of
 from knife_jax.types import Clock, TrainState, Variables
 
@@ -105,8 +108,10 @@ def make_plasticity(config: PlasticityConfig, wiring: Wiring) -> PlasticityTrans
         )
     if isinstance(config, ScheduledConfig):
         interval, task_switch = fields.pop("interval"), fields.pop("at_task_switch")
+        late = isinstance(config, KnifeConfig) and config.measure == "post_switch"
+        switched = after_task_switch(config.window) if late else at_task_switch
         fields["when"] = any_of(
-            *[every_env_steps(interval)] * (interval > 0), *[at_task_switch] * task_switch
+            *[every_env_steps(interval)] * (interval > 0), *[switched] * task_switch
         )
     scope = fields.pop("scope", "all")
     part = tuple(group for group in wiring if scope in ("all", group.network))
@@ -121,18 +126,45 @@ def make_plasticity(config: PlasticityConfig, wiring: Wiring) -> PlasticityTrans
 
 def make_networks(config: Config, spec: EnvSpec) -> tuple[nn.Module, nn.Module, Wiring]:
     """The agents' network, the mixer, and where their neurons are."""
-    algo, slots, init = config.algo, config.plasticity.graft_slots, INITS[config.algo.init]
+    algo, init = config.algo, INITS[config.algo.init]
+    slots, normal = config.plasticity.graft_slots, config.plasticity.layer_norm
     agent = RecurrentAgent(
-        spec.n_actions, algo.hidden, init(1.0), slots, algo.agent_id, algo.last_action
+        spec.n_actions, algo.hidden, init(1.0), slots, algo.agent_id, algo.last_action, normal
     )
     mixer = MIXERS[algo.mixer](
-        spec.n_agents, algo.embed, algo.hyper_hidden, init(algo.hyper_init_scale), slots
+        spec.n_agents, algo.embed, algo.hyper_hidden, init(algo.hyper_init_scale), slots, normal
     )
     return agent, mixer, (*agent.wiring(), *mixer.wiring())
 
 
+def n_weights(config: Config, spec: EnvSpec) -> int:
+    """How many numbers its networks consist of, frozen ones included."""
+    agent, mixer, _ = make_networks(config, spec)
+    begin = partial(init_networks, spec, agent, mixer, config.algo.hidden)
+    leaves = jax.tree.leaves(jax.eval_shape(begin, jax.random.key(0)))
+    return sum(leaf.size for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating))
+
+
+def widened(config: Config, spec: EnvSpec) -> Config:
+    """The config with all widths larger by one factor, the smallest that gives its networks as many
+    weights as KNIFE's have with all slots counted."""
+    if not isinstance(config.plasticity, WiderConfig):
+        return config
+    algo, knife = config.algo, KnifeConfig(name="knife", slots=config.plasticity.slots)
+    goal = n_weights(replace(config, plasticity=knife), spec)
+
+    def of_width(hidden: int) -> Config:
+        embed, hyper = (round(w * hidden / algo.hidden) for w in (algo.embed, algo.hyper_hidden))
+        return replace(config, algo=replace(algo, hidden=hidden, embed=embed, hyper_hidden=hyper))
+
+    widths = range(algo.hidden, algo.hidden * (2 + 2 * knife.slots))
+    size = lambda hidden: n_weights(of_width(hidden), spec)  # noqa: E731
+    return of_width(widths[bisect.bisect_left(widths, goal, key=size)])
+
+
 def make_trainer(config: Config, env: VecEnv) -> training.Trainer:
     """Network, learner, method and sizes of a config, in a given environment."""
+    config = widened(config, env.spec)
     algo, plasticity = config.algo, config.plasticity
     agent, mixer, wiring = make_networks(config, env.spec)
     method = make_plasticity(plasticity, wiring)

@@ -14,6 +14,7 @@ from knife_jax.envs.base import VecEnv
 from knife_jax.learner import Learner
 from knife_jax.nets.graft import occupancy
 from knife_jax.plasticity.base import PerNeuron, PlasticityTransform
+from knife_jax.plasticity.invariants import change
 from knife_jax.plasticity.meters import share_below
 from knife_jax.rollout import EpisodeSums, first_episodes, rollout, start
 from knife_jax.types import Clock, Patient, PyTree, TrainState
@@ -156,6 +157,8 @@ def _learn(t: Trainer, state: TrainState, before: Clock, clock: Clock, key: PRNG
 
     def step(carry, key):
         patient, measured, before, clock = carry
+        began = jnp.where(clock.task > before.task, clock.updates, clock.task_since)
+        clock = clock._replace(task_since=began)
         sample_key, augment_key, surgery_key = jax.random.split(key, 3)
         batch = replay.sample(state.replay, sample_key, t.batch, windows_added(t, clock))
         batch = t.plasticity.augment(batch, augment_key)
@@ -169,7 +172,8 @@ def _learn(t: Trainer, state: TrainState, before: Clock, clock: Clock, key: PRNG
             operated, forgotten, report = t.plasticity.operate(patient, measured, surgery_key)
             if t.plasticity.continual:
                 return operated, forgotten, report.units_operated, jnp.asarray(jnp.nan)
-            churn = _churn(t, patient, operated, batch, _open_slots(t, after))
+            values = lambda v: t.learner.values(v, batch, _open_slots(t, after))  # noqa: E731
+            churn = change(values, patient.online, operated.online)
             return operated, forgotten, report.units_operated, churn
 
         def leave():
@@ -197,15 +201,6 @@ def _learn(t: Trainer, state: TrainState, before: Clock, clock: Clock, key: PRNG
     metrics["updates"] = jnp.ones(t.updates)
     sums = jax.tree.map(jnp.sum, metrics)
     return state.replace(patient=patient, plasticity=measured), clock, sums, events
-
-
-def _churn(t: Trainer, before: Patient, after: Patient, batch, open_slots) -> Float[Array, ""]:
-    """Largest change of any value on the batch, both sides computed by the same code."""
-    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), before.online, after.online)
-    values = jax.lax.map(lambda online: t.learner.values(online, batch, open_slots), both)
-    return jnp.max(
-        jnp.stack([jnp.max(jnp.abs(leaf[1] - leaf[0])) for leaf in jax.tree.leaves(values)])
-    )
 
 
 def dormant_pct(activation: PerNeuron) -> Float[Array, ""]:

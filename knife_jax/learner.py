@@ -52,6 +52,32 @@ class Learner(NamedTuple):
     wiring: Wiring
 
 
+def init_networks(
+    spec: EnvSpec, agent: nn.Module, mixer: nn.Module, hidden: int, key: PRNGKeyArray
+) -> Variables:
+    """Agents' network and mixer as they begin."""
+    agent_key, mixer_key = jax.random.split(key)
+    n, one = spec.n_agents, (1, 1)
+    obs = jnp.zeros((*one, n, spec.obs_size))
+    made = {
+        "agent": agent.init(
+            agent_key, jnp.zeros((1, n, hidden)), obs, jnp.zeros((*one, n), jnp.int32),
+            jnp.zeros(one, bool), 0,
+        ),
+        "mixer": mixer.init(
+            mixer_key, jnp.zeros((*one, n)), jnp.zeros((*one, spec.state_size)), 0
+        ),
+    }  # fmt: skip
+    return {
+        collection: {
+            name: variables[collection]
+            for name, variables in made.items()
+            if collection in variables
+        }
+        for collection in ("params", "grafts")
+    }
+
+
 def make_learner(
     spec: EnvSpec,
     agent: nn.Module,
@@ -89,26 +115,7 @@ def make_learner(
         return total, left[seen]
 
     def init(key: PRNGKeyArray) -> Patient:
-        agent_key, mixer_key = jax.random.split(key)
-        n, one = spec.n_agents, (1, 1)
-        obs = jnp.zeros((*one, n, spec.obs_size))
-        made = {
-            "agent": agent.init(
-                agent_key, jnp.zeros((1, n, hidden)), obs, jnp.zeros((*one, n), jnp.int32),
-                jnp.zeros(one, bool), 0,
-            ),
-            "mixer": mixer.init(
-                mixer_key, jnp.zeros((*one, n)), jnp.zeros((*one, spec.state_size)), 0
-            ),
-        }  # fmt: skip
-        online = {
-            collection: {
-                name: variables[collection]
-                for name, variables in made.items()
-                if collection in variables
-            }
-            for collection in ("params", "grafts")
-        }
+        online = init_networks(spec, agent, mixer, hidden, key)
         return Patient(online, jax.tree.map(jnp.copy, online), optimiser.init(online["params"]))
 
     def act(variables, hidden, now: TimeStep, previous, open_slots):

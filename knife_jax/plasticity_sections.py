@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from knife_jax.schema import Count, Positive, Section, Share, Size, choice, word
+from knife_jax.schema import Count, Fraction, Positive, Section, Share, Size, choice, word
 
 WINDOW = "updates over which activity is averaged"
 Scope = Annotated[str, choice("agent", "mixer", "all"), "which networks are operated on"]
@@ -28,6 +28,11 @@ class PlasticityConfig(Section):
     def graft_slots(self) -> int:
         """Graft slots that every operable neuron has."""
         return 0
+
+    @property
+    def layer_norm(self) -> bool:
+        """Whether hidden layers are normalised before their nonlinearity."""
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +72,11 @@ class KnifeConfig(ScopedConfig):
     slots: Annotated[Count, "surgeries that one neuron can take"] = 2
     window: Annotated[Count, WINDOW] = 200
     cap: Annotated[Share, "largest share of a layer in one surgery"] = 0.5
+    measure: Annotated[
+        str,
+        choice("running", "pre_switch", "post_switch"),
+        "whether a task switch restarts the average, after or before the surgery it calls for",
+    ] = "running"
 
     @property
     def graft_slots(self) -> int:
@@ -155,6 +165,76 @@ class ShrinkPerturbConfig(ScopedConfig):
     share: Annotated[Share, "share of the old weights that is kept"] = 0.8
 
 
+@dataclass(frozen=True, kw_only=True)
+class MarrConfig(ScopedConfig):
+    """All weights go back towards their initial values; observations are scaled."""
+
+    method: Annotated[str, choice("marr"), "label"] = "marr"
+    share: Annotated[Share, "share of the old weights that is kept"] = 0.8
+    amplitude: Annotated[Fraction, "observations are scaled by up to this share"] = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class CbpConfig(PlasticityConfig):
+    """Neurons of low utility are recycled, a few at every update."""
+
+    method: Annotated[str, choice("cbp"), "label"] = "cbp"
+    scope: Scope = "all"
+    rate: Annotated[Share, "share of the mature neurons recycled per update"] = 1e-4
+    maturity: Annotated[Size, "updates before a neuron can be recycled"] = 100
+    decay: Annotated[Fraction, "of the running utility"] = 0.99
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnrConfig(PlasticityConfig):
+    """Neurons that are silent for longer than is usual for them are recycled."""
+
+    method: Annotated[str, choice("snr"), "label"] = "snr"
+    scope: Scope = "all"
+    percentile: Annotated[Share, "of a neuron's own gaps that is its limit"] = 0.99
+    limit: Annotated[Count, "silent updates that are too many, at first"] = 100
+    refresh: Annotated[Count, "updates between new limits"] = 500
+    longest: Annotated[Count, "largest limit, in updates"] = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class L2InitConfig(PlasticityConfig):
+    """Weights are pulled towards their initial values."""
+
+    method: Annotated[str, choice("l2_init"), "label"] = "l2_init"
+    strength: Annotated[Positive, "weight of the squared distance in the loss"] = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerNormConfig(PlasticityConfig):
+    """Hidden layers are normalised."""
+
+    method: Annotated[str, choice("layer_norm"), "label"] = "layer_norm"
+
+    @property
+    def layer_norm(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class NapConfig(PlasticityConfig):
+    """Hidden layers are normalised and kernels keep their norm."""
+
+    method: Annotated[str, choice("nap"), "label"] = "nap"
+
+    @property
+    def layer_norm(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class WiderConfig(PlasticityConfig):
+    """No surgery on networks as large as KNIFE's."""
+
+    method: Annotated[str, choice("wider"), "label"] = "wider"
+    slots: Annotated[Count, "of the KNIFE that it has as many parameters as"] = 2
+
+
 PLASTICITIES: dict[str, type[PlasticityConfig]] = {
     "none": NoneConfig,
     "knife": KnifeConfig,
@@ -167,5 +247,12 @@ PLASTICITIES: dict[str, type[PlasticityConfig]] = {
     "reset_last": ResetLastConfig,
     "reset_full": ResetFullConfig,
     "shrink_perturb": ShrinkPerturbConfig,
+    "marr": MarrConfig,
+    "cbp": CbpConfig,
+    "snr": SnrConfig,
+    "l2_init": L2InitConfig,
+    "nap": NapConfig,
+    "layer_norm": LayerNormConfig,
+    "wider": WiderConfig,
 }
 """``plasticity.method`` -> its section; ``plasticity.methods`` has the factories."""

@@ -39,6 +39,17 @@ def at_task_switch(clock: Clock) -> Int[Array, ""]:
     return clock.task
 
 
+def after_task_switch(updates: int) -> Gate:
+    """Due once in each task but the first, after so many gradient steps of it; in a task with
+    fewer, as the next one begins."""
+
+    def count(clock: Clock) -> Int[Array, ""]:
+        reached = clock.updates - clock.task_since >= updates
+        return jnp.where(clock.task > 0, clock.task - 1 + reached, 0)
+
+    return count
+
+
 def any_of(*gates: Gate) -> Gate:
     """Due whenever one of the gates is."""
     return lambda clock: sum((gate(clock) for gate in gates), never(clock))

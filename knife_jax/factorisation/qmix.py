@@ -26,6 +26,7 @@ class QMixer(nn.Module):
     hyper_hidden: int
     init_with: Init
     slots: int = 0
+    layer_norm: bool = False
 
     @nn.compact
     def __call__(
@@ -43,10 +44,10 @@ class QMixer(nn.Module):
             )
 
         def hyper(name: str, hidden: int, width: int) -> Float[Array, "T B X"]:
-            h = GraftedDense(hidden, self.init_with, self.slots, name=f"{name}_hidden")(
-                state, open_slots
+            layer = GraftedDense(
+                hidden, self.init_with, self.slots, 0, self.layer_norm, name=f"{name}_hidden"
             )
-            return dense(width, hidden, f"{name}_out")(h)
+            return dense(width, hidden, f"{name}_out")(layer(state, open_slots))
 
         w1 = jnp.abs(hyper("w1", self.hyper_hidden, self.n_agents * self.embed))
         w1 = w1.reshape(*q.shape, self.embed)

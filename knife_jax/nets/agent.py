@@ -43,6 +43,7 @@ class RecurrentAgent(nn.Module):
     slots: int = 0
     agent_id: bool = True
     last_action: bool = True
+    layer_norm: bool = False
 
     @nn.compact
     def __call__(
@@ -59,9 +60,10 @@ class RecurrentAgent(nn.Module):
             previous = jnp.where(first[..., None], -1, previous)
             inputs.append(jax.nn.one_hot(previous, self.n_actions))
         ids = obs.shape[-2] if self.agent_id else 0
-        x = GraftedDense(self.hidden, self.init_with, self.slots, ids, name="encoder")(
-            jnp.concatenate(inputs, axis=-1) if self.last_action else obs, open_slots
+        encoder = GraftedDense(
+            self.hidden, self.init_with, self.slots, ids, self.layer_norm, name="encoder"
         )
+        x = encoder(jnp.concatenate(inputs, axis=-1) if self.last_action else obs, open_slots)
         scan = nn.scan(_ResettingGRU, variable_broadcast="params", split_rngs={"params": False})
         carry, h = scan(self.hidden, self.init_with, name="memory")(carry, (x, first))
         self.sow("probes", "representation", h)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -36,6 +37,8 @@ class GraftedDense(nn.Module):
     With ``ids = N`` the input continues with a one-hot of the axis N before the last, which is
     never made: its product is a row of the kernel.
 
+    With ``layer_norm`` the pre-activations of each branch are normalised over the layer's neurons.
+
     Shapes: ``x [..., I - ids] -> [..., W]``. The output is also sown into ``probes`` as
     ``activation``; a collection ``perturbations``, where there is one, is added to the
     pre-activation of the active neurons, so that its gradient can be asked for.
@@ -45,6 +48,7 @@ class GraftedDense(nn.Module):
     init_with: Init
     slots: int = 0
     ids: int = 0
+    layer_norm: bool = False
 
     @nn.compact
     def __call__(
@@ -53,7 +57,8 @@ class GraftedDense(nn.Module):
         fan_in, width, slots = x.shape[-1] + self.ids, self.width, self.slots
         kernel = self.param("kernel", self.init_with.dense, (fan_in, width))
         bias = self.param("bias", self.init_with.bias(fan_in), (width,))
-        active = jax.nn.relu(self.perturb("pre_activation", _affine(x, kernel, bias)))
+        affine = _normal_affine if self.layer_norm else _affine
+        active = jax.nn.relu(self.perturb("pre_activation", affine(x, kernel, bias)))
         h = active
         if slots:
 
@@ -67,7 +72,7 @@ class GraftedDense(nn.Module):
                 "comp_bias": frozen("comp_bias", slots, width),
                 "used": frozen("used", width, dtype=jnp.dtype(jnp.int32)),
             }
-            branches = [partial(_composite, grafts, n) for n in range(slots + 1)]
+            branches = [partial(_composite, affine, grafts, n) for n in range(slots + 1)]
             h = jax.lax.switch(jnp.minimum(open_slots, slots), branches, x, active)
         self.sow("probes", "activation", h)
         return h
@@ -83,15 +88,29 @@ def _affine(
     return x @ kernel[:inputs] + (kernel[inputs:] + bias)
 
 
+def _normal_affine(
+    x: Float[Array, "*X I0"], kernel: Float[Array, "I W"], bias: Float[Array, " W"]
+) -> Float[Array, "*X W"]:
+    """The same with mean 0 and variance 1 over the neurons of each row: LayerNorm without scale
+    and offset of its own, so that a neuron stays its column of the kernel and its bias."""
+    z = _affine(x, kernel, bias)
+    z = z - jnp.mean(z, axis=-1, keepdims=True)
+    return z * jax.lax.rsqrt(jnp.mean(jnp.square(z), axis=-1, keepdims=True) + 1e-6)
+
+
 def _composite(
-    grafts: dict[str, Array], n_slots: int, x: Float[Array, "*X I"], active: Float[Array, "*X W"]
+    affine: Callable[..., Array],
+    grafts: dict[str, Array],
+    n_slots: int,
+    x: Float[Array, "*X I"],
+    active: Float[Array, "*X W"],
 ) -> Float[Array, "*X W"]:
     """The layer's output where no neuron uses more than ``n_slots`` slots."""
     used = grafts["used"]
 
     def neurons(which: str, slot: int) -> Float[Array, "*X W"]:
         kernel, bias = grafts[f"{which}_kernel"][slot], grafts[f"{which}_bias"][slot]
-        return jax.nn.relu(_affine(x, kernel, bias))
+        return jax.nn.relu(affine(x, kernel, bias))
 
     kept = [neurons("kept", s) for s in range(n_slots)] + [active]
     h = jnp.where(used > 0, kept[0], active)

@@ -55,6 +55,20 @@ def surgery(
     )
 
 
+def restarted(method: PlasticityTransform, meter: Meter, after: int) -> PlasticityTransform:
+    """The same, but every new task is measured from nothing, its first ``after`` gradient steps not
+    at all: until then stands what the task before left."""
+
+    def measure(state, probes, clock):
+        step = clock.updates - clock.task_since
+        new, wait = (clock.task > 0) & (step == after + 1), (clock.task > 0) & (step <= after)
+        begun = jax.tree.map(lambda fresh, old: jnp.where(new, fresh, old), meter.init(), state)
+        measured = method.measure(begun, probes, clock)
+        return jax.tree.map(lambda old, now: jnp.where(wait, old, now), state, measured)
+
+    return method._replace(measure=measure)
+
+
 def watched(method: PlasticityTransform, meter: Meter) -> PlasticityTransform:
     """A method with a meter beside it, for the log alone."""
 

@@ -7,10 +7,12 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from knife_jax.nets.wiring import Wiring, check, hidden, layer
 from knife_jax.plasticity.base import Meter, PlasticityTransform
-from knife_jax.plasticity.combine import identity, operated, surgery
+from knife_jax.plasticity.combine import identity, operated, restarted, surgery
+from knife_jax.plasticity.continual import cbp, snr
 from knife_jax.plasticity.meters import (
     relative_activation,
     relative_sensitivity,
@@ -18,6 +20,7 @@ from knife_jax.plasticity.meters import (
     unmeasured,
 )
 from knife_jax.plasticity.moments import restart
+from knife_jax.plasticity.regularise import fixed_norms, toward_initial
 from knife_jax.plasticity.rewrite import blend, graft, prune, recycle, redraw, seed_neurons
 from knife_jax.plasticity.select import at_least, at_most, below, everyone, random_like
 from knife_jax.plasticity.transfer import reborn
@@ -39,17 +42,25 @@ def knife(
     window: int = 200,
     cap: float = 0.5,
     select: Literal["stagnant", "random"] = "stagnant",
+    measure: Literal["running", "pre_switch", "post_switch"] = "running",
 ) -> PlasticityTransform:
     """KNIFE (arXiv 2606.25335), as described in its abstract, with our documented choices.
 
     The neurons whose relative update activity is below ``threshold``, at most a share ``cap`` of
     a layer, are grafted. Preserves the function exactly. ``select="random"`` operates on as many
     random neurons instead.
+
+    ``measure="running"`` lets the average run through task switches. The other two start it again
+    with each task: ``"pre_switch"`` after a surgery at its first gradient step, which judges the
+    task before; ``"post_switch"`` before, for a gate that waits for one window of the new task
+    (``after_task_switch``).
     """
     groups = hidden(wiring)
     meter, stagnant = relative_update_activity(groups, window), below(threshold, cap)
     rule = random_like(stagnant) if select == "random" else stagnant
     method = surgery(groups, meter, rule, graft(groups, slots), when)
+    if measure != "running":
+        method = restarted(method, meter, after=0 if measure == "post_switch" else 1)
     return method._replace(scores=meter.scores, preserves="outputs")
 
 
@@ -155,6 +166,47 @@ def shrink_perturb(wiring: Wiring, *, when: Gate, share: float = 0.8) -> Plastic
     return _blended(wiring, share, when, lambda opt_state: opt_state, moments="kept")
 
 
+def marr(
+    wiring: Wiring, *, when: Gate, share: float = 0.8, amplitude: float = 0.2
+) -> PlasticityTransform:
+    """MARR (Yang et al. 2024): every layer of both networks goes back towards its own initial
+    weights, θ ← share · θ + (1 - share) · θ_0, and every sampled window's observations are scaled
+    by z ~ U(1 - amplitude, 1 + amplitude). The optimiser's state is kept; the high replay ratio
+    that belongs to it is ``algo.updates_per_round``."""
+
+    def operate(patient, state, key):
+        del key
+        everybody = {g.name: jnp.ones(g.width, bool) for g in wiring}
+        return blend(wiring, patient, state, share), state, operated(everybody)
+
+    def augment(batch, key):
+        shape = (1, batch.obs.shape[1], 1, 1)
+        z = jax.random.uniform(key, shape, minval=1.0 - amplitude, maxval=1.0 + amplitude)
+        return batch.replace(obs=batch.obs * z)
+
+    return identity()._replace(
+        init=lambda online: online["params"],
+        operate=operate,
+        gate=when,
+        preserves="nothing",
+        moments="kept",
+        augment=augment,
+    )
+
+
+def l2_init(wiring: Wiring, *, strength: float = 1e-3) -> PlasticityTransform:
+    """L2 Init (Kumar et al. 2023): weights are pulled towards their initial values."""
+    del wiring
+    return identity()._replace(optimiser=lambda tx: optax.chain(toward_initial(strength), tx))
+
+
+def nap(wiring: Wiring) -> PlasticityTransform:
+    """Normalise and project (Lyle et al. 2024): kernels keep their initial norm, and the network
+    has layer normalisation (``layer_norm`` of its layers)."""
+    del wiring
+    return identity()._replace(optimiser=lambda tx: optax.chain(tx, fixed_norms()))
+
+
 METHODS: dict[str, Callable[..., PlasticityTransform]] = {
     "none": none,
     "knife": knife,
@@ -167,5 +219,13 @@ METHODS: dict[str, Callable[..., PlasticityTransform]] = {
     "reset_last": reset_last,
     "reset_full": reset_full,
     "shrink_perturb": shrink_perturb,
+    "marr": marr,
+    "cbp": cbp,
+    "snr": snr,
+    "l2_init": l2_init,
+    "nap": nap,
+    "layer_norm": none,
+    "wider": lambda wiring, slots: none(wiring),
 }
-"""``plasticity.method`` -> factory: (wiring, **fields of its section) -> PlasticityTransform."""
+"""``plasticity.method`` -> factory: (wiring, **fields of its section) -> PlasticityTransform. The
+last two differ from ``none`` in the network alone."""

@@ -12,8 +12,8 @@ from knife_jax.types import PyTree
 FIRST = ("mu", "trace")
 SECOND = ("nu",)
 """optax's names of first and second moments"""
-ANCHORS = ("initial",)
-"""fields of our own transformations that describe where training began: never touched"""
+ANCHORS = ("initial", "norm")
+"""fields of our own transformations (``regularise``) that describe where training began"""
 
 
 def seed_moments(

@@ -20,9 +20,9 @@ Kernels = dict[str, Array]
 
 
 def edited(patient: Patient, edit: Edit) -> Patient:
-    """The patient with the parameters of both networks edited."""
+    """The patient with the parameters of both networks edited; a target of {} stays one."""
     online, target = (
-        {**variables, "params": edit(variables["params"])}
+        {**variables, "params": edit(variables["params"])} if variables else variables
         for variables in (patient.online, patient.target)
     )
     return patient._replace(online=online, target=target)
@@ -182,7 +182,7 @@ def graft(wiring: Wiring, slots: int) -> Rewrite:
         for group in wiring:
             fresh, mask = kernels[group.name], chosen[group.name]
             online = _graft_layer(online, group, mask, fresh)
-            target = _graft_layer(target, group, mask, fresh)
+            target = _graft_layer(target, group, mask, fresh) if target else target
         return Patient(online, target, seed_neurons(wiring, opt_state, chosen, outgoing=False))
 
     return Rewrite(operable, apply)
