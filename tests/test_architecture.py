@@ -12,7 +12,17 @@ LAYERS = [
     {"types", "schedules", "losses", "schema"},
     {"nets", "factorisation", "plasticity", "envs", "replay", "explore"},
     {"rollout", "learner", "chunk", "greedy", "probes"},
-    {"config", "plasticity_sections", "build", "host", "cli", "usage", "train", "evaluate"},
+    {
+        "config",
+        "plasticity_sections",
+        "build",
+        "host",
+        "cli",
+        "usage",
+        "train",
+        "evaluate",
+        "bench",
+    },
 ]
 OUTSIDE = {
     "wandb", "orbax", "hydra", "omegaconf", "os", "pathlib", "logging", "time", "subprocess",
