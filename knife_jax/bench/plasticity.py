@@ -90,7 +90,7 @@ def main(words: Sequence[str] | None = None) -> None:
     long = Size(phases=12, steps=300, rows=128, seeds=options.seeds)
     fit = Size(phases=3, steps=200, rows=256, seeds=options.seeds)
     if not options.quick:
-        long = long._replace(phases=24, steps=500, rows=192)
+        long = long._replace(phases=24, steps=500, rows=256)
         fit = fit._replace(phases=4, steps=500)
     known = recipes(slots=SLOTS, window=WINDOW, steps=long.phases * long.steps)
     names = options.methods.split(",") if options.methods else QUICK if options.quick else known

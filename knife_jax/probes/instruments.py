@@ -61,6 +61,7 @@ def make_probe(
     next_step = compiled(partial(collect.next_step, t.learner.optimiser), 0, 0)
     fit = compiled(partial(regression.fit, t, sizes.fit_steps), None, 0, 0)
 
+    @np.errstate(invalid="ignore", over="ignore")
     def probe(state: TrainState, clock: Clock) -> dict[str, np.ndarray]:
         env_steps = int(clock.env_steps)
         rng = np.random.default_rng((SEED, env_steps))

@@ -15,6 +15,7 @@ from knife_jax.build import build_in, make_trainer
 from knife_jax.chunk import windows_added
 from knife_jax.config import ProbesConfig
 from knife_jax.envs.base import vectorise
+from knife_jax.plasticity.meters import Running
 from knife_jax.plasticity.meters import probe as neuron_norms
 from knife_jax.probes import collect
 from knife_jax.probes.curvature import columns, flat, kernels, largest_eigenvalue, like, over_agents
@@ -226,3 +227,13 @@ def test_windows_come_from_the_replay():
     ring = np.asarray(one.replay.obs).swapaxes(0, 1)[: min(added, len(one.replay.previous))]
     for row in np.asarray(view.batch.obs).swapaxes(0, 1):
         assert np.any(np.all(ring == row, axis=(1, 2, 3)))
+
+
+def test_the_age_of_a_neuron_is_that_of_its_last_operation():
+    """ReDo's own meter forgets the neurons operated on, the log's meter beside it does not."""
+    own = {"a": Running(jnp.array([9.0, 9.0]), jnp.array([3, 70]))}
+    beside = {"a": Running(jnp.array([1.0, 2.0]), jnp.array([70, 70]))}
+    found = collect.stagnation((own, beside))
+    np.testing.assert_array_equal(found["a"].mean, [1.0, 2.0])
+    np.testing.assert_array_equal(found["a"].age, [3, 70])
+    assert collect.stagnation(()) == {}
