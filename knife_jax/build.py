@@ -210,11 +210,10 @@ def build_in(env: Callable[[int], VecEnv], config: Config) -> Program:
     judge = env(config.evaluation.episodes)
     n_rounds = math.ceil(config.log_every / trainer.round_steps)
     mesh = seed_mesh(1 if config.debug.nans else config.num_seeds)
-    chunk = over_seeds(
-        partial(training.chunk, trainer, n_rounds), mesh, in_axes=(0, None), out_axes=(0, None, 0)
-    )
+    one_seed = partial(training.chunk, trainer, n_rounds)
     if config.debug.nans:
-        chunk = _watched(chunk)
+        one_seed = _watched(one_seed)
+    chunk = over_seeds(one_seed, mesh, in_axes=(0, None), out_axes=(0, None, 0))
 
     @jax.jit
     def init(keys: PRNGKeyArray) -> TrainState:
@@ -255,7 +254,7 @@ def build_in(env: Callable[[int], VecEnv], config: Config) -> Program:
 
 
 def _watched(chunk: Callable) -> Callable:
-    """The chunk, with the first NaN that it makes named: by primitive, line and seed row."""
+    """The chunk, with the first NaN that it makes named, by primitive and seed row."""
     checked = checkify.checkify(chunk, errors=checkify.nan_checks)
 
     def watched(state: TrainState, clock: Clock):

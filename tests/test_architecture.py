@@ -13,17 +13,10 @@ LAYERS = [
     {"nets", "factorisation", "plasticity", "envs", "replay", "explore"},
     {"rollout", "learner", "chunk", "greedy", "probes"},
     {
-        "config",
-        "plasticity_sections",
-        "build",
-        "host",
-        "cli",
-        "usage",
-        "train",
-        "evaluate",
-        "bench",
+        "config", "plasticity_sections", "build", "host", "cli", "usage", "train", "evaluate",
+        "bench", "scrub",
     },
-]
+]  # fmt: skip
 OUTSIDE = {
     "wandb", "orbax", "hydra", "omegaconf", "os", "pathlib", "logging", "time", "subprocess",
     "rich", "matplotlib", "safetensors",
