@@ -127,12 +127,14 @@ def make_plasticity(config: PlasticityConfig, wiring: Wiring) -> PlasticityTrans
 def make_networks(config: Config, spec: EnvSpec) -> tuple[nn.Module, nn.Module, Wiring]:
     """The agents' network, the mixer, and where their neurons are."""
     algo, init = config.algo, INITS[config.algo.init]
-    slots, normal = config.plasticity.graft_slots, config.plasticity.layer_norm
+    method = config.plasticity
+    options = method.graft_slots, method.layer_norm, method.own_outgoing
     agent = RecurrentAgent(
-        spec.n_actions, algo.hidden, init(1.0), slots, algo.agent_id, algo.last_action, normal
-    )
+        spec.n_actions, algo.hidden, init(1.0), method.graft_slots, algo.agent_id,
+        algo.last_action, *options[1:],
+    )  # fmt: skip
     mixer = MIXERS[algo.mixer](
-        spec.n_agents, algo.embed, algo.hyper_hidden, init(algo.hyper_init_scale), slots, normal
+        spec.n_agents, algo.embed, algo.hyper_hidden, init(algo.hyper_init_scale), *options
     )
     return agent, mixer, (*agent.wiring(), *mixer.wiring())
 

@@ -159,9 +159,9 @@ def _learn(t: Trainer, state: TrainState, before: Clock, clock: Clock, key: PRNG
         patient, measured, before, clock = carry
         began = jnp.where(clock.task > before.task, clock.updates, clock.task_since)
         clock = clock._replace(task_since=began)
-        sample_key, augment_key, surgery_key = jax.random.split(key, 3)
+        sample_key, surgery_key = jax.random.split(key)
         batch = replay.sample(state.replay, sample_key, t.batch, windows_added(t, clock))
-        batch = t.plasticity.augment(batch, augment_key)
+        batch = t.plasticity.augment(batch, jax.random.fold_in(sample_key, 1))
         patient, probes, metrics = t.learner.update(patient, batch, clock, _open_slots(t, before))
         after = clock._replace(updates=clock.updates + 1)
         measured = t.plasticity.measure(measured, probes, after)

@@ -30,6 +30,11 @@ class PlasticityConfig(Section):
         return 0
 
     @property
+    def own_outgoing(self) -> bool:
+        """Whether grafts have outgoing weights of their own."""
+        return False
+
+    @property
     def layer_norm(self) -> bool:
         """Whether hidden layers are normalised before their nonlinearity."""
         return False
@@ -78,9 +83,19 @@ class KnifeConfig(ScopedConfig):
         "whether a task switch restarts the average, after or before the surgery it calls for",
     ] = "running"
 
+    out_mode: Annotated[
+        str,
+        choice("shared", "fresh"),
+        "new neurons use the old outgoing weights, or their own",
+    ] = "shared"
+
     @property
     def graft_slots(self) -> int:
         return self.slots
+
+    @property
+    def own_outgoing(self) -> bool:
+        return self.out_mode == "fresh"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ class QMixer(nn.Module):
     init_with: Init
     slots: int = 0
     layer_norm: bool = False
+    own_outgoing: bool = False
 
     @nn.compact
     def __call__(
@@ -45,9 +46,14 @@ class QMixer(nn.Module):
 
         def hyper(name: str, hidden: int, width: int) -> Float[Array, "T B X"]:
             layer = GraftedDense(
-                hidden, self.init_with, self.slots, 0, self.layer_norm, name=f"{name}_hidden"
-            )
-            return dense(width, hidden, f"{name}_out")(layer(state, open_slots))
+                hidden, self.init_with, self.slots, 0, self.layer_norm,
+                (width,) if self.own_outgoing else (), name=f"{name}_hidden",
+            )  # fmt: skip
+            out, h = dense(width, hidden, f"{name}_out"), layer(state, open_slots)
+            if self.own_outgoing:
+                h, (added,) = h
+                return out(h) + added
+            return out(h)
 
         w1 = jnp.abs(hyper("w1", self.hyper_hidden, self.n_agents * self.embed))
         w1 = w1.reshape(*q.shape, self.embed)

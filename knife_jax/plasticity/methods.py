@@ -43,12 +43,18 @@ def knife(
     cap: float = 0.5,
     select: Literal["stagnant", "random"] = "stagnant",
     measure: Literal["running", "pre_switch", "post_switch"] = "running",
+    out_mode: Literal["shared", "fresh"] = "shared",
 ) -> PlasticityTransform:
     """KNIFE (arXiv 2606.25335), as described in its abstract, with our documented choices.
 
     The neurons whose relative update activity is below ``threshold``, at most a share ``cap`` of
     a layer, are grafted. Preserves the function exactly. ``select="random"`` operates on as many
     random neurons instead.
+
+    With ``out_mode="fresh"`` active and compensation neuron have outgoing weights of their own,
+    drawn anew, and the old ones are frozen with the knowledge neuron: this also revives a neuron
+    that is stagnant because its outgoing weights are small, and preserves the function up to
+    rounding. The network must be made for it (``own_outgoing``).
 
     ``measure="running"`` lets the average run through task switches. The other two start it again
     with each task: ``"pre_switch"`` after a surgery at its first gradient step, which judges the
@@ -58,7 +64,8 @@ def knife(
     groups = hidden(wiring)
     meter, stagnant = relative_update_activity(groups, window), below(threshold, cap)
     rule = random_like(stagnant) if select == "random" else stagnant
-    method = surgery(groups, meter, rule, graft(groups, slots), when)
+    rewrite = graft(groups, slots, wiring if out_mode == "fresh" else ())
+    method = surgery(groups, meter, rule, rewrite, when)
     if measure != "running":
         method = restarted(method, meter, after=0 if measure == "post_switch" else 1)
     return method._replace(scores=meter.scores, preserves="outputs")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 from knife_jax.nets.wiring import NeuronGroup, Wiring, at, layer, put
 from knife_jax.plasticity.base import Chosen, PerNeuron, Rewrite
@@ -162,7 +162,7 @@ def blend(wiring: Wiring, patient: Patient, goal: PyTree, share: float) -> Patie
     return edited(patient, edit)
 
 
-def graft(wiring: Wiring, slots: int) -> Rewrite:
+def graft(wiring: Wiring, slots: int, readers: Wiring = ()) -> Rewrite:
     """KNIFE: keep the neuron, add a fresh one, and compensate what the fresh one adds.
 
     The active neuron moves into the next free slot as the frozen *knowledge* neuron; one fresh
@@ -171,42 +171,59 @@ def graft(wiring: Wiring, slots: int) -> Rewrite:
     network is operated on with the same draw and keeps its own, lagging, knowledge neuron. First
     moments of the new neurons are cleared and second moments set to their mean over the
     layer's untouched neurons, so that the first steps are of the usual size.
+
+    Where the layers that read the neurons are given as ``readers``, outgoing weights move and are
+    drawn anew like incoming ones, and the output is unchanged up to rounding.
     """
+    drawn = tuple(r for r in readers if any(r.name in g.outgoing for g in wiring))
 
     def operable(patient: Patient) -> Chosen:
         return {g.name: layer(patient.online["grafts"], g)["used"] < slots for g in wiring}
 
     def apply(patient: Patient, chosen: Chosen, key: PRNGKeyArray) -> Patient:
-        kernels = fresh_kernels(wiring, patient.online["params"], key)
-        online, target, opt_state = patient
-        for group in wiring:
-            fresh, mask = kernels[group.name], chosen[group.name]
-            online = _graft_layer(online, group, mask, fresh)
-            target = _graft_layer(target, group, mask, fresh) if target else target
-        return Patient(online, target, seed_neurons(wiring, opt_state, chosen, outgoing=False))
+        params, out_key = patient.online["params"], jax.random.fold_in(key, 1)
+        kernels = fresh_kernels(wiring, params, key) | fresh_kernels(drawn, params, out_key)
+
+        def grafted(variables: Variables) -> Variables:
+            for group in wiring if variables else ():
+                variables = _graft_layer(variables, group, chosen[group.name], kernels)
+            return variables
+
+        seeded = seed_neurons(wiring, patient.opt_state, chosen, outgoing=bool(drawn))
+        return Patient(grafted(patient.online), grafted(patient.target), seeded)
 
     return Rewrite(operable, apply)
 
 
 def _graft_layer(
-    variables: Variables, group: NeuronGroup, mask: Array, fresh: Float[Array, "I W"]
+    variables: Variables, group: NeuronGroup, mask: Array, kernels: Kernels
 ) -> Variables:
-    active, frozen = layer(variables["params"], group), layer(variables["grafts"], group)
-    used = frozen["used"]
+    params, frozen = variables["params"], layer(variables["grafts"], group)
+    active, fresh = layer(params, group), kernels[group.name]
     slots = frozen["kept_bias"].shape[0]
-    opening = mask & (used == jnp.arange(slots)[:, None])  # [K, W]
-    column = opening[:, None, :]
-    kernel, bias = active["kernel"], active["bias"]
-    grafts = {
-        "kept_kernel": jnp.where(column, kernel, frozen["kept_kernel"]),
-        "kept_bias": jnp.where(opening, bias, frozen["kept_bias"]),
-        "comp_kernel": jnp.where(column, fresh, frozen["comp_kernel"]),
-        "comp_bias": jnp.where(opening, 0.0, frozen["comp_bias"]),
-        "used": used + mask,
+    opening = mask & (frozen["used"] == jnp.arange(slots)[:, None])  # [K, W]
+
+    def moved(name: str, kept: Array, compensation: Array | float) -> dict[str, Array]:
+        """Into the slots that open, along the axes [K, W] or [K, I, W]."""
+        where = opening if name == "bias" else opening[:, None, :]
+        where = opening[:, :, None] if name.startswith("rows") else where
+        return {
+            f"kept_{name}": jnp.where(where, kept, frozen[f"kept_{name}"]),
+            f"comp_{name}": jnp.where(where, compensation, frozen[f"comp_{name}"]),
+        }
+
+    grafts = moved("kernel", active["kernel"], fresh) | moved("bias", active["bias"], 0.0)
+    grafts["used"] = frozen["used"] + mask
+    renewed = {
+        "kernel": jnp.where(mask, fresh, active["kernel"]),
+        "bias": jnp.where(mask, 0.0, active["bias"]),
     }
-    renewed = {"kernel": jnp.where(mask, fresh, kernel), "bias": jnp.where(mask, 0.0, bias)}
-    return {
-        **variables,
-        "params": put(variables["params"], group.path, renewed),
-        "grafts": put(variables["grafts"], group.path, grafts),
-    }
+    params = put(params, group.path, renewed)
+    for j, (name, path) in enumerate(zip(group.outgoing, group.readers, strict=True)):
+        if f"kept_rows_{j}" in frozen:
+            old, rows = at(params, path), kernels[name]
+            grafts |= moved(f"rows_{j}", old["kernel"], rows)
+            kernel = jnp.where(mask[:, None], rows, old["kernel"])
+            params = put(params, path, {**old, "kernel": kernel})
+    grafts = put(variables["grafts"], group.path, grafts)
+    return {**variables, "params": params, "grafts": grafts}

@@ -165,6 +165,10 @@ def same(one, other):
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
+def nearly(one, other):
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), one, other)
+
+
 def kinds(tree):
     return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type), tree)
 
@@ -190,8 +194,10 @@ def test_surgery_keeps_what_it_must(name, optimiser):
 
     old, new = (values(p.online, batch(0)) for p in (patient, operated))
     if method.preserves == "outputs":
-        same(old, new)
-        same(*(values(p.target, batch(0)) for p in (patient, operated)))
+        equal = nearly if section(name).own_outgoing else same
+        equal(old, new)
+        equal(*(values(p.target, batch(0)) for p in (patient, operated)))
+        same(jnp.argmax(old.agents, -1), jnp.argmax(new.agents, -1))
     if method.preserves == "greedy":
         same(old.agents, new.agents)
     if method.preserves != "outputs" and name != "snr":  # whose neurons are silent before and after

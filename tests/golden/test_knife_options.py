@@ -8,15 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 from ladder.environments import MEMORY
 from tiny import tiny_config
 
 from knife_jax.build import make_plasticity, n_weights, widened
-from knife_jax.nets.graft import GraftedDense
+from knife_jax.nets.agent import _AddedGRU
+from knife_jax.nets.graft import GraftedDense, track
 from knife_jax.nets.init import INITS
 from knife_jax.nets.wiring import NeuronGroup
 from knife_jax.plasticity.base import Probes
 from knife_jax.plasticity.methods import METHODS, plasticity_injection
+from knife_jax.plasticity.rewrite import graft
 from knife_jax.plasticity_sections import PLASTICITIES, KnifeConfig
 from knife_jax.schedules import after_task_switch, crossed, once
 from knife_jax.types import Clock, Patient
@@ -157,3 +160,105 @@ def test_sections_are_their_factories_arguments():
         taken = {*inspect.signature(METHODS[method]).parameters} - {"wiring", "when"}
         assert fields == taken, method
         assert section.__dataclass_fields__["method"].default == method
+
+
+def make_mlp(slots):
+    """A hidden layer with grafts that have outgoing weights of their own, and two readers."""
+    layer = GraftedDense(W, INIT, slots, readers=(3, 2))
+
+    def apply(variables, x):
+        params = variables["params"]["net"]
+        parts = {name: tree["net"]["hidden"] for name, tree in variables.items()}
+        h, added = layer.apply(parts, x, slots)
+        return [
+            h @ params[n]["kernel"] + params[n]["bias"] + more
+            for n, more in zip(("out", "other"), added, strict=True)
+        ]
+
+    made = layer.init(jax.random.key(0), jnp.zeros((1, I)), 0)
+    keys = jax.random.split(jax.random.key(1), 2)
+    dense = {
+        n: {"kernel": jax.random.normal(k, (W, o)), "bias": jnp.ones(o)}
+        for n, o, k in zip(("out", "other"), (3, 2), keys, strict=True)
+    }
+    params = {"net": {"hidden": made["params"], **dense}}
+    wiring = (
+        NeuronGroup("net/hidden", W, INIT.columns, ("net/out", "net/other")),
+        NeuronGroup("net/out", 3, INIT.columns, (), "head"),
+        NeuronGroup("net/other", 2, INIT.columns, (), "head"),
+    )
+    return wiring, apply, {"params": params, "grafts": {"net": {"hidden": made["grafts"]}}}
+
+
+def test_own_outgoing_weights_by_hand():
+    """h V + Σ (k V_k - m V_m) in NumPy, over two surgeries with training between them."""
+    slots = 2
+    wiring, apply, online = make_mlp(slots)
+    rewrite = graft(wiring[:1], slots, wiring)
+    patient = Patient(online, online, optax.adam(0.1).init(online["params"]))
+    x = jax.random.normal(jax.random.key(2), (ROWS, I))
+    first, second = np.arange(W) % 2 == 0, np.arange(W) % 3 == 0
+
+    def branch(params, mask):
+        """What the masked neurons of these parameters put out, for each reader."""
+        net = jax.tree.map(np.asarray, params["net"])
+        h = np.maximum(np.asarray(x) @ net["hidden"]["kernel"] + net["hidden"]["bias"], 0) * mask
+        return [h @ net[n]["kernel"] for n in ("out", "other")]
+
+    def bias(params):
+        return [np.asarray(params["net"][n]["bias"]) for n in ("out", "other")]
+
+    frozen = [np.zeros((ROWS, 3)), np.zeros((ROWS, 2))]
+    for step, mask in enumerate((first, second)):
+        before = patient
+        patient = rewrite.apply(patient, {"net/hidden": jnp.asarray(mask)}, jax.random.key(step))
+        old, new = before.online["params"], patient.online["params"]
+        assert np.all(np.any(old["net"]["out"]["kernel"] != new["net"]["out"]["kernel"], 1) == mask)
+        for reader, (then, now) in enumerate(
+            zip(branch(old, mask), branch(new, mask), strict=True)
+        ):
+            frozen[reader] = frozen[reader] + then - now
+        for then, now in zip(apply(before.online, x), apply(patient.online, x), strict=True):
+            np.testing.assert_allclose(now, then, atol=1e-5)
+        trained = jax.tree.map(lambda leaf: leaf * 1.1 + 0.1, new)
+        patient = patient._replace(online={**patient.online, "params": trained})
+        expected = zip(branch(trained, np.ones(W)), bias(trained), frozen, strict=True)
+        for got, (h, b, rest) in zip(apply(patient.online, x), expected, strict=True):
+            np.testing.assert_allclose(got, h + b + rest, rtol=1e-4, atol=1e-4)
+    assert int(patient.online["grafts"]["net"]["hidden"]["used"].max()) == 2
+    plain = zip(branch(online["params"], np.ones(W)), bias(online["params"]), strict=True)
+    for got, (h, b) in zip(apply(online, x), plain, strict=True):
+        np.testing.assert_allclose(got, h + b, atol=1e-4)
+
+
+def test_the_cell_with_additions_is_flaxs_cell():
+    keys = jax.random.split(jax.random.key(0), 3)
+    h, x = jax.random.normal(keys[0], (ROWS, W)), jax.random.normal(keys[1], (ROWS, I))
+    ours, flaxs = _AddedGRU(W, INIT), nn.GRUCell(W)
+    variables = ours.init(keys[2], h, x, (0.0, 0.0, 0.0))
+    same = flaxs.apply(variables, h, x)[0]
+    np.testing.assert_allclose(ours.apply(variables, h, x, (0.0, 0.0, 0.0))[0], same, atol=1e-6)
+    # an addition to a gate is a larger bias of that gate
+    for i, gate in enumerate(("ir", "iz", "in")):
+        params = variables["params"]
+        biased = {**params, gate: {**params[gate], "bias": params[gate]["bias"] + 0.7}}
+        added = tuple(0.7 if j == i else 0.0 for j in range(3))
+        np.testing.assert_allclose(
+            ours.apply(variables, h, x, added)[0], flaxs.apply({"params": biased}, h, x)[0],
+            atol=1e-6,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("tau", [0.5, 0.05])
+def test_polyak_with_own_outgoing_weights_is_what_it_would_have_been(tau):
+    wiring, apply, online = make_mlp(1)
+    target = jax.tree.map(lambda leaf: leaf * 2, online)
+    patient = Patient(online, target, optax.adam(0.1).init(online["params"]))
+    chosen = {"net/hidden": jnp.arange(W) % 2 == 0}
+    operated = graft(wiring[:1], 1, wiring).apply(patient, chosen, jax.random.key(1))
+    x = jax.random.normal(jax.random.key(2), (ROWS, I))
+    without = apply(track(patient.online, patient.target, tau), x)
+    for got, expected in zip(
+        apply(track(operated.online, operated.target, tau), x), without, strict=True
+    ):
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
