@@ -6,7 +6,7 @@ R rows, I inputs, Y outputs, F phases of training.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,7 @@ class Net(nn.Module):
             layer = GraftedDense(
                 width, self.init_with, self.slots, layer_norm=self.layer_norm, name=f"hidden{i}"
             )
-            x = layer(x, self.slots)
+            x = cast(Array, layer(x, self.slots))
         return nn.Dense(self.outputs, kernel_init=self.init_with.dense, name="head")(x)
 
     def wiring(self) -> Wiring:
