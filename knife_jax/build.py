@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from flax import linen as nn
 from jax.experimental import checkify
 from jaxtyping import PRNGKeyArray
 
@@ -18,7 +21,6 @@ from knife_jax.config import (
     AlgoConfig,
     Config,
     EnvConfig,
-    PlasticityConfig,
     PredatorPreyConfig,
     SmaxConfig,
 )
@@ -30,13 +32,24 @@ from knife_jax.factorisation import MIXERS
 from knife_jax.greedy import Episodes, evaluate
 from knife_jax.host import devices
 from knife_jax.host.devices import over_seeds, seed_mesh
-from knife_jax.learner import make_learner
+from knife_jax.learner import init_networks, make_learner
 from knife_jax.nets.agent import RecurrentAgent
 from knife_jax.nets.init import INITS
-from knife_jax.nets.wiring import Wiring
+from knife_jax.nets.wiring import Wiring, hidden
 from knife_jax.plasticity import methods
 from knife_jax.plasticity.base import PlasticityTransform
-from knife_jax.schedules import linear
+from knife_jax.plasticity.combine import watched
+from knife_jax.plasticity.meters import relative_update_activity
+from knife_jax.plasticity_sections import (
+    KnifeConfig,
+    NoneConfig,
+    PlasticityConfig,
+    ScheduledConfig,
+    WiderConfig,
+)
+from knife_jax.probes.instruments import Probe, Sizes, make_probe
+from knife_jax.schedules import after_task_switch, any_of, at_task_switch, every_env_steps, linear
+from knife_jax.schema import fields_of
 from knife_jax.types import Clock, TrainState, Variables
 
 
@@ -54,6 +67,7 @@ class Program(NamedTuple):
     the metrics have the fault ``nan`` beside them."""
     evaluate: Callable[[TrainState, PRNGKeyArray], Episodes]
     params: Callable[[TrainState], Variables]
+    probe: Probe
 
 
 def make_env(config: EnvConfig, n_envs: int) -> VecEnv:
@@ -84,50 +98,95 @@ def make_optimiser(algo: AlgoConfig, n_updates: int) -> optax.GradientTransforma
 
 
 def make_plasticity(config: PlasticityConfig, wiring: Wiring) -> PlasticityTransform:
-    """The plasticity method of a config."""
-    if config.method == "none":
-        return methods.none(wiring, window=config.window)
-    return methods.knife(
-        wiring,
-        slots=config.slots,
-        threshold=config.threshold,
-        window=config.window,
-        cap=config.cap,
-        interval=config.interval,
-        task_switch=config.at_task_switch,
-        random_control=config.select == "random",
+    """The plasticity method of a config, for the layers that the wiring names."""
+    fields = {name: getattr(config, name) for name in fields_of(type(config))}
+    for label in ("name", "method"):
+        del fields[label]
+    if isinstance(config, NoneConfig):
+        return watched(
+            methods.none(wiring), relative_update_activity(hidden(wiring), config.window)
+        )
+    if isinstance(config, ScheduledConfig):
+        interval, task_switch = fields.pop("interval"), fields.pop("at_task_switch")
+        late = isinstance(config, KnifeConfig) and config.measure == "post_switch"
+        switched = after_task_switch(config.window) if late else at_task_switch
+        fields["when"] = any_of(
+            *[every_env_steps(interval)] * (interval > 0), *[switched] * task_switch
+        )
+    scope = fields.pop("scope", "all")
+    part = tuple(group for group in wiring if scope in ("all", group.network))
+    method = methods.METHODS[config.method](part, **fields)
+    if scope == "mixer" and method.preserves == "nothing":
+        # greedy actions are those of the agents' networks alone
+        method = method._replace(preserves="greedy")
+    if isinstance(config, KnifeConfig):
+        return method
+    return watched(method, relative_update_activity(hidden(wiring), NoneConfig().window))
+
+
+def make_networks(config: Config, spec: EnvSpec) -> tuple[nn.Module, nn.Module, Wiring]:
+    """The agents' network, the mixer, and where their neurons are."""
+    algo, init = config.algo, INITS[config.algo.init]
+    method = config.plasticity
+    options = method.graft_slots, method.layer_norm, method.own_outgoing
+    agent = RecurrentAgent(
+        spec.n_actions, algo.hidden, init(1.0), method.graft_slots, algo.agent_id,
+        algo.last_action, *options[1:],
+    )  # fmt: skip
+    mixer = MIXERS[algo.mixer](
+        spec.n_agents, algo.embed, algo.hyper_hidden, init(algo.hyper_init_scale), *options
     )
+    return agent, mixer, (*agent.wiring(), *mixer.wiring())
+
+
+def n_weights(config: Config, spec: EnvSpec) -> int:
+    """How many numbers its networks consist of, frozen ones included."""
+    agent, mixer, _ = make_networks(config, spec)
+    begin = partial(init_networks, spec, agent, mixer, config.algo.hidden)
+    leaves = jax.tree.leaves(jax.eval_shape(begin, jax.random.key(0)))
+    return sum(leaf.size for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating))
+
+
+def widened(config: Config, spec: EnvSpec) -> Config:
+    """The config with all widths larger by one factor, the smallest that gives its networks as many
+    weights as KNIFE's have with all slots counted."""
+    if not isinstance(config.plasticity, WiderConfig):
+        return config
+    algo, knife = config.algo, KnifeConfig(name="knife", slots=config.plasticity.slots)
+    goal = n_weights(replace(config, plasticity=knife), spec)
+
+    def of_width(hidden: int) -> Config:
+        embed, hyper = (round(w * hidden / algo.hidden) for w in (algo.embed, algo.hyper_hidden))
+        return replace(config, algo=replace(algo, hidden=hidden, embed=embed, hyper_hidden=hyper))
+
+    widths = range(algo.hidden, algo.hidden * (2 + 2 * knife.slots))
+    size = lambda hidden: n_weights(of_width(hidden), spec)  # noqa: E731
+    return of_width(widths[bisect.bisect_left(widths, goal, key=size)])
 
 
 def make_trainer(config: Config, env: VecEnv) -> training.Trainer:
     """Network, learner, method and sizes of a config, in a given environment."""
+    config = widened(config, env.spec)
     algo, plasticity = config.algo, config.plasticity
-    slots = 0 if plasticity.method == "none" else plasticity.slots
-    init = INITS[algo.init]
-    agent = RecurrentAgent(
-        env.spec.n_actions, algo.hidden, init(1.0), slots, algo.agent_id, algo.last_action
-    )
-    mixer = MIXERS[algo.mixer](
-        env.spec.n_agents, algo.embed, algo.hyper_hidden, init(algo.hyper_init_scale), slots
-    )
-    wiring = (*agent.wiring(), *mixer.wiring())
+    agent, mixer, wiring = make_networks(config, env.spec)
+    method = make_plasticity(plasticity, wiring)
     episodes_only = algo.data == "episodes"
     length = env.spec.horizon if episodes_only else algo.window
     rounds = math.ceil(config.env_steps / (length * env.n_envs))
     learner = make_learner(
-        env.spec, agent, mixer, wiring,
-        make_optimiser(algo, rounds * algo.updates_per_round),
+        env.spec, agent, mixer, hidden(wiring),
+        method.optimiser(make_optimiser(algo, rounds * algo.updates_per_round)),
         hidden=algo.hidden, gamma=algo.gamma, td_lambda=algo.td_lambda, double_q=algo.double_q,
-        target_period=algo.target_period, tau=algo.tau,
+        target_period=algo.target_period, tau=algo.tau, needs=method.needs,
     )  # fmt: skip
     return training.Trainer(
         env=env,
         learner=learner,
-        plasticity=make_plasticity(plasticity, wiring),
+        plasticity=method,
         epsilon=linear(algo.epsilon_start, algo.epsilon_end, algo.epsilon_steps),
         hidden=algo.hidden,
-        slots=slots,
-        stagnant_threshold=plasticity.threshold,
+        slots=plasticity.graft_slots,
+        stagnant_threshold=_stagnation(plasticity).threshold,
         episodes_only=episodes_only,
         length=length,
         updates=algo.updates_per_round,
@@ -135,6 +194,11 @@ def make_trainer(config: Config, env: VecEnv) -> training.Trainer:
         batch=algo.batch_size,
         capacity=math.ceil(algo.buffer_size / env.n_envs) * env.n_envs,
     )
+
+
+def _stagnation(config: PlasticityConfig) -> NoneConfig | KnifeConfig:
+    """The section that says how stagnation is measured."""
+    return config if isinstance(config, NoneConfig | KnifeConfig) else NoneConfig()
 
 
 def build(config: Config) -> Program:
@@ -169,6 +233,7 @@ def build_in(env: Callable[[int], VecEnv], config: Config) -> Program:
     def place(state: TrainState, clock: Clock) -> tuple[TrainState, Clock]:
         return devices.place(state, mesh, devices.SEED), devices.place(clock, mesh, devices.SAME)
 
+    sizes = Sizes(config.probes.windows, config.probes.functions, config.probes.fit_steps)
     key = jax.random.key(0)
     shapes = jax.eval_shape(partial(training.init, trainer), key).patient.online["params"]
     return Program(
@@ -180,6 +245,13 @@ def build_in(env: Callable[[int], VecEnv], config: Config) -> Program:
         chunk=jax.jit(chunk, donate_argnums=0),
         evaluate=lambda state, key: judged(state.patient.online, key),
         params=lambda state: state.patient.online,
+        probe=make_probe(
+            trainer,
+            sizes,
+            _stagnation(config.plasticity).window,
+            over_seeds=lambda f, in_axes: over_seeds(f, mesh, in_axes, 0),
+            fetch=devices.fetch,
+        ),
     )
 
 

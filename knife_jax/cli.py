@@ -43,7 +43,8 @@ LISTS = (ValueType.SIMPLE_CHOICE_SWEEP, ValueType.CHOICE_SWEEP, ValueType.RANGE_
 MOST_COMBINATIONS = 32
 """a larger sweep is checked value by value instead"""
 
-ConfigStore.instance().store(name="schema", node=defaults(), provider="knife_jax")
+STORE = ConfigStore.instance()
+STORE.store(name="schema", node=defaults(), provider="knife_jax")
 
 
 class Words(NamedTuple):
@@ -78,6 +79,17 @@ def configs_dir() -> Path:
 def options(group: str) -> list[Path]:
     """The files of a group."""
     return sorted((configs_dir() / group).glob("*.yaml"))
+
+
+def _store_combinations() -> None:
+    """``algo=ALGORITHM_METHOD`` for every file of the two groups, as if each were a file, too."""
+    for algo, method in itertools.product(options("algo"), options("plasticity")):
+        if method.stem == "none":
+            continue
+        name = f"{algo.stem}_{method.stem}"
+        chosen = [f"{algo.stem}@algo", {"override /plasticity": method.stem}, "_self_"]
+        node = {"defaults": chosen, "algo": {"name": name}}
+        STORE.store(group="algo", name=name, node=node, package="_global_", provider="knife_jax")
 
 
 def compose(overrides: Sequence[str] = (), config_dir: str | None = None) -> Config:
@@ -223,3 +235,6 @@ def sweep_dir(config: Config) -> str:
     """The folder of a sweep: ``run_dir``, else a new one in ``runs/``."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     return config.run_dir or f"runs/{stamp}-sweep-{secrets.token_hex(2)}"
+
+
+_store_combinations()

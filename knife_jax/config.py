@@ -12,12 +12,16 @@ from pathlib import PurePath
 from typing import Annotated, Any, ClassVar
 
 from knife_jax.envs.names import N_PREDATORS, SMAX_SCENARIOS
+from knife_jax.plasticity_sections import PLASTICITIES, NoneConfig, PlasticityConfig
 from knife_jax.schema import (
     ConfigError,
+    Count,
+    Fraction,
+    Positive,
     Section,
-    above,
+    Share,
+    Size,
     at_least,
-    at_most,
     choice,
     fields_of,
     is_section,
@@ -32,14 +36,6 @@ GROUPS = ("env", "algo", "preset", "plasticity", "logger")
 
 MISSING_VALUE = "???"
 """how YAML files spell a value that is still to be given"""
-
-INT32 = at_most(2**31 - 1)
-
-Count = Annotated[int, at_least(1), INT32]
-Size = Annotated[int, at_least(0), INT32]
-Share = Annotated[float, above(0), at_most(1)]
-Fraction = Annotated[float, at_least(0), at_most(1)]
-Positive = Annotated[float, above(0)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,24 +123,6 @@ class AlgoConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlasticityConfig(Section):
-    """Which neurons are operated on, and when."""
-
-    section: ClassVar[str] = "plasticity"
-    name: Annotated[str, word(), "label"] = "none"
-    method: Annotated[str, choice("none", "knife"), "kind of surgery"] = "none"
-    select: Annotated[
-        str, choice("stagnant", "random"), "stagnant neurons, or as many at random"
-    ] = "stagnant"
-    threshold: Annotated[Positive, "stagnant below this share of the layer's mean activity"] = 0.25
-    slots: Annotated[Count, "surgeries that one neuron can take"] = 2
-    interval: Annotated[Size, "env steps between surgeries; 0 = never"] = 0
-    at_task_switch: Annotated[bool, "operate whenever the task changes"] = True
-    window: Annotated[Count, "updates over which activity is averaged"] = 200
-    cap: Annotated[Share, "largest share of a layer in one surgery"] = 0.5
-
-
-@dataclass(frozen=True, kw_only=True)
 class LoggerConfig(Section):
     """Where numbers go beside the run directory."""
 
@@ -186,6 +164,17 @@ class DebugConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProbesConfig(Section):
+    """Instruments that look at the networks between chunks of training."""
+
+    section: ClassVar[str] = "probes"
+    every: Annotated[Size, "env steps between probes of the networks; 0 = never"] = 500_000
+    windows: Annotated[Count, "replayed windows or episodes whose activations are measured"] = 32
+    functions: Annotated[Count, "random functions that copies of the networks learn"] = 2
+    fit_steps: Annotated[Size, "optimiser steps on each random function; 0 = none"] = 50
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config(Section):
     """A run."""
 
@@ -201,11 +190,12 @@ class Config(Section):
     log_every: Annotated[Count, "env steps between log lines"]
     env: EnvConfig
     algo: AlgoConfig
-    plasticity: PlasticityConfig = field(default_factory=PlasticityConfig)
+    plasticity: PlasticityConfig = field(default_factory=NoneConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     evaluation: EvaluationConfig
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     debug: DebugConfig = field(default_factory=DebugConfig)
+    probes: ProbesConfig = field(default_factory=ProbesConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -255,14 +245,15 @@ def defaults(section: type[Section] = Config) -> dict[str, Any]:
 
 
 def _sections(values: Mapping[str, Any]) -> dict[str, type[Section]]:
-    """Section names -> types, for the environment that the values name."""
-    env = values.get("env")
-    name = env.get("name") if isinstance(env, Mapping) else env
-    if name not in ENVS:
-        known = ", ".join(ENVS)
-        raise ConfigError(f"env.name={shown(name)} is refused: must be one of {known}")
+    """Section names -> types, for the environment and the method that the values name."""
     types = {key: item.type for key, item in fields_of(Config).items() if is_section(item.type)}
-    types["env"] = ENVS[name]
+    for key, label, table in (("env", "name", ENVS), ("plasticity", "method", PLASTICITIES)):
+        section = values.get(key, {"method": "none"} if key == "plasticity" else None)
+        name = section.get(label) if isinstance(section, Mapping) else section
+        if name not in table:
+            known = f"must be one of {', '.join(table)}{suggestion(shown(name), table)}"
+            raise ConfigError(f"{key}.{label}={shown(name)} is refused: {known}")
+        types[key] = table[name]
     return types
 
 

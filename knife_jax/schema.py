@@ -56,6 +56,15 @@ def word() -> Allowed:
     return Allowed("of letters, digits and _ . + -", lambda x: bool(named.fullmatch(x)))
 
 
+INT32 = at_most(2**31 - 1)
+
+Count = Annotated[int, at_least(1), INT32]
+Size = Annotated[int, at_least(0), INT32]
+Share = Annotated[float, above(0), at_most(1)]
+Fraction = Annotated[float, at_least(0), at_most(1)]
+Positive = Annotated[float, above(0)]
+
+
 class Field(NamedTuple):
     """The declaration of one field."""
 

@@ -22,7 +22,7 @@ from knife_jax.host.judge import evaluation_key
 from knife_jax.host.logging import FanOut, JsonLines, Sink, one_line, warn
 from knife_jax.host.progress import Progress
 from knife_jax.host.readout import Plan, title
-from knife_jax.host.rows import chunk_rows, evaluation_rows, read_rows
+from knife_jax.host.rows import chunk_rows, evaluation_rows, read_rows, seed_rows
 from knife_jax.host.signals import Stop, stop_on_signal
 from knife_jax.host.table import compiling, open_table
 from knife_jax.host.wandb_sink import open_wandb
@@ -166,6 +166,7 @@ class _Run:
 
     def _train_chunk(self, sinks: FanOut) -> None:
         progress, began = self.progress, time.perf_counter()
+        before = progress.env_steps
         self.state, self.clock, metrics = self.chunk(self.state, self.clock)
         clock, metrics = devices.fetch((self.clock, metrics))
         if (fault := metrics.pop("nan", None)) and (text := fault.get()):
@@ -179,6 +180,11 @@ class _Run:
         stamp = progress.stamp() | {"train_seconds": trained}
         rows = chunk_rows(self.seeds, metrics, self.program.spec.has_win, **stamp)
         sinks.write([row for row in rows if self._tells(row, frozen)])
+        every = self.config.probes.every
+        if every and progress.env_steps // every > before // every:
+            numbers = self.program.probe(self.state, self.clock)
+            rows = seed_rows("probe", self.seeds, numbers, **progress.stamp())
+            sinks.write([row for row in rows if row["seed"] not in progress.frozen])
 
     def _tells(self, row: dict[str, Any], frozen: set[int]) -> bool:
         """Whether a row of this chunk is to be kept; marks where a seed has diverged."""
