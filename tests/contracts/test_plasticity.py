@@ -50,6 +50,8 @@ OPTIMISERS = {
 LATE = Clock(*(jnp.asarray(10**9),) * len(Clock._fields))
 DEAD = 2
 """neurons of each hidden layer that never fire"""
+CHAINED = ("l2_init", "nap")
+"""part of the optimiser's chain; before surgery all others learn alike in equal networks"""
 NETWORK_ONLY = ("none", "layer_norm", "wider")
 """without surgery or a part in the optimiser: one of the optimisers is enough"""
 CAPTURE = optax.GradientTransformation(
@@ -147,13 +149,21 @@ def learn(name, optimiser, patient, times):
 
 
 @cache
-def life(name, optimiser):
-    """A patient after some learning, its measured state, and both after surgery."""
+def learnt(name, optimiser):
+    """A patient after some learning, and what the probes saw."""
     method, _, (begin, *_) = method_of(name)
     patient = begin(jax.random.key(1))
     params = patient.online["params"]
     patient = patient._replace(opt_state=method.optimiser(OPTIMISERS[optimiser]).init(params))
-    patient, seen = learn(name, optimiser, patient, WINDOW)
+    return learn(name, optimiser, patient, WINDOW)
+
+
+@cache
+def life(name, optimiser):
+    """The patient, its measured state, and both after surgery."""
+    method, _, network = method_of(name)
+    alike = [n for n in NAMES if n not in CHAINED and method_of(n)[2] is network]
+    patient, seen = learnt(name if name in CHAINED else alike[0], optimiser)
     state, clock = method.init(patient.online), Clock.zero()
     for probes in seen:
         clock = clock._replace(updates=clock.updates + 1)
