@@ -47,6 +47,7 @@ from knife_jax.plasticity_sections import (
     ScheduledConfig,
     WiderConfig,
 )
+from knife_jax.probes.instruments import Probe, Sizes, make_probe
 from knife_jax.schedules import after_task_switch, any_of, at_task_switch, every_env_steps, linear
 from knife_jax.schema import fields_of
 from knife_jax.types import Clock, TrainState, Variables
@@ -66,6 +67,7 @@ class Program(NamedTuple):
     the metrics have the fault ``nan`` beside them."""
     evaluate: Callable[[TrainState, PRNGKeyArray], Episodes]
     params: Callable[[TrainState], Variables]
+    probe: Probe
 
 
 def make_env(config: EnvConfig, n_envs: int) -> VecEnv:
@@ -177,7 +179,6 @@ def make_trainer(config: Config, env: VecEnv) -> training.Trainer:
         hidden=algo.hidden, gamma=algo.gamma, td_lambda=algo.td_lambda, double_q=algo.double_q,
         target_period=algo.target_period, tau=algo.tau, needs=method.needs,
     )  # fmt: skip
-    stagnation = plasticity if isinstance(plasticity, NoneConfig | KnifeConfig) else NoneConfig()
     return training.Trainer(
         env=env,
         learner=learner,
@@ -185,7 +186,7 @@ def make_trainer(config: Config, env: VecEnv) -> training.Trainer:
         epsilon=linear(algo.epsilon_start, algo.epsilon_end, algo.epsilon_steps),
         hidden=algo.hidden,
         slots=plasticity.graft_slots,
-        stagnant_threshold=stagnation.threshold,
+        stagnant_threshold=_stagnation(plasticity).threshold,
         episodes_only=episodes_only,
         length=length,
         updates=algo.updates_per_round,
@@ -193,6 +194,11 @@ def make_trainer(config: Config, env: VecEnv) -> training.Trainer:
         batch=algo.batch_size,
         capacity=math.ceil(algo.buffer_size / env.n_envs) * env.n_envs,
     )
+
+
+def _stagnation(config: PlasticityConfig) -> NoneConfig | KnifeConfig:
+    """The section that says how stagnation is measured."""
+    return config if isinstance(config, NoneConfig | KnifeConfig) else NoneConfig()
 
 
 def build(config: Config) -> Program:
@@ -227,6 +233,7 @@ def build_in(env: Callable[[int], VecEnv], config: Config) -> Program:
     def place(state: TrainState, clock: Clock) -> tuple[TrainState, Clock]:
         return devices.place(state, mesh, devices.SEED), devices.place(clock, mesh, devices.SAME)
 
+    sizes = Sizes(config.probes.windows, config.probes.functions, config.probes.fit_steps)
     key = jax.random.key(0)
     shapes = jax.eval_shape(partial(training.init, trainer), key).patient.online["params"]
     return Program(
@@ -238,6 +245,13 @@ def build_in(env: Callable[[int], VecEnv], config: Config) -> Program:
         chunk=jax.jit(chunk, donate_argnums=0),
         evaluate=lambda state, key: judged(state.patient.online, key),
         params=lambda state: state.patient.online,
+        probe=make_probe(
+            trainer,
+            sizes,
+            _stagnation(config.plasticity).window,
+            over_seeds=lambda f, in_axes: over_seeds(f, mesh, in_axes, 0),
+            fetch=devices.fetch,
+        ),
     )
 
 

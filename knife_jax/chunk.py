@@ -92,7 +92,8 @@ def _open_slots(t: Trainer, clock: Clock) -> Int[Array, ""]:
     return jnp.minimum(t.plasticity.gate(clock), t.slots)
 
 
-def _windows_added(t: Trainer, clock: Clock) -> Int[Array, ""]:
+def windows_added(t: Trainer, clock: Clock) -> Int[Array, ""]:
+    """How many windows the replay was given since it was last empty."""
     return (clock.env_steps - clock.replay_since) // t.round_steps * t.env.n_envs
 
 
@@ -121,7 +122,7 @@ def chunk(t: Trainer, n_rounds: int, state: TrainState, clock: Clock):
         state, clock = carry
         key, play_key, learn_key = jax.random.split(state.key, 3)
         actor, windows, sums = _play(t, state.patient, state.actor, clock, play_key)
-        ring = replay.add(state.replay, windows, _windows_added(t, clock))
+        ring = replay.add(state.replay, windows, windows_added(t, clock))
         state = state.replace(actor=actor, replay=ring, key=key)
         after = clock._replace(env_steps=clock.env_steps + t.round_steps)
         ready = after.env_steps - after.replay_since >= t.learning_starts
@@ -159,7 +160,7 @@ def _learn(t: Trainer, state: TrainState, before: Clock, clock: Clock, key: PRNG
         began = jnp.where(clock.task > before.task, clock.updates, clock.task_since)
         clock = clock._replace(task_since=began)
         sample_key, surgery_key = jax.random.split(key)
-        batch = replay.sample(state.replay, sample_key, t.batch, _windows_added(t, clock))
+        batch = replay.sample(state.replay, sample_key, t.batch, windows_added(t, clock))
         batch = t.plasticity.augment(batch, jax.random.fold_in(sample_key, 1))
         patient, probes, metrics = t.learner.update(patient, batch, clock, _open_slots(t, before))
         after = clock._replace(updates=clock.updates + 1)

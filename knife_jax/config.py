@@ -164,6 +164,17 @@ class DebugConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProbesConfig(Section):
+    """Instruments that look at the networks between chunks of training."""
+
+    section: ClassVar[str] = "probes"
+    every: Annotated[Size, "env steps between probes of the networks; 0 = never"] = 500_000
+    windows: Annotated[Count, "replayed windows or episodes whose activations are measured"] = 32
+    functions: Annotated[Count, "random functions that copies of the networks learn"] = 2
+    fit_steps: Annotated[Size, "optimiser steps on each random function; 0 = none"] = 50
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config(Section):
     """A run."""
 
@@ -171,6 +182,7 @@ class Config(Section):
     num_seeds: Annotated[Count, "seeds trained side by side: seed, seed+1, …"] = 1
     env_steps: Annotated[Count, "budget of each seed"]
     run_dir: Annotated[str | None, "where results go; null = a new folder in runs/"] = None
+    distributed: Annotated[bool, "several processes share the seeds (jax.distributed)"] = False
     resume: Annotated[
         str | None,
         "auto = go on in run_dir, or begin there; a run or checkpoint folder = go on from it",
@@ -183,14 +195,16 @@ class Config(Section):
     evaluation: EvaluationConfig
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     debug: DebugConfig = field(default_factory=DebugConfig)
+    probes: ProbesConfig = field(default_factory=ProbesConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         path = self.run_dir
         if path is not None and (not path.strip() or ".." in PurePath(path).parts):
             raise ConfigError(f"run_dir={shown(path)} is refused: must be a path without '..'")
-        if self.resume == "auto" and path is None:
-            raise ConfigError("resume=auto is refused: write run_dir=... to say which run goes on")
+        if path is None and (self.resume == "auto" or self.distributed):
+            word = "resume=auto" if self.resume == "auto" else "distributed=true"
+            raise ConfigError(f"{word} is refused: write run_dir=... to say which run it is")
 
 
 def to_dict(config: Config) -> dict[str, Any]:

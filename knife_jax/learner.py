@@ -18,7 +18,7 @@ from knife_jax.nets.wiring import Wiring, layer
 from knife_jax.plasticity.base import Probe, Probes
 from knife_jax.plasticity.meters import probe
 from knife_jax.schedules import crossed, every_updates
-from knife_jax.types import Clock, Patient, Variables, Windows
+from knife_jax.types import Clock, Patient, PyTree, Variables, Windows
 
 PROBED_WINDOWS = 8
 """activations are averaged over this many windows of a batch: all of it would cost percents of a
@@ -44,6 +44,12 @@ class Learner(NamedTuple):
     values: Callable[[Variables, Windows, Int[Array, ""]], Values]
     targets: Callable[..., Float[Array, "T B"]]
     """(patient, batch, online agent values, open_slots) -> what Q_tot is regressed on"""
+    unroll: Callable[..., tuple[Float[Array, "T+1 B N A"], PyTree]]
+    """(variables, batch, open_slots) -> (the agents' values, what their layers sow)"""
+    mix: Callable[..., tuple[Float[Array, "T B"], PyTree]]
+    """(variables, values [T, B, N], state, open_slots) -> (Q_tot, what the mixer's layers sow)"""
+    optimiser: optax.GradientTransformation
+    wiring: Wiring
 
 
 def init_networks(
@@ -205,4 +211,4 @@ def make_learner(
         team, _ = mix(variables, chosen(agents[:-1], batch.action), batch.state[:-1], open_slots)
         return Values(agents, team)
 
-    return Learner(init, act, update, values, targets)
+    return Learner(init, act, update, values, targets, unroll, mix, optimiser, wiring)

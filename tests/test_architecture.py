@@ -11,9 +11,11 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"types", "schedules", "losses", "schema"},
     {"nets", "factorisation", "plasticity", "envs", "replay", "explore"},
-    {"rollout", "learner", "chunk", "greedy"},
-    {"config", "plasticity_sections", "build", "host", "cli", "usage", "train", "evaluate",
-     "scrub"},
+    {"rollout", "learner", "chunk", "greedy", "probes"},
+    {
+        "config", "plasticity_sections", "build", "host", "cli", "usage", "train", "evaluate",
+        "bench", "scrub",
+    },
 ]  # fmt: skip
 OUTSIDE = {
     "wandb", "orbax", "hydra", "omegaconf", "os", "pathlib", "logging", "time", "subprocess",

@@ -99,6 +99,7 @@ class RecurrentAgent(nn.Module):
         rows = (*x[:1], first, x[1]) if self.own_outgoing else (x, first)
         scan = nn.scan(_ResettingGRU, variable_broadcast="params", split_rngs={"params": False})
         carry, h = scan(self.hidden, self.init_with, name="memory")(carry, rows)
+        self.sow("probes", "representation", h)
         head = nn.Dense(
             self.n_actions,
             kernel_init=self.init_with.dense,
