@@ -87,8 +87,8 @@ def main(words: Sequence[str] | None = None) -> None:
     options = parser.parse_args(words)
     if options.seeds < 2:
         parser.error("--seeds must be at least 2: an interval needs two networks")
-    long = Size(phases=12, steps=300, rows=128, seeds=options.seeds)
-    fit = Size(phases=3, steps=200, rows=256, seeds=options.seeds)
+    long = Size(phases=8, steps=300, rows=128, seeds=options.seeds)
+    fit = Size(phases=2, steps=200, rows=256, seeds=options.seeds)
     if not options.quick:
         long = long._replace(phases=24, steps=500, rows=256)
         fit = fit._replace(phases=4, steps=500)

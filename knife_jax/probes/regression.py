@@ -89,7 +89,7 @@ def fit(t: Trainer, steps: int, random: PyTree, state: TrainState, view: View) -
     """What a copy of the agent network, and one of the mixer, can learn on replayed rows.
 
     A row is one step of the network: the agents' recurrent states and, for the mixer, the agents'
-    values stay what they are now. A mixer without parameters learns nothing.
+    values stay what they are now. A mixer without parameters is left out.
     """
     learner, online = t.learner, state.patient.online
     rows, action, counted = some_rows(view)
@@ -110,7 +110,8 @@ def fit(t: Trainer, steps: int, random: PyTree, state: TrainState, view: View) -
         mask = along(counted, jax.eval_shape(outputs, params).shape)
         return fit_random_functions(outputs, params, random[name], learner.optimiser, mask, steps)
 
-    return {"agent": fitted("agent", agents), "mixer": fitted("mixer", team)}
+    networks = {"agent": agents, "mixer": team}
+    return {name: fitted(name, f) for name, f in networks.items() if name in online["params"]}
 
 
 def some_rows(view: View):
