@@ -13,16 +13,16 @@ import optax
 from jaxtyping import PRNGKeyArray
 
 from knife_jax import chunk as training
-from knife_jax.config import (
-    AlgoConfig,
-    Config,
+from knife_jax.config import AlgoConfig, Config, PlasticityConfig
+from knife_jax.env_config import (
     EnvConfig,
-    PlasticityConfig,
+    GridPredatorPreyConfig,
     PredatorPreyConfig,
     SmaxConfig,
 )
 from knife_jax.envs.base import EnvSpec, VecEnv, vectorise
 from knife_jax.envs.batched_smax import batched_smax
+from knife_jax.envs.grid_predator_prey import grid_predator_prey
 from knife_jax.envs.predator_prey import predator_prey
 from knife_jax.envs.smax import bounded_state, smax
 from knife_jax.evaluate import Episodes, evaluate
@@ -58,6 +58,8 @@ def make_env(config: EnvConfig, n_envs: int) -> VecEnv:
         return bounded_state(vectorise(smax(config.scenario), n_envs))
     if isinstance(config, PredatorPreyConfig):
         return vectorise(predator_prey(config.n_predators), n_envs)
+    if isinstance(config, GridPredatorPreyConfig):
+        return vectorise(grid_predator_prey(config.game()), n_envs)
     raise TypeError(f"no environment for {config!r}")
 
 

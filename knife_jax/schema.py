@@ -49,6 +49,15 @@ def choice(*options: str | int) -> Allowed:
     return Allowed(f"one of {', '.join(words)}", lambda x: x in options, words)
 
 
+INT32 = at_most(2**31 - 1)
+
+Count = Annotated[int, at_least(1), INT32]
+Size = Annotated[int, at_least(0), INT32]
+Share = Annotated[float, above(0), at_most(1)]
+Fraction = Annotated[float, at_least(0), at_most(1)]
+Positive = Annotated[float, above(0)]
+
+
 class Field(NamedTuple):
     """The declaration of one field."""
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from textwrap import wrap
 
 from knife_jax.cli import options
-from knife_jax.config import GROUPS, INT32, Config
-from knife_jax.schema import Section, fields_of, is_section, shown
+from knife_jax.config import GROUPS, Config
+from knife_jax.schema import INT32, Section, fields_of, is_section, shown
 
 HEAD = """\
 Train cooperative agents whose networks are repaired while they learn.

@@ -12,7 +12,7 @@ LAYERS = [
     {"types", "schedules", "losses", "schema"},
     {"nets", "factorisation", "plasticity", "envs", "replay", "explore"},
     {"rollout", "learner", "chunk", "evaluate"},
-    {"config", "build", "host", "cli", "usage", "train"},
+    {"config", "env_config", "build", "host", "cli", "usage", "train"},
 ]
 OUTSIDE = {
     "wandb", "orbax", "hydra", "omegaconf", "os", "pathlib", "logging", "time", "subprocess",

@@ -1,6 +1,7 @@
 """Configurations small enough for tests."""
 
-from knife_jax.config import AlgoConfig, Config, EvaluationConfig, PlasticityConfig, SmaxConfig
+from knife_jax.config import AlgoConfig, Config, EvaluationConfig, PlasticityConfig
+from knife_jax.env_config import SmaxConfig
 
 
 def tiny_config(*, seeds=1, n_envs=7, plasticity=None, env_steps=5000, log_every=500, **algo):

@@ -72,7 +72,7 @@ def span(s: Spread) -> str:
 def title(config: Config) -> str:
     """A run in a few words: ``smax 3m, qmix_knife, seeds 0-3``."""
     task = {k: v for k, v in to_dict(config)["env"].items() if k not in ("n_envs", "impl")}
-    env = " ".join(str(value) for value in task.values())
+    env = " ".join(str(value) for value in task.values() if value is not None)
     last = config.seed + config.num_seeds - 1
     seeds = f"seed {last}" if config.num_seeds == 1 else f"seeds {config.seed}-{last}"
     return f"{env}, {config.algo.name}, {seeds}"

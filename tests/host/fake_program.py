@@ -14,7 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from knife_jax.config import AlgoConfig, Config, EvaluationConfig, LoggerConfig, SmaxConfig
+from knife_jax.config import AlgoConfig, Config, EvaluationConfig, LoggerConfig
+from knife_jax.env_config import SmaxConfig
 from knife_jax.evaluate import Episodes
 from knife_jax.types import Clock
 

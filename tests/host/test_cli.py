@@ -118,8 +118,10 @@ SCENARIOS = "must be one of 3m, 2s3z, 25m, 3s5z, 8m, 5m_vs_6m, "
         ("+algo=qmix_knif", "error: algo=qmix_knif is refused: must be one of qmix, qmix_knife, "
          "qmix_knife_random; did you mean 'qmix_knife'?"),
         ("env=../algo/qmix",
-         "error: env=../algo/qmix is refused: must be one of mpe_predator_prey, smax"),
-        ("env=null", "error: env=null is refused: must be one of mpe_predator_prey, smax"),
+         "error: env=../algo/qmix is refused: must be one of grid_predator_prey, "
+         "mpe_predator_prey, smax"),
+        ("env=null", "error: env=null is refused: must be one of grid_predator_prey, "
+         "mpe_predator_prey, smax"),
         ("plasticity@algo=knife",
          "error: 'plasticity@algo=knife' is refused: write plasticity=... without '@'"),
         ("~algo.lr", "error: '~algo.lr' is refused: a field can be set but not deleted"),

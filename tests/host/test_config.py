@@ -14,12 +14,11 @@ from knife_jax.config import (
     AlgoConfig,
     LoggerConfig,
     PlasticityConfig,
-    PredatorPreyConfig,
-    SmaxConfig,
     defaults,
     from_dict,
     to_dict,
 )
+from knife_jax.env_config import PredatorPreyConfig, SmaxConfig
 from knife_jax.envs.names import N_PREDATORS, SMAX_SCENARIOS
 from knife_jax.schema import ConfigError
 
@@ -28,7 +27,7 @@ COMBINATIONS = list(itertools.product(*STEMS.values()))
 
 
 def test_the_groups_are_those_promised():
-    assert STEMS["env"] == ["mpe_predator_prey", "smax"]
+    assert STEMS["env"] == ["grid_predator_prey", "mpe_predator_prey", "smax"]
     assert STEMS["algo"] == ["qmix", "qmix_knife", "qmix_knife_random"]
     assert STEMS["preset"] == ["fast", "jaxmarl", "jaxmarl_mpe", "pymarl", "pymarl2"]
     assert [file.stem for file in options("plasticity")] == ["knife", "none"]
