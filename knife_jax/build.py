@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.experimental import checkify
 from jaxtyping import PRNGKeyArray
 
 from knife_jax import chunk as training
@@ -25,8 +26,10 @@ from knife_jax.envs.batched_smax import batched_smax
 from knife_jax.envs.grid_predator_prey import grid_predator_prey
 from knife_jax.envs.predator_prey import predator_prey
 from knife_jax.envs.smax import bounded_state, smax
-from knife_jax.evaluate import Episodes, evaluate
 from knife_jax.factorisation import MIXERS
+from knife_jax.greedy import Episodes, evaluate
+from knife_jax.host import devices
+from knife_jax.host.devices import over_seeds, seed_mesh
 from knife_jax.learner import make_learner
 from knife_jax.nets.agent import RecurrentAgent
 from knife_jax.nets.init import INITS
@@ -44,8 +47,11 @@ class Program(NamedTuple):
     n_params: int
     init: Callable[[Sequence[int]], TrainState]
     clock: Callable[[], Clock]
+    place: Callable[[TrainState, Clock], tuple[TrainState, Clock]]
+    """arrays of the host, where ``chunk`` takes them"""
     chunk: jax.stages.Wrapped
-    """(TrainState, Clock) -> (TrainState, Clock, Metrics), the state donated"""
+    """(TrainState, Clock) -> (TrainState, Clock, Metrics), the state donated. With ``debug.nans``
+    the metrics have the fault ``nan`` beside them."""
     evaluate: Callable[[TrainState, PRNGKeyArray], Episodes]
     params: Callable[[TrainState], Variables]
 
@@ -143,9 +149,12 @@ def build_in(env: Callable[[int], VecEnv], config: Config) -> Program:
     trainer = make_trainer(config, env(config.env.n_envs))
     judge = env(config.evaluation.episodes)
     n_rounds = math.ceil(config.log_every / trainer.round_steps)
-    chunk = jax.vmap(
-        partial(training.chunk, trainer, n_rounds), in_axes=(0, None), out_axes=(0, None, 0)
+    mesh = seed_mesh(1 if config.debug.nans else config.num_seeds)
+    chunk = over_seeds(
+        partial(training.chunk, trainer, n_rounds), mesh, in_axes=(0, None), out_axes=(0, None, 0)
     )
+    if config.debug.nans:
+        chunk = _watched(chunk)
 
     @jax.jit
     def init(keys: PRNGKeyArray) -> TrainState:
@@ -158,7 +167,10 @@ def build_in(env: Callable[[int], VecEnv], config: Config) -> Program:
             evaluate, judge, trainer.learner.act, open_slots=trainer.slots, key=key,
             hidden=trainer.hidden,
         )  # fmt: skip
-        return jax.vmap(one)(variables)
+        return over_seeds(one, mesh, (0,), 0)(variables)
+
+    def place(state: TrainState, clock: Clock) -> tuple[TrainState, Clock]:
+        return devices.place(state, mesh, devices.SEED), devices.place(clock, mesh, devices.SAME)
 
     key = jax.random.key(0)
     shapes = jax.eval_shape(partial(training.init, trainer), key).patient.online["params"]
@@ -167,7 +179,19 @@ def build_in(env: Callable[[int], VecEnv], config: Config) -> Program:
         n_params=sum(leaf.size for leaf in jax.tree.leaves(shapes)),
         init=lambda seeds: init(jnp.stack([jax.random.key(seed) for seed in seeds])),
         clock=Clock.zero,
+        place=place,
         chunk=jax.jit(chunk, donate_argnums=0),
         evaluate=lambda state, key: judged(state.patient.online, key),
         params=lambda state: state.patient.online,
     )
+
+
+def _watched(chunk: Callable) -> Callable:
+    """The chunk, with the first NaN that it makes named: by primitive, line and seed row."""
+    checked = checkify.checkify(chunk, errors=checkify.nan_checks)
+
+    def watched(state: TrainState, clock: Clock):
+        fault, (state, clock, metrics) = checked(state, clock)
+        return state, clock, {**metrics, "nan": fault}
+
+    return watched

@@ -16,7 +16,7 @@ from knife_jax.nets.graft import occupancy
 from knife_jax.plasticity.base import PerNeuron, PlasticityTransform
 from knife_jax.plasticity.meters import share_below
 from knife_jax.rollout import EpisodeSums, first_episodes, rollout, start
-from knife_jax.types import Clock, Patient, TrainState
+from knife_jax.types import Clock, Patient, PyTree, TrainState
 
 DORMANT = 0.1
 """share of the layer's mean activation below which a neuron counts as dormant (ReBorn's α)"""
@@ -73,6 +73,7 @@ def init(t: Trainer, key: PRNGKeyArray) -> TrainState:
         replay=replay.empty(example, t.capacity),
         actor=actor,
         key=key,
+        finite=jnp.ones((), bool),
     )
     return jax.tree.map(_strongly_typed, state)
 
@@ -89,6 +90,10 @@ def _open_slots(t: Trainer, clock: Clock) -> Int[Array, ""]:
     return jnp.minimum(t.plasticity.gate(clock), t.slots)
 
 
+def _windows_added(t: Trainer, clock: Clock) -> Int[Array, ""]:
+    return (clock.env_steps - clock.replay_since) // t.round_steps * t.env.n_envs
+
+
 def _play(t: Trainer, patient: Patient, actor, clock: Clock, key: PRNGKeyArray):
     if t.episodes_only:
         key, start_key = jax.random.split(key)
@@ -103,17 +108,21 @@ def _play(t: Trainer, patient: Patient, actor, clock: Clock, key: PRNGKeyArray):
 
 
 def chunk(t: Trainer, n_rounds: int, state: TrainState, clock: Clock):
-    """``n_rounds`` rounds. Returns the state, the Clock and what was seen, as plain numbers."""
+    """``n_rounds`` rounds. Returns the state, the Clock and what was seen, as plain numbers.
+
+    A seed whose networks are no longer finite at the end gets those it had at the start back, and
+    keeps them from then on: ``finite`` is False. What was seen of it in this chunk is void.
+    """
+    healthy = state.patient, state.plasticity
 
     def one_round(carry, _):
         state, clock = carry
         key, play_key, learn_key = jax.random.split(state.key, 3)
         actor, windows, sums = _play(t, state.patient, state.actor, clock, play_key)
-        rounds = clock.env_steps // t.round_steps
-        ring = replay.add(state.replay, windows, rounds * t.env.n_envs)
+        ring = replay.add(state.replay, windows, _windows_added(t, clock))
         state = state.replace(actor=actor, replay=ring, key=key)
         after = clock._replace(env_steps=clock.env_steps + t.round_steps)
-        ready = after.env_steps >= t.learning_starts
+        ready = after.env_steps - after.replay_since >= t.learning_starts
         learn = lambda s: _learn(t, s, clock, after, learn_key)  # noqa: E731
         skipped = jax.tree.map(
             lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(learn, state)[2:]
@@ -126,18 +135,27 @@ def chunk(t: Trainer, n_rounds: int, state: TrainState, clock: Clock):
     (state, clock), (sums, learnt, surgery) = jax.lax.scan(
         one_round, (state, clock), None, length=n_rounds
     )
+    state = _kept_finite(state, healthy)
     surgery = {k: v.reshape(-1) for k, v in surgery._asdict().items()}
     return state, clock, {"train": _summary(t, state, clock, sums, learnt), "surgery": surgery}
 
 
+def _kept_finite(state: TrainState, healthy: tuple[Patient, PyTree]) -> TrainState:
+    """The state, with the networks of before where those of now are not finite, or were not."""
+    now = state.patient, state.plasticity
+    floats = [leaf for leaf in jax.tree.leaves(now) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    finite = state.finite & jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in floats]))
+    kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), now, healthy)
+    return state.replace(patient=kept[0], plasticity=kept[1], finite=finite)
+
+
 def _learn(t: Trainer, state: TrainState, before: Clock, clock: Clock, key: PRNGKeyArray):
     """The gradient steps of one round, each followed by the surgery that is then due."""
-    added = clock.env_steps // t.round_steps * t.env.n_envs
 
     def step(carry, key):
         patient, measured, before, clock = carry
         sample_key, surgery_key = jax.random.split(key)
-        batch = replay.sample(state.replay, sample_key, t.batch, added)
+        batch = replay.sample(state.replay, sample_key, t.batch, _windows_added(t, clock))
         patient, probes, metrics = t.learner.update(patient, batch, clock, _open_slots(t, before))
         measured = t.plasticity.measure(measured, probes)
         metrics["stagnant_pct"] = share_below(t.plasticity.scores(measured), t.stagnant_threshold)
@@ -200,13 +218,17 @@ def _summary(t: Trainer, state: TrainState, clock: Clock, sums: EpisodeSums, lea
     learnt = jax.tree.map(jnp.sum, learnt)
     updates = learnt.pop("updates")
     slots = occupancy(state.patient.online["grafts"], t.slots)
-    won = sums.won if t.env.spec.has_win else jnp.nan
+
+    def mean(total, count):
+        return jnp.where(count > 0, total / jnp.maximum(count, 1), jnp.nan)
+
     return {
-        "return": sums.returned / sums.episodes,
-        "win_rate": won / sums.episodes,
-        "length": sums.length / sums.episodes,
+        "return": mean(sums.returned, sums.episodes),
+        "win_rate": mean(sums.won, sums.episodes) if t.env.spec.has_win else jnp.nan,
+        "length": mean(sums.length, sums.episodes),
         "episodes": sums.episodes,
-        **{name: value / updates for name, value in learnt.items()},
+        **{name: mean(value, updates) for name, value in learnt.items()},
+        "finite": state.finite,
         "epsilon": t.epsilon(clock),
         "grafted_units": slots.grafted_units,
         "saturated_units": slots.saturated_units,

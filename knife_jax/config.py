@@ -26,6 +26,7 @@ from knife_jax.schema import (
     is_section,
     shown,
     suggestion,
+    word,
 )
 
 GROUPS = ("env", "algo", "preset", "plasticity", "logger")
@@ -40,8 +41,8 @@ class AlgoConfig(Section):
     """Networks, targets, replay and exploration. The numbers come from a preset."""
 
     section: ClassVar[str] = "algo"
-    name: Annotated[str, "label"]
-    preset: Annotated[str, "label"] = "custom"
+    name: Annotated[str, word(), "label"]
+    preset: Annotated[str, word(), "label"] = "custom"
     mixer: Annotated[str, choice("qmix"), "value factorisation"] = "qmix"
     hidden: Annotated[Count, "width of the agent network"] = 64
     embed: Annotated[Count, "width of the mixing layer"] = 32
@@ -92,7 +93,7 @@ class PlasticityConfig(Section):
     """Which neurons are operated on, and when."""
 
     section: ClassVar[str] = "plasticity"
-    name: Annotated[str, "label"] = "none"
+    name: Annotated[str, word(), "label"] = "none"
     method: Annotated[str, choice("none", "knife"), "kind of surgery"] = "none"
     select: Annotated[
         str, choice("stagnant", "random"), "stagnant neurons, or as many at random"
@@ -110,7 +111,7 @@ class LoggerConfig(Section):
     """Where numbers go beside the run directory."""
 
     section: ClassVar[str] = "logger"
-    name: Annotated[str, "label"] = "local"
+    name: Annotated[str, word(), "label"] = "local"
     wandb: Annotated[str, choice("offline", "online", "disabled"), "Weights & Biases"] = "offline"
     project: Annotated[str, "W&B project"] = "knife_jax"
     entity: Annotated[str | None, "W&B user or team"] = None
@@ -127,6 +128,26 @@ class EvaluationConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckpointConfig(Section):
+    """What a run keeps of itself, to be resumed from."""
+
+    section: ClassVar[str] = "checkpoint"
+    every: Annotated[Size, "env steps between checkpoints; 0 = only when the run ends"] = 200_000
+    keep: Annotated[Count, "newest checkpoints kept, beside the best one"] = 2
+    buffer: Annotated[
+        str, choice("full", "none"), "whether the replay is kept; only full resumes bit for bit"
+    ] = "full"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DebugConfig(Section):
+    """Slow checks."""
+
+    section: ClassVar[str] = "debug"
+    nans: Annotated[bool, "stop at the first NaN and name the operation that made it"] = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config(Section):
     """A run."""
 
@@ -134,18 +155,26 @@ class Config(Section):
     num_seeds: Annotated[Count, "seeds trained side by side: seed, seed+1, …"] = 1
     env_steps: Annotated[Count, "budget of each seed"]
     run_dir: Annotated[str | None, "where results go; null = a new folder in runs/"] = None
+    resume: Annotated[
+        str | None,
+        "auto = go on in run_dir, or begin there; a run or checkpoint folder = go on from it",
+    ] = None
     log_every: Annotated[Count, "env steps between log lines"]
     env: EnvConfig
     algo: AlgoConfig
     plasticity: PlasticityConfig = field(default_factory=PlasticityConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     evaluation: EvaluationConfig
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    debug: DebugConfig = field(default_factory=DebugConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         path = self.run_dir
         if path is not None and (not path.strip() or ".." in PurePath(path).parts):
             raise ConfigError(f"run_dir={shown(path)} is refused: must be a path without '..'")
+        if self.resume == "auto" and path is None:
+            raise ConfigError("resume=auto is refused: write run_dir=... to say which run goes on")
 
 
 def to_dict(config: Config) -> dict[str, Any]:

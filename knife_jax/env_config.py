@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from knife_jax.envs.grid_games import SCENARIOS as GRID_GAMES
 from knife_jax.envs.grid_games import Game
 from knife_jax.envs.names import N_PREDATORS, SMAX_SCENARIOS
-from knife_jax.schema import ConfigError, Count, Section, at_least, at_most, choice
+from knife_jax.schema import ConfigError, Count, Section, at_least, at_most, choice, word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,7 @@ class EnvConfig(Section):
     """What every environment has."""
 
     section: ClassVar[str] = "env"
-    name: Annotated[str, "label"]
+    name: Annotated[str, word(), "label"]
     n_envs: Annotated[Count, "environments stepped together"]
 
 

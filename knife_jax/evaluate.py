@@ -1,61 +1,59 @@
-"""Greedy play."""
+"""``python -m knife_jax.evaluate RUN``: play the policy of a run's checkpoint greedily."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import argparse
+import sys
+from pathlib import Path
 
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from knife_jax.schema import ConfigError
 
-from knife_jax.envs.base import VecEnv
-from knife_jax.losses import masked_argmax
-from knife_jax.rollout import Act, ActorState, start
-from knife_jax.types import Variables
+REFUSED = 2
+"""exit code where there is nothing that can be played"""
 
 
-class Episodes(NamedTuple):
-    """The first episode of each environment."""
+def main() -> None:
+    """Print the evaluation of a run; exit with 2 and one line where it cannot be made."""
+    args = _arguments()
+    if not args.run.is_dir():
+        print(f"error: {args.run} is refused: must be a run directory", file=sys.stderr)
+        sys.exit(REFUSED)
+    # jax is first imported here
+    from knife_jax.host.judge import judge
+    from knife_jax.host.resume import ResumeError
 
-    returns: Float[Array, "E"]
-    won: Bool[Array, "E"]
-    lengths: Int[Array, "E"]
+    try:
+        judge(args.run, args.checkpoint, args.episodes, args.seed)
+    except (ResumeError, ConfigError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(REFUSED)
 
 
-def evaluate(
-    env: VecEnv,
-    act: Act,
-    variables: Variables,
-    open_slots: Int[Array, ""] | int,
-    key: PRNGKeyArray,
-    *,
-    hidden: int,
-) -> Episodes:
-    """Play greedily until every environment has ended its first episode.
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m knife_jax.evaluate",
+        description="Play the policy of a run greedily: first episodes, and their mean per seed.",
+        epilog="Without --seed these are the episodes of the run's own evaluation at that moment.",
+    )
+    parser.add_argument("run", type=Path, help="a run directory")
+    parser.add_argument(
+        "--checkpoint",
+        default="newest",
+        metavar="WHICH",
+        help="newest, best, or the env steps of one (default: newest whose sums agree)",
+    )
+    parser.add_argument(
+        "--episodes", type=_count, metavar="N", help="episodes per seed (default: as in the run)"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="of the episodes")
+    return parser.parse_args()
 
-    First episodes only: counting all that end within a fixed time would favour short ones.
-    """
 
-    def playing(carry) -> Bool[Array, ""]:
-        steps, _, alive, _ = carry
-        return jnp.any(alive) & (steps < env.spec.horizon)
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is refused: must be a whole number, at least 1")
+    return int(text)
 
-    def step(carry):
-        steps, actor, alive, episodes = carry
-        now = actor.time_step
-        recurrent, values = act(variables, actor.hidden, now, actor.previous, open_slots)
-        action = masked_argmax(values, now.legal)
-        env_state, after = env.step(actor.env, action)
-        actor = actor.replace(env=env_state, time_step=after, hidden=recurrent, previous=action)
-        episodes = Episodes(
-            returns=episodes.returns + jnp.where(alive, after.reward, 0.0),
-            won=episodes.won | (alive & after.won),
-            lengths=episodes.lengths + alive,
-        )
-        return steps + 1, actor, alive & ~after.last, episodes
 
-    actor: ActorState = start(env, hidden, key)
-    e = env.n_envs
-    nothing = Episodes(jnp.zeros(e), jnp.zeros(e, bool), jnp.zeros(e, jnp.int32))
-    carry = (jnp.zeros((), jnp.int32), actor, jnp.ones(e, bool), nothing)
-    return jax.lax.while_loop(playing, step, carry)[-1]
+if __name__ == "__main__":
+    main()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -49,6 +50,12 @@ def choice(*options: str | int) -> Allowed:
     return Allowed(f"one of {', '.join(words)}", lambda x: x in options, words)
 
 
+def word() -> Allowed:
+    """A name that can be part of a file's name."""
+    named = re.compile(r"\w[\w.+-]*")
+    return Allowed("of letters, digits and _ . + -", lambda x: bool(named.fullmatch(x)))
+
+
 INT32 = at_most(2**31 - 1)
 
 Count = Annotated[int, at_least(1), INT32]
@@ -65,6 +72,10 @@ class Field(NamedTuple):
     optional: bool
     allowed: tuple[Allowed, ...]
     meaning: str
+
+    def is_label(self) -> bool:
+        """Whether the field only names things, without deciding anything."""
+        return self.meaning == "label" and not any(a.options for a in self.allowed)
 
     def expects(self) -> str:
         """What the field accepts, in words: ``"a whole number, at least 1"``."""

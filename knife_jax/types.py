@@ -25,6 +25,8 @@ class Clock(NamedTuple):
     env_steps: Int[Array, ""]
     updates: Int[Array, ""]
     task: Int[Array, ""]
+    replay_since: Int[Array, ""]
+    """the env steps at which the replay was last empty"""
 
     @classmethod
     def zero(cls) -> Clock:
@@ -70,3 +72,5 @@ class TrainState:
     replay: Windows
     actor: PyTree
     key: PRNGKeyArray
+    finite: Bool[Array, ""]
+    """False once this seed has diverged; its networks then stay as they last were"""

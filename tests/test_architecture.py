@@ -11,8 +11,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"types", "schedules", "losses", "schema"},
     {"nets", "factorisation", "plasticity", "envs", "replay", "explore"},
-    {"rollout", "learner", "chunk", "evaluate"},
-    {"config", "env_config", "build", "host", "cli", "usage", "train"},
+    {"rollout", "learner", "chunk", "greedy"},
+    {"config", "env_config", "build", "host", "cli", "usage", "train", "evaluate"},
 ]
 OUTSIDE = {
     "wandb", "orbax", "hydra", "omegaconf", "os", "pathlib", "logging", "time", "subprocess",

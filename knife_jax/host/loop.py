@@ -1,18 +1,22 @@
-"""The only Python loop: compiled chunks, with logging and evaluation between them."""
+"""The only Python loop: compiled chunks, with logging, evaluation and checkpoints between them."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import closing, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
-from knife_jax.config import Config
-from knife_jax.host import curve, run, summary
+from knife_jax.config import Config, to_dict
+from knife_jax.host import curve, devices, resume, run, summary
+from knife_jax.host.checkpoint import Checkpoints, NotSavedError, shapes, to_arrays, to_tree
+from knife_jax.host.judge import evaluation_key
 from knife_jax.host.logging import FanOut, JsonLines, Sink, one_line, warn
 from knife_jax.host.progress import Progress
 from knife_jax.host.readout import Plan, title
@@ -21,11 +25,9 @@ from knife_jax.host.signals import Stop, stop_on_signal
 from knife_jax.host.table import compiling, open_table
 from knife_jax.host.wandb_sink import open_wandb
 
-REFUSED = 2
-"""exit code of a run that could not start; an interrupted one ends with 128 + the signal"""
-
-EVALUATION_SEED = 128
-"""all seeds of all runs are judged on the same episodes, others at each evaluation"""
+FAILED, REFUSED, DIVERGED = 1, 2, 3
+"""exit codes: the run broke off, could not start, or lost all of its seeds; an interrupted one ends
+with 128 + the signal"""
 
 
 def train(config: Config) -> int:
@@ -33,77 +35,200 @@ def train(config: Config) -> int:
 
     Errors of the program are raised, after ``summary.json`` says that the run failed.
     """
-    try:
-        directory = run.create(config)
-    except run.RunDirectoryError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return REFUSED
-    progress = Progress()
-    seeds = list(range(config.seed, config.seed + config.num_seeds))
-    about: dict[str, Any] = {"seeds": seeds, "config_hash": run.config_hash(config)}
     with stop_on_signal() as stop:
         try:
-            complete = _train(config, directory, progress, about, stop)
+            directory, origin = run.directory_of(config), resume.source(config)
+            return _Run(config, directory, stop).train(origin)
+        except (run.RunDirectoryError, resume.ResumeError) as error:
+            code, text = REFUSED, str(error)
+        except (NotSavedError, FloatingPointError) as error:
+            code, text = FAILED, str(error)
+        except OSError as error:
+            where = error.filename or config.run_dir or "the run directory"
+            code, text = FAILED, f"{where} cannot be written: {error.strerror or error}"
+    print(f"error: {text}", file=sys.stderr)
+    return code
+
+
+class _Run:
+    """One run, from its start or its checkpoint to its end."""
+
+    def __init__(self, config: Config, directory: Path, stop: Stop) -> None:
+        self.config, self.directory, self.stop = config, directory, stop
+        self.seeds = list(range(config.seed, config.seed + config.num_seeds))
+        self.progress = Progress()
+        self.saved = (-1, -1)
+        self.about: dict[str, Any] = {
+            "seeds": self.seeds, "config_hash": run.config_hash(config)
+        }  # fmt: skip
+
+    def train(self, origin: resume.Origin | None) -> int:
+        """From where the run stands to its end. Returns the exit code."""
+        self.about["versions"] = run.versions()
+        with compiling(title(self.config)) if self.config.logger.table else nullcontext():
+            self._prepare(origin)
+        try:
+            with closing(self.checkpoints):
+                with self._open_sinks() as sinks:
+                    status = self._loop(sinks)
+                self._write_results()
+                self.checkpoints.wait()
+                self._prune()
         except BaseException as error:
-            about["error"] = one_line(error)
-            summary.write(directory, "failed", progress, about)
+            self.about["error"] = one_line(error)
+            with suppress(OSError):
+                summary.write(self.directory, "failed", self.progress, self.about)
             raise
-        status = "complete" if complete else "interrupted"
-        summary.show(summary.write(directory, status, progress, about), directory)
-    return 0 if complete else 128 + (stop.signal or 0)
+        done = summary.write(self.directory, status, self.progress, self.about)
+        summary.show(done, self.directory)
+        codes = {"complete": 0, "diverged": DIVERGED}
+        return codes.get(status) or (128 + self.stop.signal if self.stop.signal else 0)
 
-
-def _train(
-    config: Config, directory: Path, progress: Progress, about: dict[str, Any], stop: Stop
-) -> bool:
-    """Whether the run was completed rather than interrupted."""
-    seeds = about["seeds"]
-    about["versions"] = run.versions()
-    summary.write(directory, "running", progress, about)
-    with compiling(title(config)) if config.logger.table else nullcontext():
+    def _prepare(self, origin: resume.Origin | None) -> None:
+        """Find where the run stands, make its directory, and compile what it needs."""
         from knife_jax.build import build
 
-        program = build(config)
-        state, clock = program.init(seeds), program.clock()
-        chunk = program.chunk.lower(state, clock).compile()
-        progress.compile_seconds = progress.wall_time
-    about["n_params"] = program.n_params
-
-    complete = False
-    with _open_sinks(config, directory, progress) as sinks:
-        while not complete and stop.signal is None:
-            before = progress.env_steps // config.evaluation.every
+        config = self.config
+        self.program = build(config)
+        self.about["n_params"] = self.program.n_params
+        start = lambda: {"state": self.program.init(self.seeds), "clock": self.program.clock()}  # noqa: E731
+        like = jax.eval_shape(start)
+        found = origin and self._found(origin, shapes(like))
+        if found is None:
+            begun = start()
+            run.begin(self.directory, config)
+        else:
+            begun = to_tree(found.arrays, like)
+            if not any(name.startswith(resume.REPLAY) for name in found.arrays):
+                clock = begun["clock"]
+                begun["clock"] = clock._replace(replay_since=clock.env_steps)
+            run.begin(self.directory, config, found.arrays["metrics"].tobytes())
+        self.checkpoints = Checkpoints(self.directory / run.CHECKPOINTS)
+        summary.write(self.directory, "running", self.progress, self.about)
+        self.state, self.clock = self.program.place(begun["state"], begun["clock"])
+        if self.progress.env_steps < config.env_steps:
             began = time.perf_counter()
-            state, clock, metrics = chunk(state, clock)
-            now, metrics = jax.device_get((clock, metrics))
-            progress.advance(now, time.perf_counter() - began)
-            trained = round(progress.train_seconds, 3)
-            stamp = progress.stamp() | {"train_seconds": trained}
-            sinks.write(chunk_rows(seeds, metrics, program.spec.has_win, **stamp))
+            self.chunk = self.program.chunk.lower(self.state, self.clock).compile()
+            self.progress.compile_seconds += time.perf_counter() - began
+
+    def _found(self, origin: resume.Origin, shapes: dict[str, list[Any]]) -> resume.Found | None:
+        """The checkpoint to go on from; the progress is then that of the run it is of."""
+        folder = origin.folder
+        with closing(Checkpoints(folder)) as stored:
+            same = partial(resume.check_same, config=self.config, shapes=shapes)
+            found = resume.newest(stored, same, origin.step)
+            if found is None:
+                return None
+            if folder.resolve() == (self.directory / run.CHECKPOINTS).resolve():
+                stored.set_aside_newer(found.step)
+        for caution in resume.cautions(found, self.config, self.about["versions"]):
+            warn(caution)
+        print(f"going on from checkpoint {found.step:,} of {folder.parent}", flush=True)
+        self.progress = Progress.recalled(found.about["progress"])
+        self.saved = (self.progress.env_steps, self.progress.judged)
+        return found
+
+    def _loop(self, sinks: FanOut) -> str:
+        """Train until the budget is used, nobody is left, or a signal asks to stop."""
+        progress, config = self.progress, self.config
+        while True:
             finished = progress.env_steps >= config.env_steps
-            due = finished or progress.env_steps // config.evaluation.every > before
-            if due and stop.signal is None:
-                key = jax.random.fold_in(jax.random.key(EVALUATION_SEED), progress.env_steps)
-                episodes = jax.device_get(program.evaluate(state, key))
-                rows = evaluation_rows(seeds, episodes, program.spec.has_win, **progress.stamp())
-                sinks.write(rows)
-                complete = finished
+            stopping = devices.agreed(self.stop.signal)
+            lost = len(progress.frozen) == len(self.seeds)
+            due = progress.is_due(config.evaluation.every)
+            best = False
+            if (due or (finished and progress.judged < progress.env_steps)) and not stopping:
+                best = self._evaluate(sinks)
+                stopping = None if finished else devices.agreed(self.stop.signal)
+            ending = finished or lost or stopping is not None
+            every = config.checkpoint.every
+            passed = every > 0 and progress.env_steps // every > self.saved[0] // every
+            if (ending or best or passed) and progress.env_steps > 0:
+                self._save()
+            if ending:
+                judged = progress.judged == progress.env_steps
+                return "diverged" if lost else "complete" if finished and judged else "interrupted"
+            self._train_chunk(sinks)
 
-    notes = {name: json.dumps(about[name]) for name in ("seeds", "config_hash", "versions")}
-    notes["env_steps"] = str(progress.env_steps)
-    run.write_params(directory / run.PARAMS, jax.device_get(program.params(state)), notes)
-    run.write(directory / run.CURVE, curve.draw(read_rows(directory / run.METRICS), title(config)))
-    return complete
+    def _train_chunk(self, sinks: FanOut) -> None:
+        progress, began = self.progress, time.perf_counter()
+        self.state, self.clock, metrics = self.chunk(self.state, self.clock)
+        clock, metrics = devices.fetch((self.clock, metrics))
+        if (fault := metrics.pop("nan", None)) and (text := fault.get()):
+            raise FloatingPointError(" ".join(text.split()))
+        frozen = set(progress.frozen)
+        for seed in progress.freeze(self.seeds, metrics["train"].pop("finite")):
+            at = f"{progress.env_steps:,} and {int(clock.env_steps):,} env steps"
+            warn(f"seed {seed} has diverged between {at}: it is frozen, the others go on")
+        progress.advance(clock, time.perf_counter() - began)
+        trained = round(progress.train_seconds, 3)
+        stamp = progress.stamp() | {"train_seconds": trained}
+        rows = chunk_rows(self.seeds, metrics, self.program.spec.has_win, **stamp)
+        sinks.write([row for row in rows if self._tells(row, frozen)])
 
+    def _tells(self, row: dict[str, Any], frozen: set[int]) -> bool:
+        """Whether a row of this chunk is to be kept; marks where a seed has diverged."""
+        if row["seed"] in self.progress.frozen and row["kind"] == "train":
+            row["diverged"] = True
+        return row["seed"] not in (frozen if row["kind"] == "train" else self.progress.frozen)
 
-def _open_sinks(config: Config, directory: Path, progress: Progress) -> FanOut:
-    mirrors: list[Sink] = []
-    if config.logger.wandb != "disabled":
+    def _evaluate(self, sinks: FanOut) -> bool:
+        """Play greedily; whether it was the best evaluation so far."""
+        progress = self.progress
+        key = evaluation_key(progress.env_steps)
+        episodes = devices.fetch(self.program.evaluate(self.state, key))
+        rows = evaluation_rows(self.seeds, episodes, self.program.spec.has_win, **progress.stamp())
+        rows = [row for row in rows if row["seed"] not in progress.frozen]
+        sinks.write(rows)
+        return progress.judge(rows)
+
+    def _save(self) -> None:
+        """Begin a checkpoint of everything; a failure is a warning, the run goes on."""
+        progress = self.progress
+        if self.saved == (progress.env_steps, progress.judged):
+            return
+        began = time.perf_counter()
+        self.saved = (progress.env_steps, progress.judged)
+        metrics = np.frombuffer((self.directory / run.METRICS).read_bytes(), np.uint8)
+        state = {"state": self.state, "clock": self.clock}
+        if self.config.checkpoint.buffer == "none":
+            state["state"] = self.state.replace(replay=())
+        about = {
+            "config": to_dict(self.config),
+            "versions": self.about["versions"],
+            "progress": progress.record(),
+        }
+        arrays = to_arrays(state) | {"metrics": metrics}
         try:
-            mirrors.append(open_wandb(config, directory))
-        except Exception as error:
-            warn(f"W&B is switched off: {one_line(error)}")
-    if config.logger.table:
-        plan = Plan(title(config), config.env_steps, config.num_seeds, progress.wall_time)
-        mirrors.append(open_table(plan))
-    return FanOut(JsonLines(directory / run.METRICS), mirrors)
+            self.checkpoints.wait()
+            self._prune()
+            self.checkpoints.save(progress.env_steps, arrays, about)
+        except NotSavedError as error:
+            warn(f"a checkpoint could not be written: {error}")
+        progress.checkpoint_seconds += time.perf_counter() - began
+
+    def _prune(self) -> None:
+        best = self.progress.best and self.progress.best["env_steps"]
+        self.checkpoints.prune(self.config.checkpoint.keep, best)
+
+    def _write_results(self) -> None:
+        names = ("seeds", "config_hash", "versions")
+        notes = {name: json.dumps(self.about[name]) for name in names}
+        notes["env_steps"] = str(self.progress.env_steps)
+        variables = devices.fetch(self.program.params(self.state))
+        run.write_params(self.directory / run.PARAMS, variables, notes)
+        picture = curve.draw(read_rows(self.directory / run.METRICS), title(self.config))
+        run.write(self.directory / run.CURVE, picture)
+
+    def _open_sinks(self) -> FanOut:
+        config, mirrors = self.config, list[Sink]()
+        if config.logger.wandb != "disabled":
+            try:
+                mirrors.append(open_wandb(config, self.directory))
+            except Exception as error:
+                warn(f"W&B is switched off: {one_line(error)}")
+        if config.logger.table:
+            start = self.progress.wall_time
+            plan = Plan(title(config), config.env_steps, config.num_seeds, start)
+            mirrors.append(open_table(plan))
+        return FanOut(JsonLines(self.directory / run.METRICS), mirrors)

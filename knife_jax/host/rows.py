@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from knife_jax.evaluate import Episodes
+from knife_jax.greedy import Episodes
 
 Row = dict[str, Any]
 """``kind``, ``seed``, ``env_steps``, ``updates``, ``task``, ``wall_time`` and the values."""

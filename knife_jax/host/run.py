@@ -22,6 +22,7 @@ from knife_jax.config import Config, to_dict
 
 CONFIG, METRICS, SUMMARY = "config.yaml", "metrics.jsonl", "summary.json"
 PARAMS, CURVE = "params.safetensors", "curve.png"
+CHECKPOINTS = "checkpoints"
 FILES = (CONFIG, METRICS, SUMMARY, PARAMS, CURVE)
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "jaxmarl", "numpy")
 
@@ -30,27 +31,37 @@ class RunDirectoryError(Exception):
     """The run directory cannot be used. The message is one line."""
 
 
-def create(config: Config) -> Path:
-    """Make the run directory, with ``config.yaml`` and an empty ``metrics.jsonl``.
+def directory_of(config: Config) -> Path:
+    """The run directory, not made yet.
 
-    Raises ``RunDirectoryError`` if it holds a run already, or cannot be written.
+    Raises ``RunDirectoryError`` if it holds a run already that is not the one to be resumed.
     """
     path = Path(config.run_dir or f"runs/{_fresh_name(config)}")
+    taken = [name for name in (*FILES, CHECKPOINTS) if (path / name).exists()]
+    in_place = config.resume is not None and (
+        config.resume == "auto" or path.resolve() == Path(config.resume).resolve()
+    )
+    if taken and not in_place:
+        raise RunDirectoryError(
+            f"run_dir={path} holds a run already ({', '.join(taken)}): choose another folder, "
+            "or go on with it by resume=auto"
+        )
+    return path
+
+
+def begin(path: Path, config: Config, metrics: bytes = b"") -> None:
+    """Make the run directory, with ``config.yaml`` and the metrics so far.
+
+    Raises ``RunDirectoryError`` if it cannot be written.
+    """
+    resolved = OmegaConf.create(to_dict(config) | {"run_dir": str(path), "resume": None})
     try:
         path.mkdir(parents=True, exist_ok=True)
-        taken = [name for name in FILES if (path / name).exists()]
-        if taken:
-            raise RunDirectoryError(
-                f"run_dir={path} holds a run already ({', '.join(taken)}): choose another folder"
-            )
-        (path / METRICS).touch(exist_ok=False)
-        resolved = OmegaConf.create(to_dict(config) | {"run_dir": str(path)})
         write(path / CONFIG, OmegaConf.to_yaml(resolved).encode())
+        write(path / METRICS, metrics)
     except OSError as error:
-        raise RunDirectoryError(
-            f"run_dir={path} cannot be written: {error.strerror or error}"
-        ) from error
-    return path
+        reason = error.strerror or error
+        raise RunDirectoryError(f"run_dir={path} cannot be written: {reason}") from error
 
 
 def _fresh_name(config: Config) -> str:
@@ -83,7 +94,8 @@ def write_params(path: Path, variables: Mapping[str, Any], about: Mapping[str, s
 def config_hash(config: Config) -> str:
     """SHA-256 of all that decides the results; not of where they are written."""
     decisive = to_dict(config)
-    del decisive["run_dir"], decisive["logger"]
+    for name in ("run_dir", "resume", "logger", "checkpoint", "debug"):
+        del decisive[name]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 

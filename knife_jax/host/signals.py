@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a polite request to stop."""
+"""Ctrl-C, SIGTERM and the warnings of schedulers (SIGUSR1, SIGUSR2) as a request to stop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 SHOW_CURSOR = b"\x1b[?25h\n"
 
 
@@ -22,7 +22,7 @@ class Stop:
 
 @contextmanager
 def stop_on_signal() -> Iterator[Stop]:
-    """Turn the first SIGINT or SIGTERM into a request; a second SIGINT ends the process at once.
+    """Turn the first of ``SIGNALS`` into a request; a second SIGINT ends the process at once.
 
     A thread reads the signals, because handlers in the main thread wait until compiled code
     returns. Outside the main thread, where Python allows no handlers, nothing is caught.

@@ -32,6 +32,8 @@ def write(
         "wall_seconds": progress.wall_time,
         "compile_seconds": progress.compile_seconds,
         "train_seconds": round(trained, 3),
+        "checkpoint_seconds": round(progress.checkpoint_seconds, 3),
+        "diverged_at": [progress.frozen.get(seed) for seed in about["seeds"]],
         "env_steps_per_second": round(steps / trained, 1) if trained else None,
         **about,
     }
@@ -72,14 +74,12 @@ def mean(values: Sequence[float | None]) -> float | None:
 
 def show(summary: Mapping[str, Any], directory: Path) -> None:
     """Print the final evaluation per seed, a few numbers of the run, and where its files are."""
-    terminal = is_terminal()
-    console = Console() if terminal else Console(color_system=None, force_terminal=False)
-    episodes = summary["final_episodes"][0]
+    episodes = next((n for n in summary["final_episodes"] if n is not None), None)
     if episodes is None:
         print(f"{summary['status']}: no final evaluation")
     else:
         print(f"final greedy evaluation, {episodes} episodes per seed")
-        console.print(_evaluation(summary, box.SIMPLE_HEAD if terminal else box.ASCII))
+        show_evaluation(summary)
     print("\n".join(_facts(summary)))
     written = [name for name in FILES if (directory / name).exists()]
     print(f"{directory}: {', '.join(written)}")
@@ -88,8 +88,11 @@ def show(summary: Mapping[str, Any], directory: Path) -> None:
     sys.stdout.flush()
 
 
-def _evaluation(summary: Mapping[str, Any], lines: box.Box) -> Table:
-    table = Table(box=lines)
+def show_evaluation(summary: Mapping[str, Any]) -> None:
+    """Print the ``final_*`` values, a row per seed and their mean."""
+    terminal = is_terminal()
+    console = Console() if terminal else Console(color_system=None, force_terminal=False)
+    table = Table(box=box.SIMPLE_HEAD if terminal else box.ASCII)
     winning = any(rate is not None for rate in summary["final_win_rate"])
     for name in ("seed", "return", "win rate")[: 2 + winning]:
         table.add_column(name, justify="right")
@@ -100,7 +103,7 @@ def _evaluation(summary: Mapping[str, Any], lines: box.Box) -> Table:
         means = [summary["final_return_mean"], summary["final_win_rate_mean"]][: 1 + winning]
         table.add_section()
         table.add_row("mean", *map(brief, means))
-    return table
+    console.print(table)
 
 
 def _facts(summary: Mapping[str, Any]) -> list[str]:
@@ -112,6 +115,9 @@ def _facts(summary: Mapping[str, Any]) -> list[str]:
     if summary["env_steps_per_second"] is not None:
         rate = f"{summary['env_steps_per_second']:,.0f} env steps/s"
         lines.append(f"{rate} over all seeds, in training alone")
+    for seed, steps in zip(summary["seeds"], summary["diverged_at"], strict=True):
+        if steps is not None:
+            lines.append(f"seed {seed} has diverged; its networks are those of {steps:,} env steps")
     if summary["surgeries"]:
         churn = "not finite" if summary["churn_max"] is None else brief(summary["churn_max"])
         units = ", ".join(map(str, summary["units_operated"]))

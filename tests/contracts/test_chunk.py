@@ -5,12 +5,15 @@ from functools import cache, partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from ladder.environments import ENDLESS, MEMORY
 from tiny import KNIFE, tiny_config
 
 from knife_jax import chunk as training
 from knife_jax.build import build_in, make_trainer
 from knife_jax.envs.base import vectorise
+
+pytestmark = pytest.mark.xdist_group("chunk")  # they share programs
 
 CHUNKS = 4
 

@@ -20,6 +20,8 @@ from knife_jax.envs.smax import smax
 sys.path.insert(0, str(Path(__file__).parents[1] / "ladder"))
 from environments import LADDER
 
+pytestmark = pytest.mark.xdist_group("vec_env")  # they share programs
+
 SEEDS, ENVS, PERIOD = 2, 5, 3
 QUICKLY = {"xla_backend_optimization_level": 0}  # these programs take longer to compile than to run
 

@@ -22,6 +22,8 @@ from knife_jax.envs.batched_smax import (
 from knife_jax.envs.batched_smax.twin import compare
 from knife_jax.envs.names import SMAX_SCENARIOS
 
+pytestmark = pytest.mark.xdist_group("batched_smax")  # they share programs
+
 TIE = 1e-3
 ENVS, SEEDS, PERIOD = 13, 3, 5
 

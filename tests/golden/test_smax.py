@@ -13,6 +13,8 @@ from knife_jax.envs.base import VecEnv
 from knife_jax.envs.names import SMAX_SCENARIOS
 from knife_jax.envs.smax import bounded_state, smax
 
+pytestmark = pytest.mark.xdist_group("smax")  # they share programs
+
 BATTLES = 17
 QUICKLY = {"xla_backend_optimization_level": 0}  # these programs take longer to compile than to run
 STOP, EAST = 4, 1

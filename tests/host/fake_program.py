@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from knife_jax.config import AlgoConfig, Config, EvaluationConfig, LoggerConfig
 from knife_jax.env_config import SmaxConfig
-from knife_jax.evaluate import Episodes
+from knife_jax.greedy import Episodes
 from knife_jax.types import Clock
 
 ROUND, UPDATES, EPISODES = 100, 2, 7
@@ -43,7 +43,7 @@ def chunk_of(config: Config, before_each=lambda clock: None):
     def chunk(state, clock):
         jax.debug.callback(before_each, clock)
         env_steps = clock.env_steps + ROUND * rounds
-        after = Clock(env_steps, clock.updates + UPDATES * rounds, clock.task)
+        after = clock._replace(env_steps=env_steps, updates=clock.updates + UPDATES * rounds)
         ones = jnp.ones(config.num_seeds)
         train = {
             "return": env_steps / 100 + rows,
@@ -52,6 +52,7 @@ def chunk_of(config: Config, before_each=lambda clock: None):
             "epsilon": ones * 0.1,
             "stagnant_pct": 10.0 * rows,
             "dormant_pct": ones * 2.5,
+            "finite": ones > 0,
             "grafted_units": (3 + rows) * env_steps // (ROUND * rounds),
         }
         shape = (config.num_seeds, rounds)
@@ -87,6 +88,7 @@ def install(monkeypatch=None, *, has_win: bool = True, before_each=lambda clock:
             n_params=13,
             init=lambda seeds: {"agent": {"kernel": jnp.outer(jnp.array(seeds), jnp.ones(2))}},
             clock=Clock.zero,
+            place=lambda state, clock: (state, clock),
             chunk=chunk_of(config, before_each),
             evaluate=evaluate,
             params=lambda state: {

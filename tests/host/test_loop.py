@@ -35,7 +35,8 @@ def finished(tmp_path, monkeypatch):
 
 def test_the_run_directory_holds_exactly_the_promised_files(finished):
     assert sorted(path.name for path in finished.iterdir()) == [
-        "config.yaml", "curve.png", "metrics.jsonl", "params.safetensors", "summary.json",
+        "checkpoints", "config.yaml", "curve.png", "metrics.jsonl", "params.safetensors",
+        "summary.json",
     ]  # fmt: skip
     assert (finished / "curve.png").read_bytes().startswith(b"\x89PNG")
 
@@ -136,13 +137,13 @@ def test_the_budget_is_reached_in_whole_chunks(tmp_path, monkeypatch):
 
 
 def test_an_existing_run_is_refused_in_one_line_and_left_alone(finished, capsys):
-    before = {path.name: path.read_bytes() for path in finished.iterdir()}
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
     capsys.readouterr()
     assert train(fake_program.config(run_dir=str(finished))) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1
     assert err.startswith(f"error: run_dir={finished} holds a run already")
-    assert {path.name: path.read_bytes() for path in finished.iterdir()} == before
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_errors_of_the_program_are_raised_and_recorded(tmp_path, monkeypatch):

@@ -15,6 +15,8 @@ from packaging.utils import canonicalize_name
 
 from knife_jax import __version__
 
+pytestmark = pytest.mark.xdist_group("package")  # they share programs
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.yaml"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

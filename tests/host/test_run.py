@@ -18,20 +18,22 @@ from knife_jax.host import run
 def test_a_run_without_a_folder_gets_its_own_under_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = fake_program.config()
-    first, second = run.create(config), run.create(config)
+    first, second = run.directory_of(config), run.directory_of(config)
     assert first != second and first.parent == Path("runs")
     assert re.fullmatch(r"\d{8}-\d{6}-smax-qmix_knife-s5-[0-9a-f]{4}", first.name)
 
 
 def test_the_stored_configuration_gives_the_same_configuration(tmp_path):
     config = fake_program.config(run_dir=str(tmp_path))
-    stored = OmegaConf.to_container(OmegaConf.load(run.create(config) / "config.yaml"))
+    run.begin(tmp_path, config)
+    stored = OmegaConf.to_container(OmegaConf.load(tmp_path / "config.yaml"))
     assert from_dict(stored) == config
 
 
 def test_the_folder_that_was_chosen_is_in_the_stored_configuration(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    path = run.create(fake_program.config())
+    path = run.directory_of(config := fake_program.config())
+    run.begin(path, config)
     assert OmegaConf.load(path / "config.yaml").run_dir == str(path)
 
 
@@ -39,7 +41,7 @@ def test_the_folder_that_was_chosen_is_in_the_stored_configuration(tmp_path, mon
 def test_a_folder_with_any_file_of_a_run_is_refused(tmp_path, name):
     (tmp_path / name).write_text("computed")
     with pytest.raises(run.RunDirectoryError, match=f"holds a run already \\({name}\\)") as error:
-        run.create(fake_program.config(run_dir=str(tmp_path)))
+        run.directory_of(fake_program.config(run_dir=str(tmp_path)))
     assert "\n" not in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == "computed"
@@ -47,7 +49,7 @@ def test_a_folder_with_any_file_of_a_run_is_refused(tmp_path, name):
 
 def test_a_folder_with_other_files_is_used(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    assert run.create(fake_program.config(run_dir=str(tmp_path))) == tmp_path
+    run.begin(run.directory_of(config := fake_program.config(run_dir=str(tmp_path))), config)
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
@@ -55,7 +57,7 @@ def test_a_folder_that_cannot_be_written_is_refused_in_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     inside = tmp_path / "file" / "run"
     with pytest.raises(run.RunDirectoryError) as error:
-        run.create(fake_program.config(run_dir=str(inside)))
+        run.begin(inside, fake_program.config(run_dir=str(inside)))
     assert str(error.value) == f"run_dir={inside} cannot be written: Not a directory"
 
 

@@ -1,0 +1,61 @@
+"""Greedy play."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from knife_jax.envs.base import VecEnv
+from knife_jax.losses import masked_argmax
+from knife_jax.rollout import Act, ActorState, start
+from knife_jax.types import Variables
+
+
+class Episodes(NamedTuple):
+    """The first episode of each environment."""
+
+    returns: Float[Array, "E"]
+    won: Bool[Array, "E"]
+    lengths: Int[Array, "E"]
+
+
+def evaluate(
+    env: VecEnv,
+    act: Act,
+    variables: Variables,
+    open_slots: Int[Array, ""] | int,
+    key: PRNGKeyArray,
+    *,
+    hidden: int,
+) -> Episodes:
+    """Play greedily until every environment has ended its first episode.
+
+    First episodes only: counting all that end within a fixed time would favour short ones.
+    """
+
+    def playing(carry) -> Bool[Array, ""]:
+        steps, _, alive, _ = carry
+        return jnp.any(alive) & (steps < env.spec.horizon)
+
+    def step(carry):
+        steps, actor, alive, episodes = carry
+        now = actor.time_step
+        recurrent, values = act(variables, actor.hidden, now, actor.previous, open_slots)
+        action = masked_argmax(values, now.legal)
+        env_state, after = env.step(actor.env, action)
+        actor = actor.replace(env=env_state, time_step=after, hidden=recurrent, previous=action)
+        episodes = Episodes(
+            returns=episodes.returns + jnp.where(alive, after.reward, 0.0),
+            won=episodes.won | (alive & after.won),
+            lengths=episodes.lengths + alive,
+        )
+        return steps + 1, actor, alive & ~after.last, episodes
+
+    actor: ActorState = start(env, hidden, key)
+    e = env.n_envs
+    nothing = Episodes(jnp.zeros(e), jnp.zeros(e, bool), jnp.zeros(e, jnp.int32))
+    carry = (jnp.zeros((), jnp.int32), actor, jnp.ones(e, bool), nothing)
+    return jax.lax.while_loop(playing, step, carry)[-1]

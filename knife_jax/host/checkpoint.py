@@ -1,0 +1,178 @@
+"""Checkpoints: everything of a run in one folder that is there whole or not at all.
+
+A step holds two Orbax items. ``state`` has the arrays by name; ``about`` says in JSON what they
+are: the shape, dtype and xxh3 sum of each, where the run stood and what made it. Orbax alone loads
+a checkpoint with flipped bits without a word, so nothing is handed out whose sums do not agree.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+import xxhash
+
+from knife_jax.host.logging import one_line
+from knife_jax.types import PyTree
+
+SCHEMA = 1
+"""version of what is written; another one is refused"""
+
+Arrays = Mapping[str, np.ndarray]
+ASIDE = ".aside"
+
+
+class DamagedError(Exception):
+    """A checkpoint is not what was saved. The message is one line."""
+
+
+class NotSavedError(Exception):
+    """A checkpoint could not be written. The message is one line."""
+
+
+class Checkpoints:
+    """The checkpoints of a run: ``folder/ENV_STEPS``, written while training goes on."""
+
+    def __init__(self, folder: Path) -> None:
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        self._folder = folder.resolve()
+        self._writer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
+
+    def steps(self) -> list[int]:
+        """The committed steps, newest first."""
+        names = [path.name for path in self._folder.glob("*") if path.name.isdigit()]
+        return sorted(map(int, names), reverse=True)
+
+    def save(self, step: int, arrays: Arrays, about: Mapping[str, Any]) -> None:
+        """Begin to write a step; raises ``NotSavedError`` where the one before it failed.
+
+        ``arrays`` must be the caller's own to give away.
+        """
+        self.wait()
+        table = {name: _row(array) for name, array in arrays.items()}
+        described = {**about, "schema": SCHEMA, "arrays": table}
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave({k: a for k, a in arrays.items() if a.size}),
+            about=ocp.args.JsonSave({"about": described, "sum": _json_sum(described)}),
+        )
+        try:
+            self._writer.save(self._folder / str(step), args=items, force=True)
+        except Exception as error:
+            raise NotSavedError(one_line(error)) from error
+
+    def wait(self) -> None:
+        """Return when the last step is on disk; raises ``NotSavedError`` if it could not be."""
+        try:
+            self._writer.wait_until_finished()
+        except Exception as error:
+            raise NotSavedError(one_line(error)) from error
+
+    def prune(self, newest: int, best: int | None) -> None:
+        """Remove all committed steps but the newest few and the best."""
+        if jax.process_index() == 0:
+            for step in self.steps()[newest:]:
+                if step != best:
+                    shutil.rmtree(self._folder / str(step), ignore_errors=True)
+
+    def close(self) -> None:
+        """Finish what is being written and release the threads."""
+        with contextlib.suppress(NotSavedError):
+            self.wait()
+        self._writer.close()
+
+    def about(self, step: int) -> dict[str, Any]:
+        """What a step says of itself. Raises ``DamagedError``."""
+        try:
+            restored = self._restore(step, about=ocp.args.JsonRestore())["about"]
+            described, told = restored["about"], restored["sum"]
+        except Exception as error:
+            raise DamagedError(f"its description cannot be read ({one_line(error)})") from error
+        if _json_sum(described) != told:
+            raise DamagedError("its description does not match its sum")
+        return described
+
+    def arrays(self, step: int, about: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """The arrays of a step, each with the sum that was saved. Raises ``DamagedError``."""
+        table = about["arrays"]
+        empty = {name: np.empty(row["shape"], row["dtype"]) for name, row in table.items()}
+        asked = {name: array for name, array in empty.items() if array.size}
+        try:
+            found = self._restore(step, state=ocp.args.StandardRestore(asked))["state"]
+        except Exception as error:
+            raise DamagedError(f"its arrays cannot be read ({one_line(error)})") from error
+        arrays = {name: np.asarray(found.get(name, empty[name])) for name in table}
+        wrong = [name for name, array in arrays.items() if _row(array) != table[name]]
+        if wrong:
+            raise DamagedError(
+                f"{len(wrong)} of its arrays do not match their sums, first {wrong[0]}"
+            )
+        return arrays
+
+    def set_aside_newer(self, step: int) -> None:
+        """Rename newer steps, damaged or not wanted, so that they are neither counted nor lost."""
+        for newer in self.steps():
+            if newer > step:
+                path = self._folder / str(newer)
+                shutil.rmtree(aside := path.with_name(f"{newer}{ASIDE}"), ignore_errors=True)
+                path.rename(aside)
+
+    def _restore(self, step: int, **items: Any) -> Any:
+        return self._writer.restore(self._folder / str(step), args=ocp.args.Composite(**items))
+
+
+def to_arrays(tree: PyTree) -> dict[str, np.ndarray]:
+    """The leaves of a tree by name, copied; typed keys as their data."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {_name(path): np.array(_plain(leaf)) for path, leaf in leaves}
+
+
+def to_tree(arrays: Arrays, like: PyTree) -> PyTree:
+    """The inverse of ``to_arrays``; ``like`` has the structure, with shapes for leaves.
+
+    Leaves that ``arrays`` lack are zeros.
+    """
+
+    def leaf(path, shape):
+        array = arrays.get(_name(path))
+        if not jnp.issubdtype(shape.dtype, jax.dtypes.prng_key):
+            return np.zeros(shape.shape, shape.dtype) if array is None else array
+        return jax.random.wrap_key_data(array)
+
+    return jax.tree_util.tree_map_with_path(leaf, like)
+
+
+def shapes(like: PyTree) -> dict[str, list[Any]]:
+    """Name -> [shape, dtype] as they stand in a step's table."""
+    plain = jax.eval_shape(lambda tree: jax.tree.map(_plain, tree), like)
+    leaves = jax.tree_util.tree_leaves_with_path(plain)
+    return {_name(path): [list(leaf.shape), str(leaf.dtype)] for path, leaf in leaves}
+
+
+def _plain(leaf: Any) -> Any:
+    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.random.key_data(leaf) if is_key else leaf
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _row(array: np.ndarray) -> dict[str, Any]:
+    """Shape, dtype and the xxh3 sum of both and of the bytes."""
+    kind = {"shape": list(array.shape), "dtype": str(array.dtype)}
+    digest = xxhash.xxh3_128(json.dumps(kind).encode())
+    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return {**kind, "xxh3": digest.hexdigest()}
+
+
+def _json_sum(value: Any) -> str:
+    return xxhash.xxh3_128_hexdigest(json.dumps(value, sort_keys=True).encode())

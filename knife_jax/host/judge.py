@@ -1,0 +1,71 @@
+"""Greedy evaluation: on which episodes, and of the policy that a checkpoint holds."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+from jaxtyping import PRNGKeyArray
+
+from knife_jax.config import from_dict
+from knife_jax.host import devices
+from knife_jax.host.checkpoint import Checkpoints, shapes, to_tree
+from knife_jax.host.progress import Progress
+from knife_jax.host.readout import title
+from knife_jax.host.resume import Found, ResumeError, check_arrays, check_schema, newest
+from knife_jax.host.rows import evaluation_rows
+from knife_jax.host.run import CHECKPOINTS
+from knife_jax.host.summary import results, show_evaluation
+
+SEED = 128
+"""all seeds of all runs are judged on the same episodes, others at each evaluation"""
+
+
+def evaluation_key(env_steps: int, seed: int = SEED) -> PRNGKeyArray:
+    """What decides the episodes of the evaluation at a moment."""
+    return jax.random.fold_in(jax.random.key(seed), env_steps)
+
+
+def judge(run: Path, which: str, episodes: int | None, seed: int | None) -> None:
+    """Play the policy of a checkpoint of a run, and print how it did.
+
+    ``which`` is ``newest``, ``best`` or the env steps of one. Raises ``ResumeError``.
+    """
+    from knife_jax.build import build
+
+    found = _found(run, which)
+    config = from_dict(found.about["config"])
+    if episodes is not None:
+        config = replace(config, evaluation=replace(config.evaluation, episodes=episodes))
+    program = build(config)
+    seeds = list(range(config.seed, config.seed + config.num_seeds))
+    start = lambda: {"state": program.init(seeds), "clock": program.clock()}  # noqa: E731
+    like = jax.eval_shape(start)
+    check_arrays(found.step, found.about, shapes(like))
+    begun = to_tree(found.arrays, like)
+    state, _ = program.place(begun["state"], begun["clock"])
+    key = evaluation_key(found.step, SEED if seed is None else seed)
+    progress = Progress.recalled(found.about["progress"])
+    played = devices.fetch(program.evaluate(state, key))
+    rows = evaluation_rows(seeds, played, program.spec.has_win, **progress.stamp())
+    print(f"{title(config)}, checkpoint {found.step:,} of {run}")
+    print(f"greedy evaluation, {config.evaluation.episodes} episodes per seed")
+    show_evaluation({"seeds": seeds, **results(rows, seeds, found.step)})
+
+
+def _found(run: Path, which: str) -> Found:
+    with closing(Checkpoints(run / CHECKPOINTS)) as stored:
+        steps = stored.steps()
+        only = int(which) if which.isdigit() else None
+        if which == "best" and steps:
+            best = newest(stored, check_schema)
+            only = best and best.about["progress"]["best"]["env_steps"]
+        elif which != "newest" and only not in steps:
+            known = ", ".join(map(str, reversed(steps)))
+            raise ResumeError(f"--checkpoint {which} is refused: must be newest, best, {known}")
+        found = newest(stored, check_schema, only)
+    if found is None:
+        raise ResumeError(f"{run} has no checkpoint {'' if only is None else only}".rstrip())
+    return found

@@ -1,0 +1,168 @@
+"""Which checkpoint a run goes on from, and whether it may."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from knife_jax.config import Config, to_dict
+from knife_jax.host.checkpoint import SCHEMA, Checkpoints, DamagedError
+from knife_jax.host.logging import warn
+from knife_jax.host.run import CHECKPOINTS, CONFIG
+from knife_jax.schema import shown
+
+REPLAY = "state/replay/"
+MACHINE = ("jax", "jaxlib", "platform", "device_kind", "n_devices")
+"""versions on which the bits of a run depend"""
+
+
+FREE = (
+    "run_dir", "resume", "env_steps", "log_every", "logger", "evaluation", "checkpoint", "debug",
+    "algo.name", "algo.preset", "plasticity.name",
+)  # fmt: skip
+"""what may change when a run goes on: budget, reports and labels"""
+
+
+class ResumeError(Exception):
+    """A run cannot go on. The message is one line."""
+
+
+class Origin(NamedTuple):
+    """A folder of checkpoints, and the one step in it if only that is meant."""
+
+    folder: Path
+    step: int | None
+
+
+class Found(NamedTuple):
+    """A checkpoint whose sums agree."""
+
+    step: int
+    about: Mapping[str, Any]
+    arrays: Mapping[str, np.ndarray]
+
+
+def source(config: Config) -> Origin | None:
+    """The checkpoints to go on from; None for a new run.
+
+     Raises ``ResumeError`` if there is no such folder; for ``resume=auto`` only
+    if there is a run of another configuration.
+    """
+    if config.resume is None:
+        return None
+    if config.resume == "auto":
+        run_dir = Path(str(config.run_dir))
+        if (stored := run_dir / CONFIG).exists():
+            held = cast("dict", OmegaConf.to_container(OmegaConf.load(stored)))
+            differing = differences(decisive(held), decisive(to_dict(config)))
+            if differing:
+                raise ResumeError(f"run_dir={run_dir} holds another run: {_listed(differing)}")
+        return Origin(run_dir / CHECKPOINTS, None)
+    path = Path(config.resume)
+    if (path / CHECKPOINTS).is_dir():
+        return Origin(path / CHECKPOINTS, None)
+    if path.is_dir() and path.name.isdigit():
+        return Origin(path.parent, int(path.name))
+    raise ResumeError(
+        f"resume={shown(config.resume)} is refused: must be auto, a run directory or a checkpoint"
+    )
+
+
+def newest(
+    stored: Checkpoints, check: Callable[[int, Mapping[str, Any]], None], only: int | None = None
+) -> Found | None:
+    """The newest checkpoint whose sums agree; None where there are none at all.
+
+    Damaged ones are skipped, with a warning each. Raises ``ResumeError`` if all are damaged, and
+    what ``check(step, about)`` raises, before any array is read.
+    """
+    steps = [step for step in stored.steps() if only in (None, step)]
+    for step in steps:
+        try:
+            about = stored.about(step)
+            check(step, about)
+            return Found(step, about, stored.arrays(step, about))
+        except DamagedError as error:
+            warn(f"checkpoint {step:,} is skipped: {error}")
+    if steps:
+        raise ResumeError(f"none of the checkpoints {_listed(steps)} can be used")
+    return None
+
+
+def check_schema(step: int, about: Mapping[str, Any]) -> None:
+    """Raise ``ResumeError`` where the checkpoint was written by another version of this program."""
+    if about["schema"] != SCHEMA:
+        raise ResumeError(
+            f"checkpoint {step:,} has schema {about['schema']}: must be {SCHEMA} for this version"
+        )
+
+
+def check_same(
+    step: int, about: Mapping[str, Any], *, config: Config, shapes: Mapping[str, list[Any]]
+) -> None:
+    """Raise ``ResumeError`` where the checkpoint is not of such a run."""
+    check_schema(step, about)
+    differing = differences(decisive(about["config"]), decisive(to_dict(config)))
+    if differing:
+        raise ResumeError(f"checkpoint {step:,} is of another run: {_listed(differing)}")
+    check_arrays(step, about, shapes)
+
+
+def check_arrays(step: int, about: Mapping[str, Any], shapes: Mapping[str, list[Any]]) -> None:
+    """Raise ``ResumeError`` where the checkpoint is not of such networks; the replay may lack."""
+    saved = {name: [row["shape"], row["dtype"]] for name, row in about["arrays"].items()}
+    wrong = [
+        f"{name} is {saved.get(name)} there and {shapes.get(name)} here"
+        for name in {**saved, **shapes}
+        if saved.get(name) != shapes.get(name)
+        and name != "metrics"
+        and not (name.startswith(REPLAY) and name not in saved)
+    ]
+    if wrong:
+        raise ResumeError(f"checkpoint {step:,} is of another network: {_listed(wrong)}")
+
+
+def decisive(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted fields on which each step of training depends: a run must go on with the same ones.
+
+    The budget, what is logged and judged, and where results go may change.
+    """
+    out: dict[str, Any] = {}
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if key not in FREE:
+            inner = isinstance(value, Mapping)
+            out |= decisive(value, f"{key}.") if inner else {key: value}
+    return out
+
+
+def differences(saved: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """Fields with another value: ``algo.hidden=64 (here 128)``."""
+    return [
+        f"{name}={shown(saved.get(name))} (here {shown(asked.get(name))})"
+        for name in {**saved, **asked}
+        if saved.get(name) != asked.get(name)
+    ]
+
+
+def cautions(found: Found, config: Config, versions: Mapping[str, Any]) -> list[str]:
+    """Why going on from a checkpoint will not be bit for bit, one line each."""
+    about, out = found.about, []
+    changed = differences(*({k: v[k] for k in MACHINE} for v in (about["versions"], versions)))
+    if changed:
+        out.append(f"other bits are possible: the checkpoint was made with {_listed(changed)}")
+    if config.algo.lr_decay and about["config"]["env_steps"] != config.env_steps:
+        budgets = f"{about['config']['env_steps']:,} to {config.env_steps:,}"
+        out.append(f"env_steps goes from {budgets}: the learning rate follows the new budget")
+    if not any(name.startswith(REPLAY) for name in about["arrays"]):
+        out.append("the checkpoint holds no replay: learning waits until it is filled again")
+    return out
+
+
+def _listed(words: Sequence[Any], most: int = 6) -> str:
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(map(str, words[:most])) + more
