@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar
 
 from knife_jax.envs.grid_games import SCENARIOS as GRID_GAMES
 from knife_jax.envs.grid_games import Game
-from knife_jax.envs.names import N_PREDATORS, SMAX_SCENARIOS
-from knife_jax.schema import ConfigError, Count, Section, at_least, at_most, choice, word
+from knife_jax.envs.names import MATRIX_GAMES, N_PREDATORS, ONE_SHOT_GAMES, SMAX_SCENARIOS
+from knife_jax.schema import ConfigError, Count, Section, Size, at_least, at_most, choice, word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +18,10 @@ class EnvConfig(Section):
     section: ClassVar[str] = "env"
     name: Annotated[str, word(), "label"]
     n_envs: Annotated[Count, "environments stepped together"]
+
+    def title(self) -> str:
+        """The environment in a few words."""
+        return self.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +34,9 @@ class SmaxConfig(EnvConfig):
         str, choice("batched", "jaxmarl"), "our batched step of the same rules, or JaxMARL's own"
     ] = "batched"
 
+    def title(self) -> str:
+        return f"{self.name} {self.scenario}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class PredatorPreyConfig(EnvConfig):
@@ -37,6 +44,9 @@ class PredatorPreyConfig(EnvConfig):
 
     name: Annotated[str, choice("mpe_predator_prey")] = "mpe_predator_prey"
     n_predators: Annotated[int, choice(*N_PREDATORS), "learning predators"] = 3
+
+    def title(self) -> str:
+        return f"{self.name} {self.n_predators}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +71,9 @@ class GridPredatorPreyConfig(EnvConfig):
     ] = None
     freeze: Annotated[bool | None, "agents leave the grid with what they caught"] = None
 
+    def title(self) -> str:
+        return f"{self.name} {self.scenario}"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         game = self.game()
@@ -78,9 +91,74 @@ class GridPredatorPreyConfig(EnvConfig):
         return GRID_GAMES[self.scenario]._replace(**given)
 
 
+@dataclass(frozen=True, kw_only=True)
+class MatrixGameConfig(EnvConfig):
+    """A cooperative game given by a table, with a known optimum."""
+
+    name: Annotated[str, choice("matrix_game"), "label"] = "matrix_game"
+    scenario: Annotated[str, choice(*MATRIX_GAMES), "game"] = "qtran"
+
+    def title(self) -> str:
+        return f"{self.name} {self.scenario}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceConfig(EnvConfig):
+    """Tasks trained one after the other; after the last comes the first, until env_steps."""
+
+    n_tasks: Annotated[Count, "different tasks"]
+    steps_per_task: Annotated[Count, "env steps before the next task"]
+    order: Annotated[str, choice("fixed", "shuffled"), "order of the tasks"] = "fixed"
+    task_seed: Annotated[Size, "draws the tasks, and their order if it is shuffled"] = 0
+    clear_replay: Annotated[bool, "the replay is emptied at a switch"] = False
+    restart_epsilon: Annotated[bool, "exploration starts anew with each task"] = True
+    restart_optimiser: Annotated[bool, "the optimiser starts anew with each task"] = False
+
+    def title(self) -> str:
+        return f"{self.name}, {self.n_tasks} tasks"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatrixSequenceConfig(SequenceConfig):
+    """One-shot matrix games in which nothing is observed."""
+
+    name: Annotated[str, choice("seq_matrix"), "label"] = "seq_matrix"
+    payoffs: Annotated[
+        str,
+        choice("permuted", "representable"),
+        "rows and columns of the scenario in another order, or new ones that QMIX can represent",
+    ] = "representable"
+    scenario: Annotated[str, choice(*ONE_SHOT_GAMES), "what is permuted"] = "qtran"
+    n_actions: Annotated[int, at_least(2), at_most(64), "of each agent, if representable"] = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridSequenceConfig(SequenceConfig):
+    """Predator-prey on a grid, with other numbers in every task."""
+
+    name: Annotated[str, choice("seq_grid_predator_prey"), "label"] = "seq_grid_predator_prey"
+    scenario: Annotated[str, choice(*GRID_GAMES), "game that is varied, and the largest"] = "small"
+    vary: Annotated[
+        str, choice("rewards", "punishment", "counts", "view", "rest", "all"), "what differs"
+    ] = "rewards"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PursuitSequenceConfig(SequenceConfig):
+    """Predator-prey on particle physics, with other numbers in every task."""
+
+    name: Annotated[str, choice("seq_mpe_predator_prey"), "label"] = "seq_mpe_predator_prey"
+    n_predators: Annotated[int, choice(*N_PREDATORS), "learning predators"] = 3
+    vary: Annotated[str, choice("speed", "obstacles", "rewards", "all"), "what differs"] = "speed"
+
+
 ENVS: dict[str, type[EnvConfig]] = {
     "smax": SmaxConfig,
     "mpe_predator_prey": PredatorPreyConfig,
     "grid_predator_prey": GridPredatorPreyConfig,
+    "matrix_game": MatrixGameConfig,
+    "seq_matrix": MatrixSequenceConfig,
+    "seq_grid_predator_prey": GridSequenceConfig,
+    "seq_mpe_predator_prey": PursuitSequenceConfig,
 }
 """``env.name`` -> its section."""

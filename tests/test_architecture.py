@@ -11,8 +11,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"types", "schedules", "losses", "schema"},
     {"nets", "factorisation", "plasticity", "envs", "replay", "explore"},
-    {"rollout", "learner", "chunk", "greedy"},
-    {"config", "env_config", "build", "host", "cli", "usage", "train", "evaluate"},
+    {"rollout", "learner", "sequence", "chunk", "greedy"},
+    {"config", "env_config", "make_env", "build", "host", "cli", "usage", "train", "evaluate"},
 ]
 OUTSIDE = {
     "wandb", "orbax", "hydra", "omegaconf", "os", "pathlib", "logging", "time", "subprocess",

@@ -85,7 +85,7 @@ def seconds(run: Callable[[], None]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--scenario", default="punish", choices=SCENARIOS)
-    parser.add_argument("--n-envs", type=int, default=128)
+    parser.add_argument("--n-envs", type=int, default=512)
     parser.add_argument("--steps", type=int, default=200, help="steps in one timed run")
     parser.add_argument("--rounds", type=int, default=9, help="timed runs of each side")
     parser.add_argument("--quick", action="store_true", help="50 steps, 3 rounds")

@@ -37,6 +37,7 @@ class Game(NamedTuple):
 
 
 SCENARIOS = {
+    "small": Game(7, 4, 2, 2, 2, 40, hare=2.0, freeze=False),
     "stag_hunt": Game(),
     "punish": Game(miss=-2.0),
     **{
@@ -48,6 +49,6 @@ SCENARIOS = {
         for name, n, size in (("small", 6, 20), ("middle", 12, 30), ("large", 18, 40))
     },
 }
-"""PyMARL2's stag hunt (no punishment) and WQMIX's (-2 a miss; Böhmer et al. have others, too); the
-sizes of GradPS; those of ReBorn, where time limit, kinds of prey and freezing are not published:
-200 steps, stags only and no freezing are ours."""
+"""``small`` is ours, for short runs. PyMARL2's stag hunt (no punishment) and WQMIX's (-2 a miss;
+Böhmer et al. have others, too); the sizes of GradPS; those of ReBorn, where time limit, kinds of
+prey and freezing are not published: 200 steps, stags only and no freezing are ours."""

@@ -70,9 +70,10 @@ class Room:
         row, column = self.place(cell)
         return (row >= 0) & (row < size) & (column >= 0) & (column < size)
 
-    def around(self, cell: Int[Array, "*any"]) -> Int[Array, "*any 4"]:
-        """The four neighbours, in the order of the actions."""
-        return cell[..., None] + self.ways[:4]
+    def beside(self, one: Int[Array, "A"], other: Int[Array, "B"]) -> Bool[Array, "A B"]:
+        """Which cells of the grid share a side; a cell that is GONE has no neighbours."""
+        apart = jnp.abs(one[:, None] - other)
+        return (apart == 1) | (apart == self.stride)
 
 
 def grid_predator_prey(game: Game, largest: Game | None = None) -> Env:
@@ -157,8 +158,7 @@ def play(
     """One step with given random numbers: agents walk in turn, then prey are caught or walk."""
     agents, n_stuck = walk(world.agents, world.prey, action, draws.agent_order, game, room)
     needed = np.vectorize(NEEDED.get, otypes=[int])(kind)
-    beside = jnp.any(agents[:, None] == room.around(world.prey)[:, None], axis=-1)
-    tries = beside & (action == CATCH)
+    tries = room.beside(world.prey, agents) & (action == CATCH)
     order = draws.prey_order
     at = (world.prey, tries, jnp.asarray(needed), draws.rest < game.rest, draws.turn)
     prey, tries, needs, rests, turn = jax.tree.map(lambda leaf: leaf[order], at)
@@ -226,20 +226,20 @@ def observe(
     wide = size + 2 * view
     row, column = room.place(jnp.concatenate([world.agents, world.prey]))
     corner = row * wide + column  # of the window around it, in a grid with ``view`` more cells
-    point = jnp.where(row < 0, wide**2, corner + view * (wide + 1)) * 3 + channel
-    grid = jnp.zeros(wide**2 * 3).at[point].set(1.0, mode="drop").reshape(wide**2, 3)
+
+    def mark(cell: Array, n_cells: int) -> Array:
+        point = jnp.where(row < 0, n_cells, cell) * 3 + channel
+        return jnp.zeros(n_cells * 3).at[point].set(1.0, mode="drop")
 
     reach = np.abs(np.arange(2 * view + 1) - view)
     visible = (np.maximum(reach[:, None], reach) <= game.view).reshape(-1)
     window = (np.arange(2 * view + 1)[:, None] * wide + np.arange(2 * view + 1)).reshape(-1)
+    grid = mark(corner + view * (wide + 1), wide**2).reshape(-1, 3)
     seen = grid[jnp.maximum(corner[: len(present), None], 0) + window]
     obs = jnp.where((present[:, None] & visible)[..., None], seen, 0.0)
 
-    state = grid.reshape(wide, wide, 3)[view : view + size, view : view + size]
-    around = room.around(world.agents)
-    prey_near = jnp.any(around[..., None] == world.prey, axis=(1, 2))
-    moves = room.inside(around, game.size) & present[:, None]
-    legal = jnp.concatenate(
-        [moves, jnp.ones_like(present)[:, None], (prey_near & present)[:, None]], axis=1
-    )
-    return obs.reshape(len(present), -1), state.reshape(-1), legal
+    moves = room.inside(world.agents[:, None] + room.ways[:4], game.size) & present[:, None]
+    prey_near = jnp.any(room.beside(world.agents, world.prey), axis=1)
+    legal = [moves, jnp.ones_like(present)[:, None], prey_near[:, None]]
+    obs = obs.reshape(len(present), -1)
+    return obs, mark(row * size + column, size**2), jnp.concatenate(legal, axis=1)

@@ -18,3 +18,17 @@ SMAX_SCENARIOS = (
 )
 
 N_PREDATORS = (3, 6, 9)
+
+ONE_SHOT_GAMES = ("qtran", "qplex_narrow", "qplex_three_optima", "pymarl2")
+"""one matrix, one joint action"""
+
+MATRIX_GAMES = (
+    *ONE_SHOT_GAMES,
+    "qtran_two_states",
+    "two_step",
+    "mmdp",
+    "n_step",
+    "n_step_two_branches",
+    "gaussian_squeeze",
+    "gaussian_squeeze_two_modes",
+)

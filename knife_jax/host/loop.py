@@ -16,11 +16,11 @@ import numpy as np
 from knife_jax.config import Config, to_dict
 from knife_jax.host import curve, devices, resume, run, summary
 from knife_jax.host.checkpoint import Checkpoints, NotSavedError, shapes, to_arrays, to_tree
-from knife_jax.host.judge import evaluation_key
+from knife_jax.host.judge import greedy_rows
 from knife_jax.host.logging import FanOut, JsonLines, Sink, one_line, warn
 from knife_jax.host.progress import Progress
 from knife_jax.host.readout import Plan, title
-from knife_jax.host.rows import chunk_rows, evaluation_rows, read_rows
+from knife_jax.host.rows import chunk_rows, over_tasks, read_rows
 from knife_jax.host.signals import Stop, stop_on_signal
 from knife_jax.host.table import compiling, open_table
 from knife_jax.host.wandb_sink import open_wandb
@@ -106,7 +106,7 @@ class _Run:
         self.checkpoints = Checkpoints(self.directory / run.CHECKPOINTS)
         summary.write(self.directory, "running", self.progress, self.about)
         self.state, self.clock = self.program.place(begun["state"], begun["clock"])
-        if self.progress.env_steps < config.env_steps:
+        if self.progress.env_steps < self.program.env_steps:
             began = time.perf_counter()
             self.chunk = self.program.chunk.lower(self.state, self.clock).compile()
             self.progress.compile_seconds += time.perf_counter() - began
@@ -132,10 +132,10 @@ class _Run:
         """Train until the budget is used, nobody is left, or a signal asks to stop."""
         progress, config = self.progress, self.config
         while True:
-            finished = progress.env_steps >= config.env_steps
+            finished = progress.env_steps >= self.program.env_steps
             stopping = devices.agreed(self.stop.signal)
             lost = len(progress.frozen) == len(self.seeds)
-            due = progress.is_due(config.evaluation.every)
+            due = progress.is_due(config.evaluation.every) or self._task_ends()
             best = False
             if (due or (finished and progress.judged < progress.env_steps)) and not stopping:
                 best = self._evaluate(sinks)
@@ -149,6 +149,11 @@ class _Run:
                 judged = progress.judged == progress.env_steps
                 return "diverged" if lost else "complete" if finished and judged else "interrupted"
             self._train_chunk(sinks)
+
+    def _task_ends(self) -> bool:
+        """Whether a task of a sequence ends here and is still to be judged."""
+        steps, now = self.program.task_steps, self.progress.env_steps
+        return steps is not None and now % steps == 0 and now > self.progress.judged
 
     def _train_chunk(self, sinks: FanOut) -> None:
         progress, began = self.progress, time.perf_counter()
@@ -175,9 +180,7 @@ class _Run:
     def _evaluate(self, sinks: FanOut) -> bool:
         """Play greedily; whether it was the best evaluation so far."""
         progress = self.progress
-        key = evaluation_key(progress.env_steps)
-        episodes = devices.fetch(self.program.evaluate(self.state, key))
-        rows = evaluation_rows(self.seeds, episodes, self.program.spec.has_win, **progress.stamp())
+        rows = greedy_rows(self.program, self.state, self.seeds, progress)
         rows = [row for row in rows if row["seed"] not in progress.frozen]
         sinks.write(rows)
         return progress.judge(rows)
@@ -217,7 +220,8 @@ class _Run:
         notes["env_steps"] = str(self.progress.env_steps)
         variables = devices.fetch(self.program.params(self.state))
         run.write_params(self.directory / run.PARAMS, variables, notes)
-        picture = curve.draw(read_rows(self.directory / run.METRICS), title(self.config))
+        rows = over_tasks(read_rows(self.directory / run.METRICS))
+        picture = curve.draw(rows, title(self.config))
         run.write(self.directory / run.CURVE, picture)
 
     def _open_sinks(self) -> FanOut:

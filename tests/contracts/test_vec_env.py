@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from knife_jax.envs import matrix_games
 from knife_jax.envs.base import Env, EnvSpec, TimeStep, VecEnv, first_row, vectorise
 from knife_jax.envs.batched_smax import batched_smax
 from knife_jax.envs.grid_games import Game
@@ -52,6 +53,18 @@ CASES = {
     },
     "grid_predator_prey": Case(
         lambda: grid_predator_prey(Game(5, 3, 2, 1, time_limit=29)), 79, same_length=False
+    ),
+    **{
+        f"matrix_game/{name}": Case(
+            lambda name=name: matrix_games.matrix_game(*matrix_games.TABLES[name]),
+            2 * matrix_games.TABLES[name][1] + 5,
+            starts_differ=False,
+            same_length=name != "n_step",
+        )
+        for name in ("qtran_two_states", "two_step", "n_step", "mmdp")
+    },
+    "matrix_game/gaussian_squeeze": Case(
+        lambda: matrix_games.gaussian_squeeze(jnp.arange(3.0), ((8.0, 0.25),)), 7, False
     ),
     **{f"mpe_predator_prey/{n}": Case(functools.partial(predator_prey, n), 79) for n in (3, 6, 9)},
     **{

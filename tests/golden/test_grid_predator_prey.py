@@ -193,6 +193,7 @@ def test_published_sizes():
         for name, game in SCENARIOS.items()
     }
     assert sizes == {
+        "small": (4, 2, 2, 7, 2, 40),
         "stag_hunt": (8, 8, 0, 10, 2, 200),
         "punish": (8, 8, 0, 10, 2, 200),
         "gradps_small": (6, 6, 6, 20, 3, 150),

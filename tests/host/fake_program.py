@@ -78,7 +78,7 @@ def install(monkeypatch=None, *, has_win: bool = True, before_each=lambda clock:
     def build(config: Config):
         s = config.num_seeds
 
-        def evaluate(state, key) -> Episodes:
+        def evaluate(state, key, task) -> Episodes:
             returns = jnp.arange(s)[:, None] * 10.0 + jnp.arange(EPISODES)
             won = jnp.arange(EPISODES)[None] < jnp.arange(s)[:, None] + 1
             return Episodes(returns, won, jnp.full((s, EPISODES), 11))
@@ -88,6 +88,9 @@ def install(monkeypatch=None, *, has_win: bool = True, before_each=lambda clock:
             n_params=13,
             init=lambda seeds: {"agent": {"kernel": jnp.outer(jnp.array(seeds), jnp.ones(2))}},
             clock=Clock.zero,
+            env_steps=config.env_steps,
+            task_steps=None,
+            optimum=[None],
             place=lambda state, clock: (state, clock),
             chunk=chunk_of(config, before_each),
             evaluate=evaluate,

@@ -24,19 +24,26 @@ from knife_jax.schema import ConfigError
 
 STEMS = {group: [file.stem for file in options(group)] for group in ("env", "algo", "preset")}
 COMBINATIONS = list(itertools.product(*STEMS.values()))
+LOGGERS = itertools.cycle(("local", "wandb", "wandb", "local", "local"))
+JOBS = list(zip(COMBINATIONS, LOGGERS, strict=False))
 
 
 def test_the_groups_are_those_promised():
-    assert STEMS["env"] == ["grid_predator_prey", "mpe_predator_prey", "smax"]
+    assert STEMS["env"] == [
+        "grid_predator_prey", "matrix_game", "mpe_predator_prey", "seq_grid_predator_prey",
+        "seq_matrix", "seq_mpe_predator_prey", "smax",
+    ]  # fmt: skip
     assert STEMS["algo"] == ["qmix", "qmix_knife", "qmix_knife_random"]
-    assert STEMS["preset"] == ["fast", "jaxmarl", "jaxmarl_mpe", "pymarl", "pymarl2"]
+    assert STEMS["preset"] == ["continual", "fast", "jaxmarl", "jaxmarl_mpe", "pymarl", "pymarl2"]
     assert [file.stem for file in options("plasticity")] == ["knife", "none"]
     assert [file.stem for file in options("logger")] == ["local", "wandb"]
 
 
-@pytest.mark.parametrize("logger", ["local", "wandb"])
-@pytest.mark.parametrize(("env", "algo", "preset"), COMBINATIONS)
-def test_every_combination_composes_and_survives_a_round_trip(env, algo, preset, logger):
+@pytest.mark.parametrize(
+    ("names", "logger"), list(zip(COMBINATIONS, itertools.cycle(LOGGERS), strict=False))
+)
+def test_every_combination_composes_and_survives_a_round_trip(names, logger):
+    env, algo, preset = names
     config = compose([f"env={env}", f"algo={algo}", f"preset={preset}", f"logger={logger}"])
     names = (config.env.name, config.algo.name, config.algo.preset, config.logger.name)
     assert names == (env, algo, preset, logger)
