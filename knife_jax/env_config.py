@@ -7,7 +7,14 @@ from typing import Annotated, ClassVar
 
 from knife_jax.envs.grid_games import SCENARIOS as GRID_GAMES
 from knife_jax.envs.grid_games import Game
-from knife_jax.envs.names import MATRIX_GAMES, N_PREDATORS, ONE_SHOT_GAMES, SMAX_SCENARIOS
+from knife_jax.envs.names import (
+    MATRIX_GAMES,
+    N_PREDATORS,
+    ONE_SHOT_GAMES,
+    SMAX_DRAWN,
+    SMAX_RACES,
+    SMAX_SCENARIOS,
+)
 from knife_jax.schema import ConfigError, Count, Section, Size, at_least, at_most, choice, word
 
 
@@ -29,10 +36,17 @@ class SmaxConfig(EnvConfig):
     """StarCraft-like battles in JAX, against the scripted enemy."""
 
     name: Annotated[str, choice("smax"), "label"] = "smax"
-    scenario: Annotated[str, choice(*SMAX_SCENARIOS), "battle"] = "3m"
+    scenario: Annotated[str, choice(*SMAX_SCENARIOS, *SMAX_RACES), "battle"] = "3m"
     impl: Annotated[
         str, choice("batched", "jaxmarl"), "our batched step of the same rules, or JaxMARL's own"
     ] = "batched"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.impl == "jaxmarl" and self.scenario in SMAX_RACES:
+            raise ConfigError(
+                f"env.impl=jaxmarl is refused: must be batched for env.scenario={self.scenario}"
+            )
 
     def title(self) -> str:
         return f"{self.name} {self.scenario}"
@@ -152,6 +166,15 @@ class PursuitSequenceConfig(SequenceConfig):
     vary: Annotated[str, choice("speed", "obstacles", "rewards", "all"), "what differs"] = "speed"
 
 
+@dataclass(frozen=True, kw_only=True)
+class SmaxSequenceConfig(SequenceConfig):
+    """SMAX with other unit types or starting places in every task."""
+
+    name: Annotated[str, choice("seq_smax"), "label"] = "seq_smax"
+    scenario: Annotated[str, choice(*SMAX_DRAWN), "battle"] = "smacv2_5_units"
+    vary: Annotated[str, choice("types", "starts", "all"), "what differs"] = "types"
+
+
 ENVS: dict[str, type[EnvConfig]] = {
     "smax": SmaxConfig,
     "mpe_predator_prey": PredatorPreyConfig,
@@ -160,5 +183,6 @@ ENVS: dict[str, type[EnvConfig]] = {
     "seq_matrix": MatrixSequenceConfig,
     "seq_grid_predator_prey": GridSequenceConfig,
     "seq_mpe_predator_prey": PursuitSequenceConfig,
+    "seq_smax": SmaxSequenceConfig,
 }
 """``env.name`` -> its section."""

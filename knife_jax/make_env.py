@@ -58,4 +58,6 @@ def _sequence(config: configs.SequenceConfig) -> Tasks:
         return sequences.grid_games(config.scenario, config.vary, n, seed)
     if isinstance(config, configs.PursuitSequenceConfig):
         return sequences.pursuits(config.n_predators, config.vary, n, seed)
+    if isinstance(config, configs.SmaxSequenceConfig):
+        return sequences.battles(config.scenario, config.vary, n, seed)
     raise TypeError(f"no sequence for {config!r}")

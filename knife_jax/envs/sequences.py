@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from knife_jax.envs.base import vectorise
+from knife_jax.envs.batched_smax import Mix, batched_smax, load_rules
 from knife_jax.envs.grid_games import SCENARIOS, Game
 from knife_jax.envs.grid_predator_prey import grid_predator_prey
 from knife_jax.envs.matrix_games import TABLES, best_return, matrix_game, one_shot
 from knife_jax.envs.predator_prey import Pursuit, predator_prey
+from knife_jax.envs.smax import bounded_state
 from knife_jax.envs.tasks import Tasks
 from knife_jax.types import PyTree
 
@@ -87,6 +89,29 @@ def pursuits(n_predators: int, vary: str, n: int, seed: int) -> Tasks:
     }
     games = _drawn(Pursuit(), changes, vary, n)
     return Tasks(n, _stack(games), lambda p, e: vectorise(predator_prey(n_predators, p), e))
+
+
+def battles(scenario: str, vary: str, n: int, seed: int) -> Tasks:
+    """SMAX with starts drawn in another way in each task.
+
+    ``types``: how likely each type of unit is, uniform over all distributions on those that the
+    scenario has. ``starts``: whether one team surrounds the other or they mirror each other,
+    always or never. ``all`` of these.
+    """
+    rng = np.random.default_rng(seed)
+    rules = load_rules(scenario)
+    weights = np.array(rules.type_weights or [1 / rules.n_types] * rules.n_types)
+    kinds = np.flatnonzero(weights)
+
+    def types() -> dict[str, Any]:
+        drawn = np.zeros_like(weights)
+        drawn[kinds] = rng.dirichlet(np.ones(len(kinds)))
+        return {"type_weights": drawn}
+
+    changes = {"types": types, "starts": lambda: {"surround": float(rng.integers(2))}}
+    mixes = _drawn(Mix(weights, 0.5), changes, vary, n)
+    make = lambda mix, e: bounded_state(batched_smax(scenario, e, mix=mix))  # noqa: E731
+    return Tasks(n, _stack(mixes), make)
 
 
 def _drawn(base: Any, changes: dict[str, Callable[[], dict[str, Any]]], vary: str, n: int) -> list:

@@ -31,7 +31,7 @@ JOBS = list(zip(COMBINATIONS, LOGGERS, strict=False))
 def test_the_groups_are_those_promised():
     assert STEMS["env"] == [
         "grid_predator_prey", "matrix_game", "mpe_predator_prey", "seq_grid_predator_prey",
-        "seq_matrix", "seq_mpe_predator_prey", "smax",
+        "seq_matrix", "seq_mpe_predator_prey", "seq_smax", "smax",
     ]  # fmt: skip
     assert STEMS["algo"] == ["qmix", "qmix_knife", "qmix_knife_random"]
     assert STEMS["preset"] == ["continual", "fast", "jaxmarl", "jaxmarl_mpe", "pymarl", "pymarl2"]
@@ -39,9 +39,7 @@ def test_the_groups_are_those_promised():
     assert [file.stem for file in options("logger")] == ["local", "wandb"]
 
 
-@pytest.mark.parametrize(
-    ("names", "logger"), list(zip(COMBINATIONS, itertools.cycle(LOGGERS), strict=False))
-)
+@pytest.mark.parametrize(("names", "logger"), JOBS)
 def test_every_combination_composes_and_survives_a_round_trip(names, logger):
     env, algo, preset = names
     config = compose([f"env={env}", f"algo={algo}", f"preset={preset}", f"logger={logger}"])
