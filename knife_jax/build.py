@@ -174,11 +174,10 @@ def build_tasks(tasks: Tasks, config: Config) -> Program:
     trainer = make_trainer(config, tasks.env(0, config.env.n_envs), tasks)
     n_rounds = rounds_in_a_chunk(trainer, config.log_every)
     mesh = seed_mesh(1 if config.debug.nans else config.num_seeds)
-    chunk = over_seeds(
-        partial(training.chunk, trainer, n_rounds), mesh, in_axes=(0, None), out_axes=(0, None, 0)
-    )
+    one_seed = partial(training.chunk, trainer, n_rounds)
     if config.debug.nans:
-        chunk = _watched(chunk)
+        one_seed = _watched(one_seed)
+    chunk = over_seeds(one_seed, mesh, in_axes=(0, None), out_axes=(0, None, 0))
 
     @jax.jit
     def init(keys: PRNGKeyArray) -> TrainState:
@@ -218,7 +217,7 @@ def build_tasks(tasks: Tasks, config: Config) -> Program:
 
 
 def _watched(chunk: Callable) -> Callable:
-    """The chunk, with the first NaN that it makes named: by primitive, line and seed row."""
+    """The chunk, with the first NaN that it makes named, by primitive and seed row."""
     checked = checkify.checkify(chunk, errors=checkify.nan_checks)
 
     def watched(state: TrainState, clock: Clock):

@@ -28,6 +28,7 @@ from knife_jax.schema import (
     suggestion,
     word,
 )
+from knife_jax.scrub import leak
 
 GROUPS = ("env", "algo", "preset", "plasticity", "logger")
 """groups of files in ``configs/``"""
@@ -193,6 +194,8 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     for key, value in given.items():
         if key not in known:
             raise _unknown(key, value, known)
+    if leaked := leak(given):
+        raise ConfigError(f"{leaked}: secrets do not belong in a configuration")
     for key, required in known.items():
         if required and given.get(key, MISSING_VALUE) == MISSING_VALUE:
             raise ConfigError(f"{key} is not set: write {key}=...")

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from knife_jax import __version__, cli
 from knife_jax.config import Config
 from knife_jax.schema import ConfigError
+from knife_jax.scrub import scrub
 from knife_jax.usage import help_text
 
 REFUSED = 2
@@ -30,7 +31,7 @@ def main() -> None:
             return
         config = cli.preflight(words)
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {scrub(str(error))}", file=sys.stderr)
         sys.exit(REFUSED)
     if words.has("--help", "-h"):
         print(help_text(config))

@@ -19,6 +19,7 @@ examples:
   python -m knife_jax.train +env=smax +algo=qmix_knife
   python -m knife_jax.train env.scenario=2s3z num_seeds=3 env_steps=1e6
   python -m knife_jax.train env=mpe_predator_prey algo=qmix logger.wandb=disabled
+  python -m knife_jax.train run_dir=runs/mine resume=auto
   python -m knife_jax.train -m seed=0,1 algo=qmix,qmix_knife
 
 options:

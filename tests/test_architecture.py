@@ -12,7 +12,18 @@ LAYERS = [
     {"types", "schedules", "losses", "schema"},
     {"nets", "factorisation", "plasticity", "envs", "replay", "explore"},
     {"rollout", "learner", "sequence", "chunk", "greedy"},
-    {"config", "env_config", "make_env", "build", "host", "cli", "usage", "train", "evaluate"},
+    {
+        "config",
+        "env_config",
+        "make_env",
+        "build",
+        "host",
+        "cli",
+        "usage",
+        "train",
+        "evaluate",
+        "scrub",
+    },
 ]
 OUTSIDE = {
     "wandb", "orbax", "hydra", "omegaconf", "os", "pathlib", "logging", "time", "subprocess",

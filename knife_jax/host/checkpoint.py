@@ -11,7 +11,9 @@ import contextlib
 import json
 import logging
 import shutil
+import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ SCHEMA = 1
 """version of what is written; another one is refused"""
 
 Arrays = Mapping[str, np.ndarray]
-ASIDE = ".aside"
+ASIDE, TORN = ".aside", ".orbax-checkpoint-tmp"
 
 
 class DamagedError(Exception):
@@ -43,7 +45,7 @@ class Checkpoints:
     """The checkpoints of a run: ``folder/ENV_STEPS``, written while training goes on."""
 
     def __init__(self, folder: Path) -> None:
-        logging.getLogger("absl").setLevel(logging.ERROR)
+        _hush()
         self._folder = folder.resolve()
         self._writer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
 
@@ -117,8 +119,13 @@ class Checkpoints:
             )
         return arrays
 
-    def set_aside_newer(self, step: int) -> None:
-        """Rename newer steps, damaged or not wanted, so that they are neither counted nor lost."""
+    def go_on_from(self, step: int) -> None:
+        """Remove what was half written, and rename newer steps, damaged or not wanted.
+
+        So they are not counted, and not lost either.
+        """
+        for torn in self._folder.glob(f"*{TORN}*"):
+            shutil.rmtree(torn, ignore_errors=True)
         for newer in self.steps():
             if newer > step:
                 path = self._folder / str(newer)
@@ -127,6 +134,20 @@ class Checkpoints:
 
     def _restore(self, step: int, **items: Any) -> Any:
         return self._writer.restore(self._folder / str(step), args=ocp.args.Composite(**items))
+
+
+@cache
+def _hush() -> None:
+    """Orbax tells of each step, and of damage in hundreds of lines from threads that come late."""
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    tell = sys.unraisablehook
+
+    def hook(raised: Any) -> None:
+        if str(raised.exc_value) != "Event loop is closed":
+            tell(raised)
+
+    sys.unraisablehook = hook
 
 
 def to_arrays(tree: PyTree) -> dict[str, np.ndarray]:

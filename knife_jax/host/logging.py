@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 from knife_jax.host.rows import Row, over_tasks
+from knife_jax.scrub import scrub
 
 
 class Sink(Protocol):
@@ -74,9 +75,9 @@ class FanOut:
 
 def warn(text: str) -> None:
     """One warning line on stderr."""
-    print(f"warning: {text}", file=sys.stderr)
+    print(f"warning: {scrub(text)}", file=sys.stderr)
 
 
 def one_line(error: BaseException) -> str:
     """An exception as one line of at most 200 characters."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+    return scrub(f"{type(error).__name__}: {' '.join(str(error).split())}")[:200]

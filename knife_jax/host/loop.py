@@ -24,6 +24,7 @@ from knife_jax.host.rows import chunk_rows, over_tasks, read_rows
 from knife_jax.host.signals import Stop, stop_on_signal
 from knife_jax.host.table import compiling, open_table
 from knife_jax.host.wandb_sink import open_wandb
+from knife_jax.scrub import scrub
 
 FAILED, REFUSED, DIVERGED = 1, 2, 3
 """exit codes: the run broke off, could not start, or lost all of its seeds; an interrupted one ends
@@ -46,7 +47,7 @@ def train(config: Config) -> int:
         except OSError as error:
             where = error.filename or config.run_dir or "the run directory"
             code, text = FAILED, f"{where} cannot be written: {error.strerror or error}"
-    print(f"error: {text}", file=sys.stderr)
+    print(f"error: {scrub(text)}", file=sys.stderr)
     return code
 
 
@@ -82,7 +83,7 @@ class _Run:
         done = summary.write(self.directory, status, self.progress, self.about)
         summary.show(done, self.directory)
         codes = {"complete": 0, "diverged": DIVERGED}
-        return codes.get(status) or (128 + self.stop.signal if self.stop.signal else 0)
+        return codes[status] if status in codes else 128 + (self.stop.signal or 0)
 
     def _prepare(self, origin: resume.Origin | None) -> None:
         """Find where the run stands, make its directory, and compile what it needs."""
@@ -104,6 +105,7 @@ class _Run:
                 begun["clock"] = clock._replace(replay_since=clock.env_steps)
             run.begin(self.directory, config, found.arrays["metrics"].tobytes())
         self.checkpoints = Checkpoints(self.directory / run.CHECKPOINTS)
+        self.checkpoints.go_on_from(self.progress.env_steps)
         summary.write(self.directory, "running", self.progress, self.about)
         self.state, self.clock = self.program.place(begun["state"], begun["clock"])
         if self.progress.env_steps < self.program.env_steps:
@@ -117,10 +119,8 @@ class _Run:
         with closing(Checkpoints(folder)) as stored:
             same = partial(resume.check_same, config=self.config, shapes=shapes)
             found = resume.newest(stored, same, origin.step)
-            if found is None:
-                return None
-            if folder.resolve() == (self.directory / run.CHECKPOINTS).resolve():
-                stored.set_aside_newer(found.step)
+        if found is None:
+            return None
         for caution in resume.cautions(found, self.config, self.about["versions"]):
             warn(caution)
         print(f"going on from checkpoint {found.step:,} of {folder.parent}", flush=True)

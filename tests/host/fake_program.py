@@ -9,17 +9,40 @@ from __future__ import annotations
 
 import sys
 import types
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
-from knife_jax.config import AlgoConfig, Config, EvaluationConfig, LoggerConfig
+from knife_jax.config import (
+    AlgoConfig,
+    CheckpointConfig,
+    Config,
+    EvaluationConfig,
+    LoggerConfig,
+)
 from knife_jax.env_config import SmaxConfig
 from knife_jax.greedy import Episodes
 from knife_jax.types import Clock
 
 ROUND, UPDATES, EPISODES = 100, 2, 7
+
+SEEN_CLOCK: Callable[[Clock], None] | None = None
+"""called with the Clock before each chunk"""
+
+LOST_FROM: dict[int, int] = {}
+"""seed row -> the env steps from which it is not finite"""
+
+
+@struct.dataclass
+class State:
+    """What stands for a training state."""
+
+    agent: Any
+    replay: Any
 
 
 def config(**changes: Any) -> Config:
@@ -29,10 +52,20 @@ def config(**changes: Any) -> Config:
         name="qmix_knife", lr=1e-3, eps=1e-8, td_lambda=0.0, batch_size=2, buffer_size=2,
         updates_per_round=UPDATES, learning_starts=0, target_period=1, epsilon_steps=1,
     )  # fmt: skip
+    evaluation = changes.pop("evaluation", EvaluationConfig(every=400, episodes=EPISODES))
+    env = SmaxConfig(n_envs=2, scenario=changes.pop("scenario", "3m"))
+    algo = replace(
+        algo, **{name: changes.pop(name) for name in ("hidden", "gamma") if name in changes}
+    )
+    checkpoint = CheckpointConfig(
+        every=changes.pop("checkpoint_every", 200_000),
+        keep=changes.pop("keep", 2),
+        buffer=changes.pop("buffer", "full"),
+    )
     settings = {"env_steps": 1000, "log_every": 200, "seed": 5, "num_seeds": 3} | changes
-    evaluation = EvaluationConfig(every=400, episodes=EPISODES)
-    env = SmaxConfig(n_envs=2)
-    return Config(env=env, algo=algo, evaluation=evaluation, logger=logger, **settings)
+    return Config(
+        env=env, algo=algo, evaluation=evaluation, logger=logger, checkpoint=checkpoint, **settings
+    )
 
 
 def chunk_of(config: Config, before_each=lambda clock: None):
@@ -42,6 +75,8 @@ def chunk_of(config: Config, before_each=lambda clock: None):
 
     def chunk(state, clock):
         jax.debug.callback(before_each, clock)
+        if SEEN_CLOCK:
+            jax.debug.callback(SEEN_CLOCK, clock)
         env_steps = clock.env_steps + ROUND * rounds
         after = clock._replace(env_steps=env_steps, updates=clock.updates + UPDATES * rounds)
         ones = jnp.ones(config.num_seeds)
@@ -52,7 +87,7 @@ def chunk_of(config: Config, before_each=lambda clock: None):
             "epsilon": ones * 0.1,
             "stagnant_pct": 10.0 * rows,
             "dormant_pct": ones * 2.5,
-            "finite": ones > 0,
+            "finite": env_steps < jnp.array([LOST_FROM.get(s, 10**9) for s in range(len(rows))]),
             "grafted_units": (3 + rows) * env_steps // (ROUND * rounds),
         }
         shape = (config.num_seeds, rounds)
@@ -86,16 +121,19 @@ def install(monkeypatch=None, *, has_win: bool = True, before_each=lambda clock:
         return types.SimpleNamespace(
             spec=types.SimpleNamespace(has_win=has_win),
             n_params=13,
-            init=lambda seeds: {"agent": {"kernel": jnp.outer(jnp.array(seeds), jnp.ones(2))}},
+            init=lambda seeds: State(
+                agent={"kernel": jnp.outer(jnp.array(seeds, jnp.float32), jnp.ones(2))},
+                replay={"rows": jax.random.normal(jax.random.key(0), (s, 3000))},
+            ),
             clock=Clock.zero,
             env_steps=config.env_steps,
             task_steps=None,
             optimum=[None],
-            place=lambda state, clock: (state, clock),
+            place=lambda *trees: jax.tree.map(jnp.array, trees),
             chunk=chunk_of(config, before_each),
             evaluate=evaluate,
             params=lambda state: {
-                "params": state,
+                "params": {"agent": state.agent},
                 "grafts": {"agent": {"used": jnp.full((s, 3), 2, jnp.int32)}},
             },
         )

@@ -1,0 +1,120 @@
+"""Kill training at random moments: ``resume=auto`` must end where an undisturbed run ends.
+
+    python tests/host/killer.py [--kills 50] [--seed 0]
+
+A small run (SMAX, KNIFE, a checkpoint after every chunk) is started with ``resume=auto`` and sent
+SIGKILL at a random moment, while it starts, trains or saves; again and again until it is through.
+Its end state, leaf by leaf, and its metrics must then be those of the run that nobody disturbed: a
+single wrong resumption would show. The last line of the output is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from stored import end_of
+
+ROOT = Path(__file__).parents[2]
+WORDS = """
+env=smax env.n_envs=7 algo=qmix_knife algo.hidden=13 algo.embed=5 algo.hyper_hidden=11
+algo.window=5 algo.batch_size=17 algo.buffer_size=2030 algo.updates_per_round=3
+algo.learning_starts=105 algo.target_period=20 plasticity.interval=300 plasticity.window=10
+plasticity.threshold=0.8 log_every=200 evaluation.every=2000 evaluation.episodes=7
+checkpoint.every=200 logger.wandb=disabled logger.table=false
+"""
+STARTING = 0.2
+"""share of the kills that come while the program starts"""
+MOST_SECONDS = 1.5
+"""latest kill after the first chunk of a life"""
+
+
+class Runs:
+    """Starts of one run in a folder, with compiled programs kept between them."""
+
+    def __init__(self, scratch: Path, env_steps: int) -> None:
+        self.words = [*WORDS.split(), f"env_steps={env_steps}", "resume=auto"]
+        self.env = os.environ | {
+            "PYTHONPATH": str(ROOT),
+            "JAX_PLATFORMS": "cpu",
+            "JAX_COMPILATION_CACHE_DIR": str(scratch / "cache"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }
+
+    def start(self, folder: Path) -> subprocess.Popen:
+        command = [sys.executable, "-m", "knife_jax.train", *self.words, f"run_dir={folder}"]
+        return subprocess.Popen(command, env=self.env, stdout=subprocess.DEVNULL)
+
+    def undisturbed(self, folder: Path) -> float:
+        """The seconds until the first chunk of a run that is left alone."""
+        process, began = self.start(folder), time.monotonic()
+        wait_for_rows(folder, process, 0)
+        first = time.monotonic() - began
+        assert process.wait() == 0
+        return first
+
+
+def wait_for_rows(folder: Path, process: subprocess.Popen, known: int) -> None:
+    """Until the metrics differ in length from what they were, or the process has ended."""
+    metrics = folder / "metrics.jsonl"
+    while process.poll() is None:
+        if metrics.exists() and metrics.stat().st_size > known:
+            return
+        time.sleep(0.005)
+
+
+def committed(folder: Path) -> tuple[int, int]:
+    """The newest committed step, and how many are half written."""
+    names = [path.name for path in (folder / "checkpoints").glob("*")]
+    return max((int(n) for n in names if n.isdigit()), default=0), sum("tmp" in n for n in names)
+
+
+def kill_at_random(kills: int, seed: int, env_steps: int, scratch: Path) -> list[dict[str, Any]]:
+    """What each kill interrupted. Raises AssertionError where an end state differs."""
+    chance, runs = random.Random(seed), Runs(scratch, env_steps)
+    startup = runs.undisturbed(scratch / "calm")
+    expected = end_of(scratch / "calm")
+    log: list[dict[str, Any]] = []
+    while len(log) < kills:
+        victim, through = scratch / f"victim{len(log)}", False
+        while not through:
+            metrics = victim / "metrics.jsonl"
+            process = runs.start(victim)
+            if len(log) < kills:
+                if chance.random() < STARTING:
+                    time.sleep(chance.uniform(0.0, startup))
+                else:
+                    # the metrics are first cut back to those of the checkpoint
+                    known = metrics.stat().st_size if metrics.exists() else 0
+                    wait_for_rows(victim, process, known)
+                    time.sleep(chance.uniform(0.0, MOST_SECONDS))
+                process.kill()
+            code = process.wait()
+            through = code == 0
+            if not through:
+                assert code == -9, f"the run ended with {code}"
+                step, torn = committed(victim)
+                log.append({"kill": len(log) + 1, "committed": step, "half_written": torn})
+                print(json.dumps(log[-1]), flush=True)
+        assert end_of(victim) == expected, f"{victim} ended differently"
+    return log
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--env-steps", type=int, default=20_000)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        survived = kill_at_random(args.kills, args.seed, args.env_steps, Path(folder))
+    torn = sum(entry["half_written"] > 0 for entry in survived)
+    print(json.dumps({"kills": len(survived), "survived": len(survived), "while_saving": torn}))

@@ -1,0 +1,60 @@
+"""The same run gives the same bits: done twice, stopped and resumed, or killed at random."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import killer
+import pytest
+from stored import end_of
+
+SIZES = """
+algo=qmix_knife algo.hidden=13 algo.embed=5 algo.hyper_hidden=11 algo.window=5 algo.batch_size=17
+algo.buffer_size=203 algo.updates_per_round=3 algo.learning_starts=105 algo.target_period=20
+plasticity.interval=300 plasticity.window=10 plasticity.threshold=0.8 log_every=500
+evaluation.every=1000 evaluation.episodes=7 checkpoint.every=500 checkpoint.keep=9
+logger.wandb=disabled logger.table=false env.n_envs=7 env_steps=2000
+"""
+RUNS = {
+    "predator-prey, 4 seeds": (["env=mpe_predator_prey", "num_seeds=4"], 1),
+    "smax, 4 seeds on 2 devices": (["env=smax", "num_seeds=4"], 2),
+}
+
+
+def train(folder: Path, cache: Path, words: list[str], devices: int) -> None:
+    """A process of its own, which finds compiled programs in ``cache``."""
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+    env = os.environ | {
+        "XLA_FLAGS": flags,
+        "PYTHONPATH": str(killer.ROOT),
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    command = [sys.executable, "-m", "knife_jax.train", *SIZES.split(), *words]
+    subprocess.run([*command, f"run_dir={folder}"], env=env, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_resumed_run_ends_with_the_bits_of_a_straight_one(tmp_path, name):
+    """Surgeries on both sides of the break; the straight run was another process."""
+    words, devices = RUNS[name]
+    straight, resumed = tmp_path / "straight", tmp_path / "resumed"
+    train(straight, tmp_path / "cache", words, devices)
+    step, sums, rows = end_of(straight)
+    surgeries = [row["env_steps"] for row in rows if row["kind"] == "surgery"]
+    steps = sorted(int(path.name) for path in (straight / "checkpoints").iterdir())
+    middle = steps[1]
+    assert min(surgeries) < middle < max(surgeries) and step == steps[-1] > middle
+    shutil.copytree(straight, resumed)
+    for later in (s for s in steps if s > middle):
+        shutil.rmtree(resumed / "checkpoints" / str(later))
+    train(resumed, tmp_path / "cache", [*words, "resume=auto"], devices)
+    assert end_of(resumed) == (step, sums, rows)
+
+
+def test_kills_at_random_moments_change_nothing(tmp_path):
+    """SMAX, one seed, a few kills; ``tests/host/killer.py`` does any number of them."""
+    log = killer.kill_at_random(kills=2, seed=5, env_steps=2000, scratch=tmp_path)
+    assert len(log) == 2

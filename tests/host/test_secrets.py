@@ -1,0 +1,97 @@
+"""A planted key reaches no file, no line and no report."""
+
+import subprocess
+import sys
+
+import fake_program
+import pytest
+
+from knife_jax import cli
+from knife_jax.config import LoggerConfig
+from knife_jax.host.logging import one_line
+from knife_jax.host.loop import train
+from knife_jax.schema import ConfigError
+from knife_jax.scrub import scrub
+
+KEY = "planted-4f6c1d0e9b"
+HEX = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(autouse=True)
+def planted(monkeypatch):
+    monkeypatch.setenv("FAKE_API_KEY", KEY)
+    monkeypatch.setenv("SOME_TOKEN_MODE", "disabled")
+
+
+def test_no_file_and_no_line_of_a_run_holds_it(tmp_path, monkeypatch, capfd):
+    def fail(*_):
+        raise RuntimeError(f"the service refused {KEY}")
+
+    fake_program.install(monkeypatch)
+    monkeypatch.setattr("knife_jax.host.curve.draw", fail)
+    offline = LoggerConfig(wandb="offline")
+    config = fake_program.config(
+        run_dir=str(tmp_path / "run"), logger=offline, checkpoint_every=200
+    )
+    with pytest.raises(RuntimeError):
+        train(config)
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert {"config.yaml", "summary.json", "metrics.jsonl"} <= {path.name for path in files}
+    assert any(path.suffix == ".wandb" for path in files)
+    assert any("checkpoints" in path.parts for path in files)
+    assert [path for path in files if KEY.encode() in path.read_bytes()] == []
+    assert "the service refused ***" in (tmp_path / "run" / "summary.json").read_text()
+    out, err = capfd.readouterr()
+    assert KEY not in out and KEY not in err
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        (
+            f"logger.project=my-{KEY}",
+            "logger.project holds the secret of the environment variable ",
+        ),
+        (
+            f"run_dir=runs/{KEY}",
+            "run_dir holds the secret of the environment variable FAKE_",
+        ),
+        ("logger.entity=${oc.env:FAKE_API_KEY}", "logger.entity holds the secret of the "),
+        (f"logger.entity={HEX}", "logger.entity holds what looks like an access token"),
+        (
+            "logger.project=sk-abcdefghijklmnopqrst",
+            "logger.project holds what looks like an ",
+        ),
+    ],
+)
+def test_a_configuration_that_holds_a_secret_is_refused(word, told):
+    with pytest.raises(ConfigError) as error:
+        cli.compose([word])
+    assert told in str(error.value)
+    assert KEY not in str(error.value) and HEX not in str(error.value)
+
+
+@pytest.mark.parametrize("word", [f"env.n_envs={KEY}", f"+logger.api_key={KEY}", f"{KEY}"])
+def test_a_refused_word_is_shown_without_it(word):
+    done = subprocess.run(
+        [sys.executable, "-m", "knife_jax.train", word], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and done.stderr.startswith("error: ")
+    assert KEY not in done.stdout + done.stderr
+
+
+def test_what_is_no_secret_is_left_as_it_is():
+    assert scrub("logger.wandb=disabled at runs/0123abc") == "logger.wandb=disabled at runs/0123abc"
+    assert cli.compose(["logger.wandb=disabled", f"run_dir=runs/{HEX}"]).run_dir == f"runs/{HEX}"
+
+
+def test_text_is_scrubbed_of_secrets():
+    assert scrub(f"key {KEY}, twice {KEY}") == "key ***, twice ***"
+    assert scrub("https://me:pass-word@host/x") == "https://***@host/x"
+    assert one_line(ValueError(f"bad\n{KEY}")) == "ValueError: bad ***"
+
+
+@pytest.mark.parametrize("name", ["../out", "a/b", "", "..", "a b"])
+def test_names_that_become_folders_hold_no_separators(name):
+    with pytest.raises(ConfigError, match=r"algo.name=.* is refused: must be text, of letters"):
+        cli.compose([f"algo.name='{name}'"])
