@@ -41,6 +41,9 @@ FLAGS = {
 
 LISTS = (ValueType.SIMPLE_CHOICE_SWEEP, ValueType.CHOICE_SWEEP, ValueType.RANGE_SWEEP)
 
+PRESET_OF_SEQUENCES = "continual"
+"""what ``env=seq_...`` trains with, unless told otherwise"""
+
 MOST_COMBINATIONS = 32
 """a larger sweep is checked value by value instead"""
 
@@ -129,6 +132,8 @@ def parse(argv: Sequence[str]) -> Words:
         if count > 1:
             given = " ".join(o.input_line or "" for o in overrides if o.key_or_group == group)
             raise ConfigError(f"{group} is given {count} times: {given}; give it once")
+    if "preset" not in counts and any(_is_sequence(override) for override in overrides):
+        overrides.append(_override(f"preset={PRESET_OF_SEQUENCES}"))
     return Words(flags, overrides, config_dir)
 
 
@@ -149,6 +154,12 @@ def _override(word: str) -> Override:
             known = ", ".join(file.stem for file in options(name))
             raise ConfigError(f"{plain(override)} is refused: must be one of {known}")
     return override
+
+
+def _is_sequence(override: Override) -> bool:
+    return override.key_or_group == "env" and all(
+        value.startswith("env=seq_") for value in map(plain, _values(override))
+    )
 
 
 def plain(override: Override) -> str:

@@ -18,11 +18,11 @@ import numpy as np
 from knife_jax.config import Config, to_dict
 from knife_jax.host import curve, devices, resume, run, summary
 from knife_jax.host.checkpoint import Checkpoints, NotSavedError, shapes, to_arrays, to_tree
-from knife_jax.host.judge import evaluation_key
+from knife_jax.host.judge import greedy_rows
 from knife_jax.host.logging import FanOut, JsonLines, Sink, one_line, warn
 from knife_jax.host.progress import Progress
 from knife_jax.host.readout import Plan, title
-from knife_jax.host.rows import chunk_rows, evaluation_rows, read_rows, seed_rows
+from knife_jax.host.rows import chunk_rows, over_tasks, read_rows, seed_rows
 from knife_jax.host.signals import Stop, stop_on_signal
 from knife_jax.host.table import compiling, open_table
 from knife_jax.host.wandb_sink import open_wandb
@@ -120,7 +120,7 @@ class _Run:
         self.checkpoints.go_on_from(self.progress.env_steps)
         summary.write(self.directory, "running", self.progress, self.about)
         self.state, self.clock = self.program.place(begun["state"], begun["clock"])
-        if self.progress.env_steps < config.env_steps:
+        if self.progress.env_steps < self.program.env_steps:
             began = time.perf_counter()
             self.chunk = self.program.chunk.lower(self.state, self.clock).compile()
             self.progress.compile_seconds += time.perf_counter() - began
@@ -144,11 +144,13 @@ class _Run:
         """Train until the budget is used, nobody is left, or a signal asks to stop."""
         progress, config = self.progress, self.config
         while True:
-            finished = progress.env_steps >= config.env_steps
+            finished = progress.env_steps >= self.program.env_steps
             lost = len(progress.frozen) == len(self.seeds)
             stopping, best = devices.agreed(self.stop.signal), False
-            unjudged = progress.is_due(config.evaluation.every) or (
-                finished and progress.judged < progress.env_steps
+            unjudged = (
+                progress.is_due(config.evaluation.every)
+                or self._task_ends()
+                or (finished and progress.judged < progress.env_steps)
             )
             if unjudged and stopping is None:
                 best = self._evaluate(sinks)
@@ -163,6 +165,11 @@ class _Run:
                 complete = finished and not unjudged
                 return "diverged" if lost else "complete" if complete else "interrupted"
             self._train_chunk(sinks)
+
+    def _task_ends(self) -> bool:
+        """Whether a task of a sequence ends here and is still to be judged."""
+        steps, now = self.program.task_steps, self.progress.env_steps
+        return steps is not None and now % steps == 0 and now > self.progress.judged
 
     def _train_chunk(self, sinks: FanOut) -> None:
         progress, began = self.progress, time.perf_counter()
@@ -195,9 +202,7 @@ class _Run:
     def _evaluate(self, sinks: FanOut) -> bool:
         """Play greedily; whether it was the best evaluation so far."""
         progress = self.progress
-        key = evaluation_key(progress.env_steps)
-        episodes = devices.fetch(self.program.evaluate(self.state, key))
-        rows = evaluation_rows(self.seeds, episodes, self.program.spec.has_win, **progress.stamp())
+        rows = greedy_rows(self.program, self.state, self.seeds, progress)
         rows = [row for row in rows if row["seed"] not in progress.frozen]
         sinks.write(rows)
         return progress.judge(rows)
@@ -237,7 +242,8 @@ class _Run:
         notes["env_steps"] = str(self.progress.env_steps)
         variables = devices.fetch(self.program.params(self.state))
         run.write_params(self.directory / run.PARAMS, variables, notes)
-        picture = curve.draw(read_rows(self.directory / run.METRICS), title(self.config))
+        rows = over_tasks(read_rows(self.directory / run.METRICS))
+        picture = curve.draw(rows, title(self.config))
         run.write(self.directory / run.CURVE, picture)
 
     def _open_sinks(self) -> FanOut:
