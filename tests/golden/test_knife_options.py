@@ -10,9 +10,11 @@ import optax
 import pytest
 from flax import linen as nn
 from ladder.environments import MEMORY
-from tiny import tiny_config
+from tiny import KNIFE, tiny_config
 
-from knife_jax.build import make_plasticity, n_weights, widened
+from knife_jax.build import build_tasks, make_plasticity, n_weights, widened
+from knife_jax.env_config import MatrixSequenceConfig
+from knife_jax.make_env import make_tasks
 from knife_jax.nets.agent import _AddedGRU
 from knife_jax.nets.graft import GraftedDense, track
 from knife_jax.nets.init import INITS
@@ -84,6 +86,27 @@ def test_which_task_a_switch_is_judged_by(measure, judged):
     assert [s for s, _ in seen] == [s for s, _ in judged]
     for (_, taken), (_, task) in zip(seen, judged, strict=True):
         assert task is None or taken == number[task]
+
+
+def test_a_sequence_of_tasks_is_operated_on_one_window_into_each():
+    """The replay is emptied at switches, so that learning waits for two of the four rounds."""
+    window, rounds, per_round = 4, 4, 3
+    env = MatrixSequenceConfig(
+        n_tasks=3, steps_per_task=rounds * 35, n_envs=7, clear_replay=True
+    )  # fmt: skip
+    treatment = KNIFE | {"interval": 0, "window": window, "measure": "post_switch"}
+    config = tiny_config(
+        log_every=35, plasticity=treatment, learning_starts=70, env_steps=3 * rounds * 35
+    )
+    program = build_tasks(make_tasks(env), dataclasses.replace(config, env=env))
+    state, clock, fired = program.init((0,)), program.clock(), []
+    while int(clock.env_steps) < program.env_steps:
+        state, clock, metrics = program.chunk(state, clock)
+        seen = jax.tree.map(lambda leaf: np.asarray(leaf[0]), metrics["surgery"])
+        fired += [(seen["task"][i], seen["updates"][i]) for i in np.flatnonzero(seen["fired"])]
+    per_task = (rounds - 1) * per_round
+    assert fired == [(task, task * per_task + window) for task in (1, 2)]
+    assert int(clock.task_since) == 2 * per_task
 
 
 def test_plasticity_injection_is_the_graft_of_everyone():
