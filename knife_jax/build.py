@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import bisect
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax import linen as nn
 from jax.experimental import checkify
 from jaxtyping import Array, Int, PRNGKeyArray
 
@@ -21,25 +18,22 @@ from knife_jax.config import AlgoConfig, Config
 from knife_jax.env_config import SequenceConfig
 from knife_jax.envs.base import EnvSpec, VecEnv
 from knife_jax.envs.tasks import Tasks, single
-from knife_jax.factorisation import MIXERS
 from knife_jax.greedy import Episodes, evaluate
 from knife_jax.host import devices
 from knife_jax.host.devices import over_seeds, seed_mesh
-from knife_jax.learner import init_networks, make_learner
+from knife_jax.learner import make_learner
 from knife_jax.make_env import make_tasks
-from knife_jax.nets.agent import RecurrentAgent
-from knife_jax.nets.init import INITS
+from knife_jax.make_networks import make_networks, widened
 from knife_jax.nets.wiring import Wiring, hidden
 from knife_jax.plasticity import methods
 from knife_jax.plasticity.base import PlasticityTransform
 from knife_jax.plasticity.combine import watched
 from knife_jax.plasticity.meters import relative_update_activity
-from knife_jax.plasticity_sections import (
+from knife_jax.plasticity_config import (
     KnifeConfig,
     NoneConfig,
     PlasticityConfig,
     ScheduledConfig,
-    WiderConfig,
 )
 from knife_jax.probes.instruments import Probe, Sizes, make_probe
 from knife_jax.schedules import after_task_switch, any_of, at_task_switch, every_env_steps, linear
@@ -113,46 +107,6 @@ def make_plasticity(config: PlasticityConfig, wiring: Wiring) -> PlasticityTrans
     if isinstance(config, KnifeConfig) and scope == "all":
         return method
     return watched(method, relative_update_activity(hidden(wiring), NoneConfig().window))
-
-
-def make_networks(config: Config, spec: EnvSpec) -> tuple[nn.Module, nn.Module, Wiring]:
-    """The agents' network, the mixer, and where their neurons are."""
-    algo, init = config.algo, INITS[config.algo.init]
-    method = config.plasticity
-    options = method.graft_slots, method.layer_norm, method.own_outgoing
-    agent = RecurrentAgent(
-        spec.n_actions, algo.hidden, init(1.0), method.graft_slots, algo.agent_id,
-        algo.last_action, *options[1:],
-    )  # fmt: skip
-    mixer = MIXERS[algo.mixer](
-        spec.n_agents, algo.embed, algo.hyper_hidden, init(algo.hyper_init_scale), *options
-    )
-    return agent, mixer, (*agent.wiring(), *mixer.wiring())
-
-
-def n_weights(config: Config, spec: EnvSpec) -> int:
-    """How many numbers its networks consist of, frozen ones included."""
-    agent, mixer, _ = make_networks(config, spec)
-    begin = partial(init_networks, spec, agent, mixer, config.algo.hidden)
-    leaves = jax.tree.leaves(jax.eval_shape(begin, jax.random.key(0)))
-    return sum(leaf.size for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating))
-
-
-def widened(config: Config, spec: EnvSpec) -> Config:
-    """The config with all widths larger by one factor, the smallest that gives its networks as many
-    weights as KNIFE's have with all slots counted."""
-    if not isinstance(config.plasticity, WiderConfig):
-        return config
-    algo, knife = config.algo, KnifeConfig(name="knife", slots=config.plasticity.slots)
-    goal = n_weights(replace(config, plasticity=knife), spec)
-
-    def of_width(hidden: int) -> Config:
-        embed, hyper = (round(w * hidden / algo.hidden) for w in (algo.embed, algo.hyper_hidden))
-        return replace(config, algo=replace(algo, hidden=hidden, embed=embed, hyper_hidden=hyper))
-
-    widths = range(algo.hidden, algo.hidden * (2 + 2 * knife.slots))
-    size = lambda hidden: n_weights(of_width(hidden), spec)  # noqa: E731
-    return of_width(widths[bisect.bisect_left(widths, goal, key=size)])
 
 
 def make_trainer(config: Config, env: VecEnv, tasks: Tasks | None = None) -> training.Trainer:

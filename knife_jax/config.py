@@ -12,7 +12,7 @@ from pathlib import PurePath
 from typing import Annotated, Any, ClassVar
 
 from knife_jax.env_config import ENVS, EnvConfig
-from knife_jax.plasticity_sections import PLASTICITIES, NoneConfig, PlasticityConfig
+from knife_jax.plasticity_config import PLASTICITIES, NoneConfig, PlasticityConfig
 from knife_jax.schema import (
     ConfigError,
     Count,

@@ -13,8 +13,8 @@ LAYERS = [
     {"nets", "factorisation", "plasticity", "envs", "replay", "explore"},
     {"rollout", "learner", "sequence", "chunk", "greedy", "probes"},
     {
-        "config", "env_config", "plasticity_sections", "make_env", "build", "host", "cli", "usage",
-        "train", "evaluate", "bench", "scrub",
+        "config", "env_config", "plasticity_config", "make_env", "make_networks", "build", "host",
+        "cli", "usage", "train", "evaluate", "bench", "scrub",
     },
 ]  # fmt: skip
 OUTSIDE = {

@@ -2,7 +2,7 @@
 
 from knife_jax.config import AlgoConfig, Config, EvaluationConfig
 from knife_jax.env_config import SmaxConfig
-from knife_jax.plasticity_sections import PLASTICITIES
+from knife_jax.plasticity_config import PLASTICITIES
 
 
 def tiny_config(*, seeds=1, n_envs=7, plasticity=None, env_steps=5000, log_every=500, **algo):

@@ -16,13 +16,14 @@ import pytest
 from ladder.environments import MEMORY
 from tiny import tiny_config
 
-from knife_jax.build import build_in, make_networks, make_plasticity
+from knife_jax.build import build_in, make_plasticity
 from knife_jax.cli import compose, options
 from knife_jax.envs.base import vectorise
 from knife_jax.learner import make_learner
+from knife_jax.make_networks import make_networks
 from knife_jax.nets.wiring import hidden, layer, put
 from knife_jax.plasticity.methods import METHODS
-from knife_jax.plasticity_sections import PLASTICITIES
+from knife_jax.plasticity_config import PLASTICITIES
 from knife_jax.replay import BATCH_AXIS
 from knife_jax.types import Clock, Patient, Windows
 

@@ -189,7 +189,9 @@ def test_gates_are_asked_about_a_switch_exactly_once(clear, starts):
 
 def test_a_schedule_restarts_with_each_task():
     schedule = restarting(lambda clock: clock.env_steps, 100)
-    values = [int(schedule(Clock(*map(jnp.int32, (s, 0, s // 100, 0, 0))))) for s in (0, 99, 100, 250)]
+    values = [
+        int(schedule(Clock(*map(jnp.int32, (s, 0, s // 100, 0, 0))))) for s in (0, 99, 100, 250)
+    ]
     assert values == [0, 99, 0, 50]
 
 

@@ -12,9 +12,10 @@ from flax import linen as nn
 from ladder.environments import MEMORY
 from tiny import KNIFE, tiny_config
 
-from knife_jax.build import build_tasks, make_plasticity, n_weights, widened
+from knife_jax.build import build_tasks, make_plasticity
 from knife_jax.env_config import MatrixSequenceConfig
 from knife_jax.make_env import make_tasks
+from knife_jax.make_networks import n_weights, widened
 from knife_jax.nets.agent import _AddedGRU
 from knife_jax.nets.graft import GraftedDense, track
 from knife_jax.nets.init import INITS
@@ -22,7 +23,7 @@ from knife_jax.nets.wiring import NeuronGroup
 from knife_jax.plasticity.base import Probes
 from knife_jax.plasticity.methods import METHODS, plasticity_injection
 from knife_jax.plasticity.rewrite import graft
-from knife_jax.plasticity_sections import PLASTICITIES, KnifeConfig
+from knife_jax.plasticity_config import PLASTICITIES, KnifeConfig
 from knife_jax.schedules import after_task_switch, crossed, once
 from knife_jax.types import Clock, Patient
 

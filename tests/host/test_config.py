@@ -19,7 +19,7 @@ from knife_jax.config import (
 )
 from knife_jax.env_config import PredatorPreyConfig, SmaxConfig
 from knife_jax.envs.names import N_PREDATORS, SMAX_SCENARIOS
-from knife_jax.plasticity_sections import PLASTICITIES, KnifeConfig
+from knife_jax.plasticity_config import PLASTICITIES, KnifeConfig
 from knife_jax.schema import ConfigError
 
 STEMS = {group: [file.stem for file in options(group)] for group in ("env", "algo", "preset")}

@@ -1,0 +1,60 @@
+"""The networks of a config, and how wide they are."""
+
+from __future__ import annotations
+
+import bisect
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from knife_jax.config import Config
+from knife_jax.envs.base import EnvSpec
+from knife_jax.factorisation import MIXERS
+from knife_jax.learner import init_networks
+from knife_jax.nets.agent import RecurrentAgent
+from knife_jax.nets.init import INITS
+from knife_jax.nets.wiring import Wiring
+from knife_jax.plasticity_config import KnifeConfig, WiderConfig
+
+
+def make_networks(config: Config, spec: EnvSpec) -> tuple[nn.Module, nn.Module, Wiring]:
+    """The agents' network, the mixer, and where their neurons are."""
+    algo, init = config.algo, INITS[config.algo.init]
+    method = config.plasticity
+    options = method.graft_slots, method.layer_norm, method.own_outgoing
+    agent = RecurrentAgent(
+        spec.n_actions, algo.hidden, init(1.0), method.graft_slots, algo.agent_id,
+        algo.last_action, *options[1:],
+    )  # fmt: skip
+    mixer = MIXERS[algo.mixer](
+        spec.n_agents, algo.embed, algo.hyper_hidden, init(algo.hyper_init_scale), *options
+    )
+    return agent, mixer, (*agent.wiring(), *mixer.wiring())
+
+
+def n_weights(config: Config, spec: EnvSpec) -> int:
+    """How many numbers its networks consist of, frozen ones included."""
+    agent, mixer, _ = make_networks(config, spec)
+    begin = partial(init_networks, spec, agent, mixer, config.algo.hidden)
+    leaves = jax.tree.leaves(jax.eval_shape(begin, jax.random.key(0)))
+    return sum(leaf.size for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating))
+
+
+def widened(config: Config, spec: EnvSpec) -> Config:
+    """The config with all widths larger by one factor, the smallest that gives its networks as many
+    weights as KNIFE's have with all slots counted."""
+    if not isinstance(config.plasticity, WiderConfig):
+        return config
+    algo, knife = config.algo, KnifeConfig(name="knife", slots=config.plasticity.slots)
+    goal = n_weights(replace(config, plasticity=knife), spec)
+
+    def of_width(hidden: int) -> Config:
+        embed, hyper = (round(w * hidden / algo.hidden) for w in (algo.embed, algo.hyper_hidden))
+        return replace(config, algo=replace(algo, hidden=hidden, embed=embed, hyper_hidden=hyper))
+
+    widths = range(algo.hidden, algo.hidden * (2 + 2 * knife.slots))
+    size = lambda hidden: n_weights(of_width(hidden), spec)  # noqa: E731
+    return of_width(widths[bisect.bisect_left(widths, goal, key=size)])
