@@ -14,25 +14,19 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from jax.experimental import checkify
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray
 
 from knife_jax import chunk as training
-from knife_jax.config import (
-    AlgoConfig,
-    Config,
-    EnvConfig,
-    PredatorPreyConfig,
-    SmaxConfig,
-)
-from knife_jax.envs.base import EnvSpec, VecEnv, vectorise
-from knife_jax.envs.batched_smax import batched_smax
-from knife_jax.envs.predator_prey import predator_prey
-from knife_jax.envs.smax import bounded_state, smax
+from knife_jax.config import AlgoConfig, Config
+from knife_jax.env_config import SequenceConfig
+from knife_jax.envs.base import EnvSpec, VecEnv
+from knife_jax.envs.tasks import Tasks, single
 from knife_jax.factorisation import MIXERS
 from knife_jax.greedy import Episodes, evaluate
 from knife_jax.host import devices
 from knife_jax.host.devices import over_seeds, seed_mesh
 from knife_jax.learner import init_networks, make_learner
+from knife_jax.make_env import make_tasks
 from knife_jax.nets.agent import RecurrentAgent
 from knife_jax.nets.init import INITS
 from knife_jax.nets.wiring import Wiring, hidden
@@ -50,7 +44,8 @@ from knife_jax.plasticity_sections import (
 from knife_jax.probes.instruments import Probe, Sizes, make_probe
 from knife_jax.schedules import after_task_switch, any_of, at_task_switch, every_env_steps, linear
 from knife_jax.schema import fields_of
-from knife_jax.types import Clock, TrainState, Variables
+from knife_jax.sequence import TaskSequence, restarting
+from knife_jax.types import Clock, Patient, TrainState, Variables
 
 
 class Program(NamedTuple):
@@ -60,25 +55,21 @@ class Program(NamedTuple):
     n_params: int
     init: Callable[[Sequence[int]], TrainState]
     clock: Callable[[], Clock]
+    env_steps: int
+    """the budget of each seed; in a sequence, that of whole tasks"""
+    task_steps: int | None
+    """environment steps from one task of a sequence to the next"""
+    optimum: Sequence[float | None]
+    """the best expected return of each task, where it is known"""
     place: Callable[[TrainState, Clock], tuple[TrainState, Clock]]
     """arrays of the host, where ``chunk`` takes them"""
     chunk: jax.stages.Wrapped
     """(TrainState, Clock) -> (TrainState, Clock, Metrics), the state donated. With ``debug.nans``
     the metrics have the fault ``nan`` beside them."""
-    evaluate: Callable[[TrainState, PRNGKeyArray], Episodes]
+    evaluate: Callable[[TrainState, PRNGKeyArray, int], Episodes]
+    """of a task, by its number"""
     params: Callable[[TrainState], Variables]
     probe: Probe
-
-
-def make_env(config: EnvConfig, n_envs: int) -> VecEnv:
-    """The environment of a config, ``n_envs`` times."""
-    if isinstance(config, SmaxConfig):
-        if config.impl == "batched":
-            return bounded_state(batched_smax(config.scenario, n_envs))
-        return bounded_state(vectorise(smax(config.scenario), n_envs))
-    if isinstance(config, PredatorPreyConfig):
-        return vectorise(predator_prey(config.n_predators), n_envs)
-    raise TypeError(f"no environment for {config!r}")
 
 
 def make_optimiser(algo: AlgoConfig, n_updates: int) -> optax.GradientTransformation:
@@ -119,7 +110,7 @@ def make_plasticity(config: PlasticityConfig, wiring: Wiring) -> PlasticityTrans
     if scope == "mixer" and method.preserves == "nothing":
         # greedy actions are those of the agents' networks alone
         method = method._replace(preserves="greedy")
-    if isinstance(config, KnifeConfig):
+    if isinstance(config, KnifeConfig) and scope == "all":
         return method
     return watched(method, relative_update_activity(hidden(wiring), NoneConfig().window))
 
@@ -164,8 +155,8 @@ def widened(config: Config, spec: EnvSpec) -> Config:
     return of_width(widths[bisect.bisect_left(widths, goal, key=size)])
 
 
-def make_trainer(config: Config, env: VecEnv) -> training.Trainer:
-    """Network, learner, method and sizes of a config, in a given environment."""
+def make_trainer(config: Config, env: VecEnv, tasks: Tasks | None = None) -> training.Trainer:
+    """Network, learner, method and sizes of a config, in the first of its tasks or the only one."""
     config = widened(config, env.spec)
     algo, plasticity = config.algo, config.plasticity
     agent, mixer, wiring = make_networks(config, env.spec)
@@ -173,17 +164,23 @@ def make_trainer(config: Config, env: VecEnv) -> training.Trainer:
     episodes_only = algo.data == "episodes"
     length = env.spec.horizon if episodes_only else algo.window
     rounds = math.ceil(config.env_steps / (length * env.n_envs))
+    optimiser = method.optimiser(make_optimiser(algo, rounds * algo.updates_per_round))
     learner = make_learner(
-        env.spec, agent, mixer, hidden(wiring),
-        method.optimiser(make_optimiser(algo, rounds * algo.updates_per_round)),
+        env.spec, agent, mixer, hidden(wiring), optimiser,
         hidden=algo.hidden, gamma=algo.gamma, td_lambda=algo.td_lambda, double_q=algo.double_q,
         target_period=algo.target_period, tau=algo.tau, needs=method.needs,
     )  # fmt: skip
+    epsilon = linear(algo.epsilon_start, algo.epsilon_end, algo.epsilon_steps)
+    sequence = None
+    if tasks is not None and isinstance(config.env, SequenceConfig):
+        sequence = make_sequence(config.env, tasks, length * env.n_envs, optimiser)
+        if config.env.restart_epsilon:
+            epsilon = restarting(epsilon, sequence.steps)
     return training.Trainer(
         env=env,
         learner=learner,
         plasticity=method,
-        epsilon=linear(algo.epsilon_start, algo.epsilon_end, algo.epsilon_steps),
+        epsilon=epsilon,
         hidden=algo.hidden,
         slots=plasticity.graft_slots,
         stagnant_threshold=_stagnation(plasticity).threshold,
@@ -193,6 +190,7 @@ def make_trainer(config: Config, env: VecEnv) -> training.Trainer:
         learning_starts=algo.learning_starts,
         batch=algo.batch_size,
         capacity=math.ceil(algo.buffer_size / env.n_envs) * env.n_envs,
+        sequence=sequence,
     )
 
 
@@ -201,16 +199,45 @@ def _stagnation(config: PlasticityConfig) -> NoneConfig | KnifeConfig:
     return config if isinstance(config, NoneConfig | KnifeConfig) else NoneConfig()
 
 
+def make_sequence(
+    config: SequenceConfig, tasks: Tasks, round_steps: int, optimiser: optax.GradientTransformation
+) -> TaskSequence:
+    """When the tasks are trained, in whole rounds, and what a switch does by itself."""
+
+    def renew(patient: Patient) -> Patient:
+        return patient._replace(opt_state=optimiser.init(patient.online["params"]))
+
+    return TaskSequence(
+        env=lambda task: tasks.env(task, config.n_envs),
+        steps=math.ceil(config.steps_per_task / round_steps) * round_steps,
+        clear_replay=config.clear_replay,
+        renew=renew if config.restart_optimiser else lambda patient: patient,
+    )
+
+
+def rounds_in_a_chunk(trainer: training.Trainer, log_every: int) -> int:
+    """As many as ``log_every`` environment steps take; in a sequence, a whole part of a task."""
+    n = math.ceil(log_every / trainer.round_steps)
+    if trainer.sequence is None:
+        return n
+    in_a_task = trainer.sequence.steps // trainer.round_steps
+    return max(k for k in range(1, min(n, in_a_task) + 1) if in_a_task % k == 0)
+
+
 def build(config: Config) -> Program:
     """Everything the host needs for a run. Nothing is compiled yet."""
-    return build_in(partial(make_env, config.env), config)
+    return build_tasks(make_tasks(config.env), config)
 
 
 def build_in(env: Callable[[int], VecEnv], config: Config) -> Program:
     """The same in an environment of one's own: ``env(n)`` makes n of them."""
-    trainer = make_trainer(config, env(config.env.n_envs))
-    judge = env(config.evaluation.episodes)
-    n_rounds = math.ceil(config.log_every / trainer.round_steps)
+    return build_tasks(single(env), config)
+
+
+def build_tasks(tasks: Tasks, config: Config) -> Program:
+    """The same for tasks of one's own."""
+    trainer = make_trainer(config, tasks.env(0, config.env.n_envs), tasks)
+    n_rounds = rounds_in_a_chunk(trainer, config.log_every)
     mesh = seed_mesh(1 if config.debug.nans else config.num_seeds)
     one_seed = partial(training.chunk, trainer, n_rounds)
     if config.debug.nans:
@@ -223,10 +250,10 @@ def build_in(env: Callable[[int], VecEnv], config: Config) -> Program:
         return jax.lax.map(partial(training.init, trainer), keys)
 
     @jax.jit
-    def judged(variables: Variables, key: PRNGKeyArray) -> Episodes:
+    def judged(variables: Variables, key: PRNGKeyArray, task: Int[Array, ""]) -> Episodes:
         one = partial(
-            evaluate, judge, trainer.learner.act, open_slots=trainer.slots, key=key,
-            hidden=trainer.hidden,
+            evaluate, tasks.env(task, config.evaluation.episodes), trainer.learner.act,
+            open_slots=trainer.slots, key=key, hidden=trainer.hidden,
         )  # fmt: skip
         return over_seeds(one, mesh, (0,), 0)(variables)
 
@@ -236,14 +263,21 @@ def build_in(env: Callable[[int], VecEnv], config: Config) -> Program:
     sizes = Sizes(config.probes.windows, config.probes.functions, config.probes.fit_steps)
     key = jax.random.key(0)
     shapes = jax.eval_shape(partial(training.init, trainer), key).patient.online["params"]
+    env_steps, task_steps = config.env_steps, None
+    if isinstance(config.env, SequenceConfig) and trainer.sequence is not None:
+        task_steps = trainer.sequence.steps
+        env_steps = math.ceil(env_steps / config.env.steps_per_task) * task_steps
     return Program(
         spec=trainer.env.spec,
         n_params=sum(leaf.size for leaf in jax.tree.leaves(shapes)),
         init=lambda seeds: init(jnp.stack([jax.random.key(seed) for seed in seeds])),
         clock=Clock.zero,
+        env_steps=env_steps,
+        task_steps=task_steps,
+        optimum=[None] * tasks.n if tasks.optimum is None else tasks.optimum.tolist(),
         place=place,
         chunk=jax.jit(chunk, donate_argnums=0),
-        evaluate=lambda state, key: judged(state.patient.online, key),
+        evaluate=lambda state, key, task: judged(state.patient.online, key, jnp.int32(task)),
         params=lambda state: state.patient.online,
         probe=make_probe(
             trainer,

@@ -17,6 +17,7 @@ from knife_jax.plasticity.base import PerNeuron, PlasticityTransform
 from knife_jax.plasticity.invariants import change
 from knife_jax.plasticity.meters import share_below
 from knife_jax.rollout import EpisodeSums, first_episodes, rollout, start
+from knife_jax.sequence import TaskSequence, asked, switch
 from knife_jax.types import Clock, Patient, PyTree, TrainState
 
 DORMANT = 0.1
@@ -56,6 +57,8 @@ class Trainer(NamedTuple):
     learning_starts: int
     batch: int
     capacity: int
+    sequence: TaskSequence | None = None
+    """None where one task is trained throughout; else ``env`` is that of the first"""
 
     @property
     def round_steps(self) -> int:
@@ -97,6 +100,11 @@ def windows_added(t: Trainer, clock: Clock) -> Int[Array, ""]:
     return (clock.env_steps - clock.replay_since) // t.round_steps * t.env.n_envs
 
 
+def _last_asked(t: Trainer, clock: Clock) -> Clock:
+    """What the gates have seen up to the Clock at the beginning of a round."""
+    return clock if t.sequence is None else asked(t.sequence, clock, t.learning_starts)
+
+
 def _play(t: Trainer, patient: Patient, actor, clock: Clock, key: PRNGKeyArray):
     if t.episodes_only:
         key, start_key = jax.random.split(key)
@@ -116,6 +124,9 @@ def chunk(t: Trainer, n_rounds: int, state: TrainState, clock: Clock):
     A seed whose networks are no longer finite at the end gets those it had at the start back, and
     keeps them from then on: ``finite`` is False. What was seen of it in this chunk is void.
     """
+    if t.sequence is not None:
+        state, clock = switch(t.sequence, t.hidden, state, clock)
+        t = t._replace(env=t.sequence.env(clock.task))
     healthy = state.patient, state.plasticity
 
     def one_round(carry, _):
@@ -126,7 +137,7 @@ def chunk(t: Trainer, n_rounds: int, state: TrainState, clock: Clock):
         state = state.replace(actor=actor, replay=ring, key=key)
         after = clock._replace(env_steps=clock.env_steps + t.round_steps)
         ready = after.env_steps - after.replay_since >= t.learning_starts
-        learn = lambda s: _learn(t, s, clock, after, learn_key)  # noqa: E731
+        learn = lambda s: _learn(t, s, _last_asked(t, clock), after, learn_key)  # noqa: E731
         skipped = jax.tree.map(
             lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(learn, state)[2:]
         )

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -39,6 +40,9 @@ FLAGS = {
 """Options we pass on -> whether a value follows."""
 
 LISTS = (ValueType.SIMPLE_CHOICE_SWEEP, ValueType.CHOICE_SWEEP, ValueType.RANGE_SWEEP)
+
+PRESET_OF_SEQUENCES = "continual"
+"""what ``env=seq_...`` trains with, unless told otherwise"""
 
 MOST_COMBINATIONS = 32
 """a larger sweep is checked value by value instead"""
@@ -81,6 +85,7 @@ def options(group: str) -> list[Path]:
     return sorted((configs_dir() / group).glob("*.yaml"))
 
 
+@cache
 def _store_combinations() -> None:
     """``algo=ALGORITHM_METHOD`` for every file of the two groups, as if each were a file, too."""
     for algo, method in itertools.product(options("algo"), options("plasticity")):
@@ -127,6 +132,8 @@ def parse(argv: Sequence[str]) -> Words:
         if count > 1:
             given = " ".join(o.input_line or "" for o in overrides if o.key_or_group == group)
             raise ConfigError(f"{group} is given {count} times: {given}; give it once")
+    if "preset" not in counts and any(_is_sequence(override) for override in overrides):
+        overrides.append(_override(f"preset={PRESET_OF_SEQUENCES}"))
     return Words(flags, overrides, config_dir)
 
 
@@ -147,6 +154,12 @@ def _override(word: str) -> Override:
             known = ", ".join(file.stem for file in options(name))
             raise ConfigError(f"{plain(override)} is refused: must be one of {known}")
     return override
+
+
+def _is_sequence(override: Override) -> bool:
+    return override.key_or_group == "env" and all(
+        value.startswith("env=seq_") for value in map(plain, _values(override))
+    )
 
 
 def plain(override: Override) -> str:
@@ -210,6 +223,7 @@ def _one_line() -> Iterator[None]:
 
 
 def _composed(overrides: Sequence[Override], config_dir: str | None) -> Config:
+    _store_combinations()
     words = []
     for override in overrides:
         # fields are forced in, so that from_dict alone decides which of them exist
@@ -235,6 +249,3 @@ def sweep_dir(config: Config) -> str:
     """The folder of a sweep: ``run_dir``, else a new one in ``runs/``."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     return config.run_dir or f"runs/{stamp}-sweep-{secrets.token_hex(2)}"
-
-
-_store_combinations()

@@ -11,7 +11,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import PurePath
 from typing import Annotated, Any, ClassVar
 
-from knife_jax.envs.names import N_PREDATORS, SMAX_SCENARIOS
+from knife_jax.env_config import ENVS, EnvConfig
 from knife_jax.plasticity_sections import PLASTICITIES, NoneConfig, PlasticityConfig
 from knife_jax.schema import (
     ConfigError,
@@ -36,38 +36,6 @@ GROUPS = ("env", "algo", "preset", "plasticity", "logger")
 
 MISSING_VALUE = "???"
 """how YAML files spell a value that is still to be given"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EnvConfig(Section):
-    """What every environment has."""
-
-    section: ClassVar[str] = "env"
-    name: Annotated[str, word(), "label"]
-    n_envs: Annotated[Count, "environments stepped together"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SmaxConfig(EnvConfig):
-    """StarCraft-like battles in JAX, against the scripted enemy."""
-
-    name: Annotated[str, choice("smax"), "label"] = "smax"
-    scenario: Annotated[str, choice(*SMAX_SCENARIOS), "battle"] = "3m"
-    impl: Annotated[
-        str, choice("batched", "jaxmarl"), "our batched step of the same rules, or JaxMARL's own"
-    ] = "batched"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredatorPreyConfig(EnvConfig):
-    """Predator-prey on particle physics, with scripted prey."""
-
-    name: Annotated[str, choice("mpe_predator_prey")] = "mpe_predator_prey"
-    n_predators: Annotated[int, choice(*N_PREDATORS), "learning predators"] = 3
-
-
-ENVS: dict[str, type[EnvConfig]] = {"smax": SmaxConfig, "mpe_predator_prey": PredatorPreyConfig}
-"""``env.name`` -> its section."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +150,7 @@ class Config(Section):
     num_seeds: Annotated[Count, "seeds trained side by side: seed, seed+1, …"] = 1
     env_steps: Annotated[Count, "budget of each seed"]
     run_dir: Annotated[str | None, "where results go; null = a new folder in runs/"] = None
+    distributed: Annotated[bool, "several processes share the seeds (jax.distributed)"] = False
     resume: Annotated[
         str | None,
         "auto = go on in run_dir, or begin there; a run or checkpoint folder = go on from it",
@@ -201,8 +170,9 @@ class Config(Section):
         path = self.run_dir
         if path is not None and (not path.strip() or ".." in PurePath(path).parts):
             raise ConfigError(f"run_dir={shown(path)} is refused: must be a path without '..'")
-        if self.resume == "auto" and path is None:
-            raise ConfigError("resume=auto is refused: write run_dir=... to say which run goes on")
+        if path is None and (self.resume == "auto" or self.distributed):
+            word = "resume=auto" if self.resume == "auto" else "distributed=true"
+            raise ConfigError(f"{word} is refused: write run_dir=... to say which run it is")
 
 
 def to_dict(config: Config) -> dict[str, Any]:

@@ -11,10 +11,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"types", "schedules", "losses", "schema"},
     {"nets", "factorisation", "plasticity", "envs", "replay", "explore"},
-    {"rollout", "learner", "chunk", "greedy", "probes"},
+    {"rollout", "learner", "sequence", "chunk", "greedy", "probes"},
     {
-        "config", "plasticity_sections", "build", "host", "cli", "usage", "train", "evaluate",
-        "bench", "scrub",
+        "config", "env_config", "plasticity_sections", "make_env", "build", "host", "cli", "usage",
+        "train", "evaluate", "bench", "scrub",
     },
 ]  # fmt: skip
 OUTSIDE = {

@@ -1,6 +1,7 @@
 """Configurations small enough for tests."""
 
-from knife_jax.config import AlgoConfig, Config, EvaluationConfig, SmaxConfig
+from knife_jax.config import AlgoConfig, Config, EvaluationConfig
+from knife_jax.env_config import SmaxConfig
 from knife_jax.plasticity_sections import PLASTICITIES
 
 

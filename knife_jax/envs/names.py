@@ -17,4 +17,28 @@ SMAX_SCENARIOS = (
     "smacv2_20_units",
 )
 
+SMAX_RACES = tuple(
+    f"{race}_{size}"
+    for race in ("terran", "protoss", "zerg")
+    for size in ("5_vs_5", "10_vs_10", "10_vs_11")
+)
+"""SMACv2's scenarios in SMAX, stepped by our batched rules alone"""
+
+SMAX_DRAWN = ("smacv2_5_units", "smacv2_10_units", "smacv2_20_units", *SMAX_RACES)
+"""those whose unit types and places are drawn"""
+
 N_PREDATORS = (3, 6, 9)
+
+ONE_SHOT_GAMES = ("qtran", "qplex_narrow", "qplex_three_optima", "pymarl2")
+"""one matrix, one joint action"""
+
+MATRIX_GAMES = (
+    *ONE_SHOT_GAMES,
+    "qtran_two_states",
+    "two_step",
+    "mmdp",
+    "n_step",
+    "n_step_two_branches",
+    "gaussian_squeeze",
+    "gaussian_squeeze_two_modes",
+)

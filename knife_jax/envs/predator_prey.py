@@ -23,12 +23,26 @@ PREDATOR_FORCE = 3.0
 DT, DAMPING = 0.1, 0.25
 CONTACT_FORCE, CONTACT_MARGIN = 100.0, 1e-3
 VIEW_RADIUS = 1.5
-CATCH_REWARD = 10.0
+AWAY = 100.0
+"""where obstacles are that a task has not got: out of reach and out of sight"""
 TIME_LIMIT = 25
 N_POINTS = 100
 """where a prey considers going, per step"""
 DIRECTIONS = np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]], np.float32)
 """what the actions push towards; none of them is ever illegal"""
+
+
+class Pursuit(NamedTuple):
+    """The numbers of one game, all of which may differ from task to task, and be traced."""
+
+    prey_force: float = 1.0
+    """greatest force of a prey: 1 takes it to a speed of 0.4, and 1.3 is its limit"""
+    n_obstacles: int = 6
+    """how many of the landmarks there are, at most"""
+    catch: float = 10.0
+    """reward for every pair of a predator and a prey that overlap after the step"""
+    distance: float = 0.0
+    """reward for the mean distance of a prey from the nearest predator"""
 
 
 class World(NamedTuple):
@@ -40,12 +54,12 @@ class World(NamedTuple):
     steps: Int[Array, ""]
 
 
-def predator_prey(n_predators: int) -> Env:
+def predator_prey(n_predators: int, pursuit: Pursuit = Pursuit()) -> Env:  # noqa: B008
     """3, 6 or 9 predators after 1, 2 or 3 prey among 2, 4 or 6 landmarks.
 
-    The team's reward is 10 for every pair of a predator and a prey that overlap after the step.
-    Episodes never terminate; they are truncated after 25 transitions. The state is all agents'
-    observations, one after the other. There is no winning.
+    The team's reward is 10 for every pair of a predator and a prey that overlap after the step,
+    unless ``pursuit`` says otherwise. Episodes never terminate; they are truncated after 25
+    transitions. The state is all agents' observations, one after the other. There is no winning.
 
     Raises ValueError for any other number of predators.
     """
@@ -60,10 +74,12 @@ def predator_prey(n_predators: int) -> Env:
 
     def reset(key: PRNGKeyArray) -> tuple[World, TimeStep]:
         mover_key, landmark_key = jax.random.split(key)
+        present = jnp.arange(n_landmarks)[:, None] < pursuit.n_obstacles
+        landmark = jax.random.uniform(landmark_key, (n_landmarks, 2), minval=-0.9, maxval=0.9)
         world = World(
             position=jax.random.uniform(mover_key, (n_movers, 2), minval=-1.0, maxval=1.0),
             velocity=jnp.zeros((n_movers, 2)),
-            landmark=jax.random.uniform(landmark_key, (n_landmarks, 2), minval=-0.9, maxval=0.9),
+            landmark=jnp.where(present, landmark, AWAY),
             steps=jnp.zeros((), jnp.int32),
         )
         obs = observe(world, n_predators)
@@ -71,16 +87,18 @@ def predator_prey(n_predators: int) -> Env:
 
     def step(key: PRNGKeyArray, world: World, action: Int[Array, "N"]) -> tuple[World, TimeStep]:
         predators, prey = world.position[:n_predators], world.position[n_predators:]
-        flee = flight(prey, predators, sample_points(key, n_prey))
+        flee = pursuit.prey_force * flight(prey, predators, sample_points(key, n_prey))
         push = PREDATOR_FORCE * jnp.asarray(DIRECTIONS)[action]
         world = move(world, jnp.concatenate([push, flee]), radius, max_speed)
         obs = observe(world, n_predators)
+        apart = distances(world.position, n_predators)
+        reward = pursuit.catch * jnp.sum(catches(apart))
         no = jnp.zeros((), bool)
         row = TimeStep(
             obs=obs,
             state=obs.reshape(-1),
             legal=jnp.asarray(legal),
-            reward=CATCH_REWARD * jnp.sum(catches(world.position, n_predators)),
+            reward=reward + pursuit.distance * jnp.mean(jnp.min(apart, axis=0)),
             terminated=no,
             truncated=world.steps >= TIME_LIMIT,
             first=no,
@@ -152,10 +170,14 @@ def move(
     return World(world.position + velocity * DT, velocity, world.landmark, world.steps + 1)
 
 
-def catches(position: Float[Array, "M 2"], n_predators: int) -> Bool[Array, "N P"]:
+def distances(position: Float[Array, "M 2"], n_predators: int) -> Float[Array, "N P"]:
+    """How far each predator is from each prey."""
+    return _length(position[:n_predators, None] - position[n_predators:])
+
+
+def catches(distance: Float[Array, "N P"]) -> Bool[Array, "N P"]:
     """Which predator overlaps which prey."""
-    apart = _length(position[:n_predators, None] - position[n_predators:])
-    return apart < PREDATOR_RADIUS + PREY_RADIUS
+    return distance < PREDATOR_RADIUS + PREY_RADIUS
 
 
 def observe(world: World, n_predators: int) -> Float[Array, "N O"]:

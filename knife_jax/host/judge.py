@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jax
 from jaxtyping import PRNGKeyArray
@@ -15,9 +17,13 @@ from knife_jax.host.checkpoint import Checkpoints, shapes, to_tree
 from knife_jax.host.progress import Progress
 from knife_jax.host.readout import title
 from knife_jax.host.resume import Found, ResumeError, check_arrays, check_schema, newest
-from knife_jax.host.rows import evaluation_rows
+from knife_jax.host.rows import Row, evaluation_rows
 from knife_jax.host.run import CHECKPOINTS
 from knife_jax.host.summary import results, show_evaluation
+
+if TYPE_CHECKING:
+    from knife_jax.build import Program
+    from knife_jax.types import TrainState
 
 SEED = 128
 """all seeds of all runs are judged on the same episodes, others at each evaluation"""
@@ -26,6 +32,19 @@ SEED = 128
 def evaluation_key(env_steps: int, seed: int = SEED) -> PRNGKeyArray:
     """What decides the episodes of the evaluation at a moment."""
     return jax.random.fold_in(jax.random.key(seed), env_steps)
+
+
+def greedy_rows(
+    program: Program, state: TrainState, seeds: Sequence[int], progress: Progress, seed: int = SEED
+) -> list[Row]:
+    """Rows of a greedy evaluation. In a sequence all tasks are judged, always on equal episodes."""
+    key = evaluation_key(progress.env_steps if program.task_steps is None else 0, seed)
+    rows = []
+    for task, optimum in enumerate(program.optimum):
+        played = devices.fetch(program.evaluate(state, key, task))
+        stamp = progress.stamp() | {"task": task}
+        rows += evaluation_rows(seeds, played, program.spec.has_win, optimum, **stamp)
+    return rows
 
 
 def judge(run: Path, which: str, episodes: int | None, seed: int | None) -> None:
@@ -46,10 +65,8 @@ def judge(run: Path, which: str, episodes: int | None, seed: int | None) -> None
     check_arrays(found.step, found.about, shapes(like))
     begun = to_tree(found.arrays, like)
     state, _ = program.place(begun["state"], begun["clock"])
-    key = evaluation_key(found.step, SEED if seed is None else seed)
     progress = Progress.recalled(found.about["progress"])
-    played = devices.fetch(program.evaluate(state, key))
-    rows = evaluation_rows(seeds, played, program.spec.has_win, **progress.stamp())
+    rows = greedy_rows(program, state, seeds, progress, SEED if seed is None else seed)
     print(f"{title(config)}, checkpoint {found.step:,} of {run}")
     print(f"greedy evaluation, {config.evaluation.episodes} episodes per seed")
     show_evaluation({"seeds": seeds, **results(rows, seeds, found.step)})

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol, TextIO
 
-from knife_jax.host.rows import Row
+from knife_jax.host.rows import Row, over_tasks
 from knife_jax.scrub import scrub
 
 
@@ -39,7 +39,7 @@ class JsonLines:
 
 
 class FanOut:
-    """One sink that is the record of the run, and mirrors of it.
+    """One sink that is the record of the run, and mirrors of it, which see means over tasks.
 
     An error of the record is raised. A mirror that fails is dropped with one warning line.
     """
@@ -50,6 +50,7 @@ class FanOut:
 
     def write(self, rows: Sequence[Row]) -> None:
         self._record.write(rows)
+        rows = over_tasks(rows)
         for mirror in tuple(self._mirrors):
             try:
                 mirror.write(rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from knife_jax.config import Config, to_dict
+from knife_jax.config import Config
 from knife_jax.host.rows import Row
 
 
@@ -71,11 +71,9 @@ def span(s: Spread) -> str:
 
 def title(config: Config) -> str:
     """A run in a few words: ``smax 3m, qmix_knife, seeds 0-3``."""
-    task = {k: v for k, v in to_dict(config)["env"].items() if k not in ("n_envs", "impl")}
-    env = " ".join(str(value) for value in task.values())
     last = config.seed + config.num_seeds - 1
     seeds = f"seed {last}" if config.num_seeds == 1 else f"seeds {config.seed}-{last}"
-    return f"{env}, {config.algo.name}, {seeds}"
+    return f"{config.env.title()}, {config.algo.name}, {seeds}"
 
 
 def brief(value: float | None) -> str:

@@ -57,6 +57,22 @@ def read_rows(path: Path) -> list[Row]:
         return [json.loads(line) for line in file]
 
 
+def over_tasks(rows: Sequence[Row]) -> list[Row]:
+    """Rows with the evaluations of all tasks of a sequence at one moment as their mean."""
+    moments: dict[tuple, list[Row]] = {}
+    for i, row in enumerate(rows):
+        evaluated = row.get("kind") == "eval"
+        moment = (row["seed"], row["env_steps"]) if evaluated else (i,)
+        moments.setdefault(moment, []).append(row)
+    return [together[0] | _means(together) for together in moments.values()]
+
+
+def _means(rows: Sequence[Row]) -> Row:
+    names = [name for name in rows[0] if name not in IDENTITY] if len(rows) > 1 else []
+    columns = {name: [row[name] for row in rows] for name in names}
+    return {name: None if None in c else sum(c) / len(c) for name, c in columns.items()}
+
+
 def chunk_rows(
     seeds: Sequence[int], metrics: Mapping[str, Mapping[str, Any]], has_win: bool, **stamp: Any
 ) -> list[Row]:
@@ -67,10 +83,16 @@ def chunk_rows(
 
 
 def evaluation_rows(
-    seeds: Sequence[int], episodes: Episodes, has_win: bool, **stamp: Any
+    seeds: Sequence[int],
+    episodes: Episodes,
+    has_win: bool,
+    optimum: float | None = None,
+    **stamp: Any,
 ) -> list[Row]:
-    """Means over the episodes ``[S, M]`` of each seed."""
+    """Means over the episodes ``[S, M]`` of each seed; ``optimum`` is the best expected return."""
     values = {"return": episodes.returns.mean(axis=1)}
+    if optimum is not None:
+        values["regret"] = optimum - values["return"]
     if has_win:
         values["win_rate"] = episodes.won.mean(axis=1)
     values["length"] = episodes.lengths.mean(axis=1)

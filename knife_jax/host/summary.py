@@ -13,7 +13,7 @@ from rich.table import Table
 
 from knife_jax.host.progress import Progress
 from knife_jax.host.readout import brief, duration
-from knife_jax.host.rows import Row, read_rows
+from knife_jax.host.rows import Row, over_tasks, read_rows
 from knife_jax.host.run import FILES, METRICS, SUMMARY, write_json
 from knife_jax.host.table import is_terminal
 
@@ -44,12 +44,15 @@ def write(
 def results(rows: Sequence[Row], seeds: Sequence[int], env_steps: int) -> dict[str, Any]:
     """What the rows of a run come to, as lists over its seeds.
 
-    ``final_*`` are the greedy evaluation at ``env_steps``; None for seeds without one, and for
-    win rates where the environment has no winning. ``churn_max`` is None if there was no surgery,
-    or if any change was not finite.
+    ``final_*`` are the greedy evaluation at ``env_steps``, the mean over the tasks of a sequence;
+    None for seeds without one, and for win rates where the environment has no winning.
+    ``churn_max`` is None if there was no surgery, or if any change was not finite
+    or not measured (methods that act at every update).
     """
     final = {
-        row["seed"]: row for row in rows if row["kind"] == "eval" and row["env_steps"] == env_steps
+        row["seed"]: row
+        for row in over_tasks(rows)
+        if row["kind"] == "eval" and row["env_steps"] == env_steps
     }
     surgeries = [row for row in rows if row["kind"] == "surgery"]
     churn = [row["churn_max"] for row in surgeries]
@@ -119,7 +122,8 @@ def _facts(summary: Mapping[str, Any]) -> list[str]:
         if steps is not None:
             lines.append(f"seed {seed} has diverged; its networks are those of {steps:,} env steps")
     if summary["surgeries"]:
-        churn = "not finite" if summary["churn_max"] is None else brief(summary["churn_max"])
+        churn = summary["churn_max"]
+        churn = "not measured or not finite" if churn is None else brief(churn)
         units = ", ".join(map(str, summary["units_operated"]))
         lines.append(
             f"surgeries: {summary['surgeries']}, units operated on per seed: {units}; "

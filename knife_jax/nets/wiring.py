@@ -76,6 +76,8 @@ def check(wiring: Wiring, params: PyTree) -> None:
     """Raise ValueError where the wiring does not describe these parameters."""
     for group in wiring:
         leaves = layer(params, group)
+        if group.kind == "relu" and {*leaves} != {"kernel", "bias"}:
+            raise ValueError(f"{group.name!r} needs a kernel and a bias, but has {sorted(leaves)}")
         shapes = {name: leaf.shape for name, leaf in leaves.items()}
         if any(shape[-1:] != (group.width,) for shape in shapes.values()):
             raise ValueError(

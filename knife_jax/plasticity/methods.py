@@ -181,6 +181,10 @@ def marr(
     by z ~ U(1 - amplitude, 1 + amplitude). The optimiser's state is kept; the high replay ratio
     that belongs to it is ``algo.updates_per_round``."""
 
+    def init(online):
+        check(wiring, online["params"])
+        return jax.tree.map(jnp.copy, online["params"])
+
     def operate(patient, state, key):
         del key
         everybody = {g.name: jnp.ones(g.width, bool) for g in wiring}
@@ -192,7 +196,7 @@ def marr(
         return batch.replace(obs=batch.obs * z)
 
     return identity()._replace(
-        init=lambda online: online["params"],
+        init=init,
         operate=operate,
         gate=when,
         preserves="nothing",

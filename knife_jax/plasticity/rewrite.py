@@ -28,11 +28,6 @@ def edited(patient: Patient, edit: Edit) -> Patient:
     return patient._replace(online=online, target=target)
 
 
-def all_operable(wiring: Wiring) -> Callable[[Patient], Chosen]:
-    """Every neuron, at any time."""
-    return lambda patient: {g.name: jnp.ones(g.width, bool) for g in wiring}
-
-
 def fresh_kernels(wiring: Wiring, params: PyTree, key: PRNGKeyArray) -> Kernels:
     """A kernel for every group as its network would draw it anew."""
     keys = jax.random.split(key, len(wiring))
@@ -77,22 +72,30 @@ def seed_neurons(
     return opt_state
 
 
+def replaced(wiring: Wiring, patient: Patient, chosen: Chosen, kernels: Kernels) -> Patient:
+    """The chosen neurons with incoming weights from ``kernels``, bias 0 and outgoing weights 0."""
+    kept = {name: jnp.where(mask, 0.0, 1.0) for name, mask in chosen.items()}
+
+    def edit(params):
+        params = renew_incoming(wiring, params, chosen, kernels)
+        return scale_outgoing(wiring, params, kept)
+
+    patient = edited(patient, edit)
+    return patient._replace(opt_state=seed_neurons(wiring, patient.opt_state, chosen))
+
+
 def recycle(wiring: Wiring) -> Rewrite:
     """Fresh incoming weights, bias 0, outgoing weights 0: ReDo's rewrite (Sokar et al. 2023,
     alg. 1). The function changes by what the old neurons put out."""
 
+    def operable(patient: Patient) -> Chosen:
+        return {g.name: jnp.ones(g.width, bool) for g in wiring}
+
     def apply(patient: Patient, chosen: Chosen, key: PRNGKeyArray) -> Patient:
         kernels = fresh_kernels(wiring, patient.online["params"], key)
-        kept = {name: jnp.where(mask, 0.0, 1.0) for name, mask in chosen.items()}
+        return replaced(wiring, patient, chosen, kernels)
 
-        def edit(params):
-            params = renew_incoming(wiring, params, chosen, kernels)
-            return scale_outgoing(wiring, params, kept)
-
-        patient = edited(patient, edit)
-        return patient._replace(opt_state=seed_neurons(wiring, patient.opt_state, chosen))
-
-    return Rewrite(all_operable(wiring), apply)
+    return Rewrite(operable, apply)
 
 
 def prune(wiring: Wiring) -> Rewrite:
@@ -106,14 +109,7 @@ def prune(wiring: Wiring) -> Rewrite:
         del key
         params = patient.online["params"]
         nothing = {g.name: jnp.zeros_like(layer(params, g)["kernel"]) for g in wiring}
-        kept = {name: jnp.where(mask, 0.0, 1.0) for name, mask in chosen.items()}
-
-        def edit(params):
-            params = renew_incoming(wiring, params, chosen, nothing)
-            return scale_outgoing(wiring, params, kept)
-
-        patient = edited(patient, edit)
-        return patient._replace(opt_state=seed_neurons(wiring, patient.opt_state, chosen))
+        return replaced(wiring, patient, chosen, nothing)
 
     return Rewrite(alive, apply)
 
@@ -173,8 +169,14 @@ def graft(wiring: Wiring, slots: int, readers: Wiring = ()) -> Rewrite:
     layer's untouched neurons, so that the first steps are of the usual size.
 
     Where the layers that read the neurons are given as ``readers``, outgoing weights move and are
-    drawn anew like incoming ones, and the output is unchanged up to rounding.
+    drawn anew like incoming ones, and the output is unchanged up to rounding. Raises ValueError
+    where such a reader has grafts itself: its kept neurons could not see what is added to it.
     """
+    grafted_readers = {g.name for g in wiring if any(g.name in other.outgoing for other in wiring)}
+    if readers and grafted_readers:
+        raise ValueError(
+            f"own outgoing weights into {', '.join(grafted_readers)}, which is grafted"
+        )
     drawn = tuple(r for r in readers if any(r.name in g.outgoing for g in wiring))
 
     def operable(patient: Patient) -> Chosen:

@@ -69,8 +69,8 @@ def reborn(
 ) -> PlasticityTransform:
     """ReBorn (Qin et al. 2024): each over-active neuron, at least ``beta`` times the layer's mean
     activation, hands its weights to 2 to 5 dormant ones, at most ``alpha`` times the mean; dormant
-    neurons that nobody takes are recycled. What the donor puts out is preserved, the recipients'
-    small output is lost.
+    neurons that nobody takes are recycled, with the network's own initialiser. What the donor puts
+    out is preserved, the recipients' small output is lost.
 
     ``form="code"`` follows the released code instead: up to 5 recipients, incoming scales of 0.3
     to 0.8 (of 1 for the donor), proportions for every output separately, and the

@@ -16,8 +16,9 @@ import pytest
 from ladder.environments import MEMORY
 from tiny import tiny_config
 
-from knife_jax.build import make_networks, make_plasticity
+from knife_jax.build import build_in, make_networks, make_plasticity
 from knife_jax.cli import compose, options
+from knife_jax.envs.base import vectorise
 from knife_jax.learner import make_learner
 from knife_jax.nets.wiring import hidden, layer, put
 from knife_jax.plasticity.methods import METHODS
@@ -50,6 +51,8 @@ OPTIMISERS = {
 LATE = Clock(*(jnp.asarray(10**9),) * len(Clock._fields))
 DEAD = 2
 """neurons of each hidden layer that never fire"""
+CHAINED = ("l2_init", "nap")
+"""part of the optimiser's chain; before surgery all others learn alike in equal networks"""
 NETWORK_ONLY = ("none", "layer_norm", "wider")
 """without surgery or a part in the optimiser: one of the optimisers is enough"""
 CAPTURE = optax.GradientTransformation(
@@ -147,13 +150,21 @@ def learn(name, optimiser, patient, times):
 
 
 @cache
-def life(name, optimiser):
-    """A patient after some learning, its measured state, and both after surgery."""
+def learnt(name, optimiser):
+    """A patient after some learning, and what the probes saw."""
     method, _, (begin, *_) = method_of(name)
     patient = begin(jax.random.key(1))
     params = patient.online["params"]
     patient = patient._replace(opt_state=method.optimiser(OPTIMISERS[optimiser]).init(params))
-    patient, seen = learn(name, optimiser, patient, WINDOW)
+    return learn(name, optimiser, patient, WINDOW)
+
+
+@cache
+def life(name, optimiser):
+    """The patient, its measured state, and both after surgery."""
+    method, _, network = method_of(name)
+    alike = [n for n in NAMES if n not in CHAINED and method_of(n)[2] is network]
+    patient, seen = learnt(name if name in CHAINED else alike[0], optimiser)
     state, clock = method.init(patient.online), Clock.zero()
     for probes in seen:
         clock = clock._replace(updates=clock.updates + 1)
@@ -317,3 +328,17 @@ def test_surgery_goes_on_after_saving_and_restoring(name):
     restored = jax.tree.unflatten(tree, [jnp.asarray(np.array(leaf)) for leaf in flat])
     same(operated, method.operate(*restored, jax.random.key(2)))
     assert isinstance(restored[0], Patient)
+
+
+def test_a_method_that_acts_at_every_update_is_logged_where_it_did_something():
+    cbp = {"name": "cbp", "method": "cbp", "rate": 0.05, "maturity": 5}
+    program = build_in(partial(vectorise, MEMORY.env), tiny_config(seeds=2, plasticity=cbp))
+    state, _, metrics = program.chunk(program.init((0, 1)), program.clock())
+    seen = jax.tree.map(np.asarray, metrics["surgery"])
+    np.testing.assert_array_equal(seen["fired"], seen["units_operated"] > 0)
+    assert np.all(seen["fired"].any(1)) and not np.any(seen["fired"].all(1))
+    assert np.all(np.isnan(seen["churn_max"][seen["fired"]])) and np.all(state.finite)
+    # five neurons in a hundred and update: 40 mature ones owe 2 an update
+    updates = int(np.max(seen["updates"]))
+    assert np.all(seen["units_operated"].sum(1) <= 0.05 * 40 * updates)
+    assert np.all(seen["units_operated"].sum(1) > 0.05 * 40 * updates / 10)

@@ -10,8 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from knife_jax.envs import matrix_games
 from knife_jax.envs.base import Env, EnvSpec, TimeStep, VecEnv, first_row, vectorise
 from knife_jax.envs.batched_smax import batched_smax
+from knife_jax.envs.grid_games import Game
+from knife_jax.envs.grid_predator_prey import grid_predator_prey
 from knife_jax.envs.predator_prey import predator_prey
 from knife_jax.envs.smax import smax
 
@@ -30,18 +33,39 @@ class Case(NamedTuple):
     starts_differ: bool = True
     batched: bool = False
     """``make`` gives a VecEnv, which plays many episodes at once by itself"""
+    same_length: bool = True
+    """all episodes last to the horizon"""
 
 
 CASES = {
-    "smax/3m": Case(lambda: smax("3m"), 131),
-    "smax/2s3z": Case(lambda: smax("2s3z"), 229),
-    "smax/smacv2_5_units": Case(lambda: smax("smacv2_5_units"), 229),
+    **{
+        f"smax/{name}": Case(lambda name=name: smax(name), steps, same_length=False)
+        for name, steps in (("3m", 131), ("2s3z", 229), ("smacv2_5_units", 229))
+    },
     **{
         f"smax_batched/{name}": Case(
-            lambda name=name: batched_smax(name, ENVS, reset_period=PERIOD), 229, batched=True
+            lambda name=name: batched_smax(name, ENVS, reset_period=PERIOD),
+            229,
+            batched=True,
+            same_length=False,
         )
         for name in ("2s3z", "smacv2_5_units")
     },
+    "grid_predator_prey": Case(
+        lambda: grid_predator_prey(Game(5, 3, 2, 1, time_limit=29)), 79, same_length=False
+    ),
+    **{
+        f"matrix_game/{name}": Case(
+            lambda name=name: matrix_games.matrix_game(*matrix_games.TABLES[name]),
+            2 * matrix_games.TABLES[name][1] + 5,
+            starts_differ=False,
+            same_length=name != "n_step",
+        )
+        for name in ("qtran_two_states", "two_step", "n_step", "mmdp")
+    },
+    "matrix_game/gaussian_squeeze": Case(
+        lambda: matrix_games.gaussian_squeeze(jnp.arange(3.0), ((8.0, 0.25),)), 7, False
+    ),
     **{f"mpe_predator_prey/{n}": Case(functools.partial(predator_prey, n), 79) for n in (3, 6, 9)},
     **{
         rung.env.spec.name: Case(
@@ -181,7 +205,7 @@ def test_no_episode_is_longer_than_the_horizon(name):
     env, rows, *_ = played(name)
     lengths = [end - start for _, start, end, _ in episodes(rows)]
     assert len(lengths) >= SEEDS * ENVS
-    if name.startswith("smax"):
+    if not CASES[name].same_length:
         assert max(lengths) <= env.spec.horizon
     else:
         assert set(lengths) == {env.spec.horizon}

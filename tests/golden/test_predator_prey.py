@@ -206,7 +206,7 @@ def test_the_team_is_paid_for_every_overlapping_pair():
     at = jnp.array(
         [[0.0, 0.0], [0.1, 0.0], [0.0, 0.13], *[[5.0, 5.0]] * 3, [0.05, 0.0], [0.0, 0.1]]
     )
-    overlaps = pp.catches(at, 6)
+    overlaps = pp.catches(pp.distances(at, 6))
     assert overlaps.shape == (6, 2)
     np.testing.assert_array_equal(np.argwhere(overlaps), [[0, 0], [0, 1], [1, 0], [2, 1]])
 
@@ -222,6 +222,21 @@ def test_an_episode_is_cut_after_25_transitions(key):
         cuts.append(bool(row.truncated))
         assert not row.terminated and not row.won
     assert cuts == [False] * 24 + [True]
+
+
+def test_tasks_change_speed_obstacles_and_rewards(key):
+    """The same draws in another game: what each number does, and nothing else."""
+    usual, other = pp.predator_prey(3), pp.predator_prey(3, pp.Pursuit(2.5, 1, 1.0, -0.5))
+    (world, _), (changed, row_changed) = usual.reset(key), other.reset(key)
+    np.testing.assert_array_equal(changed.position, world.position)
+    np.testing.assert_array_equal(changed.landmark, [world.landmark[0], [pp.AWAY] * 2])
+    np.testing.assert_array_equal(row_changed.obs[:, 6:8], np.zeros((3, 2)))
+    apart = far_world([[0.0, 0.0], [0.0, 3.0], [0.0, -3.0], [0.3, 0.0]], np.zeros((4, 2)))
+    stay = jnp.zeros(3, jnp.int32)
+    (slow, _), (fast, paid) = (env.step(key, apart, stay) for env in (usual, other))
+    np.testing.assert_allclose(fast.velocity[3], 2.5 * slow.velocity[3], rtol=1e-6)
+    nearest = np.linalg.norm(fast.position[3] - fast.position[0])
+    assert float(paid.reward) == pytest.approx(-0.5 * nearest)
 
 
 def test_other_numbers_of_predators_are_refused():

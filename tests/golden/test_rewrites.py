@@ -13,7 +13,7 @@ from knife_jax.plasticity.base import Probes
 from knife_jax.plasticity.continual import Gaps, Utility, arrivals, own_limits
 from knife_jax.plasticity.moments import restart, seed_moments
 from knife_jax.plasticity.regularise import fixed_norms, toward_initial
-from knife_jax.plasticity.rewrite import absorb, prune, recycle
+from knife_jax.plasticity.rewrite import absorb, graft, prune, recycle
 from knife_jax.plasticity.transfer import pair
 from knife_jax.schedules import every_updates
 from knife_jax.types import Clock, Patient
@@ -393,5 +393,11 @@ def test_a_wrong_wiring_is_refused(patient):
         check((GROUP._replace(width=12),), params)
     with pytest.raises(ValueError, match="should read them"):
         check((GROUP._replace(outgoing=("net/hidden",)),), params)
+    bare = {"net": {**params["net"], "hidden": {"kernel": params["net"]["hidden"]["kernel"]}}}
+    with pytest.raises(ValueError, match="needs a kernel and a bias"):
+        check(WIRING, bare)
+    chain = (GROUP._replace(outgoing=("net/out",)), NeuronGroup("net/out", O, COLUMNS))
+    with pytest.raises(ValueError, match="into net/out, which is grafted"):
+        graft(chain, 2, chain)
     with pytest.raises(ValueError, match="names every layer"):
         methods.reset_full(WIRING, when=ALWAYS).init(patient.online)

@@ -25,8 +25,8 @@ from knife_jax.config import (
     Config,
     EvaluationConfig,
     LoggerConfig,
-    SmaxConfig,
 )
+from knife_jax.env_config import SmaxConfig
 from knife_jax.greedy import Episodes
 from knife_jax.types import Clock
 
@@ -115,7 +115,7 @@ def install(monkeypatch=None, *, has_win: bool = True, before_each=lambda clock:
     def build(config: Config):
         s = config.num_seeds
 
-        def evaluate(state, key) -> Episodes:
+        def evaluate(state, key, task) -> Episodes:
             returns = jnp.arange(s)[:, None] * 10.0 + jnp.arange(EPISODES)
             won = jnp.arange(EPISODES)[None] < jnp.arange(s)[:, None] + 1
             return Episodes(returns, won, jnp.full((s, EPISODES), 11))
@@ -128,6 +128,9 @@ def install(monkeypatch=None, *, has_win: bool = True, before_each=lambda clock:
                 replay={"rows": jax.random.normal(jax.random.key(0), (s, 3000))},
             ),
             clock=Clock.zero,
+            env_steps=config.env_steps,
+            task_steps=None,
+            optimum=[None],
             place=lambda *trees: jax.tree.map(jnp.array, trees),
             chunk=chunk_of(config, before_each),
             evaluate=evaluate,

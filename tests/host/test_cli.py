@@ -88,6 +88,7 @@ def test_version(tmp_path):
     assert call(WITHOUT_JAX, "--version", cwd=tmp_path).stdout == f"knife_jax {__version__}\n"
 
 
+ENVS = ", ".join(file.stem for file in options("env"))
 SCENARIOS = "must be one of 3m, 2s3z, 25m, 3s5z, 8m, 5m_vs_6m, "
 
 
@@ -119,8 +120,8 @@ SCENARIOS = "must be one of 3m, 2s3z, 25m, 3s5z, 8m, 5m_vs_6m, "
         ("+algo=qmix_knif", "error: algo=qmix_knif is refused: must be one of qmix, "),
         ("plasticity=redo plasticity.slots=2", "error: unknown key 'plasticity.slots'; "),
         ("env=../algo/qmix",
-         "error: env=../algo/qmix is refused: must be one of mpe_predator_prey, smax"),
-        ("env=null", "error: env=null is refused: must be one of mpe_predator_prey, smax"),
+         "error: env=../algo/qmix is refused: must be one of " + ENVS),
+        ("env=null", "error: env=null is refused: must be one of " + ENVS),
         ("plasticity@algo=knife",
          "error: 'plasticity@algo=knife' is refused: write plasticity=... without '@'"),
         ("~algo.lr", "error: '~algo.lr' is refused: a field can be set but not deleted"),

@@ -13,12 +13,11 @@ from knife_jax.cli import compose, options
 from knife_jax.config import (
     AlgoConfig,
     LoggerConfig,
-    PredatorPreyConfig,
-    SmaxConfig,
     defaults,
     from_dict,
     to_dict,
 )
+from knife_jax.env_config import PredatorPreyConfig, SmaxConfig
 from knife_jax.envs.names import N_PREDATORS, SMAX_SCENARIOS
 from knife_jax.plasticity_sections import PLASTICITIES, KnifeConfig
 from knife_jax.schema import ConfigError
@@ -26,21 +25,26 @@ from knife_jax.schema import ConfigError
 STEMS = {group: [file.stem for file in options(group)] for group in ("env", "algo", "preset")}
 PLASTICITY = [file.stem for file in options("plasticity")]
 COMBINATIONS = list(itertools.product(*STEMS.values()))
+LOGGERS = itertools.cycle(("local", "wandb", "wandb", "local", "local"))
+JOBS = list(zip(COMBINATIONS, LOGGERS, strict=False))
 
 
 def test_the_groups_are_those_promised():
-    assert STEMS["env"] == ["mpe_predator_prey", "smax"]
+    assert STEMS["env"] == [
+        "grid_predator_prey", "matrix_game", "mpe_predator_prey", "seq_grid_predator_prey",
+        "seq_matrix", "seq_mpe_predator_prey", "seq_smax", "smax",
+    ]  # fmt: skip
     assert STEMS["algo"] == ["qmix"]
-    assert STEMS["preset"] == ["fast", "jaxmarl", "jaxmarl_mpe", "pymarl", "pymarl2"]
+    assert STEMS["preset"] == ["continual", "fast", "jaxmarl", "jaxmarl_mpe", "pymarl", "pymarl2"]
     assert {method.__name__ for method in PLASTICITIES.values()} == {
         type(compose([f"plasticity={name}"]).plasticity).__name__ for name in PLASTICITY
     }
     assert [file.stem for file in options("logger")] == ["local", "wandb"]
 
 
-@pytest.mark.parametrize("logger", ["local", "wandb"])
-@pytest.mark.parametrize(("env", "algo", "preset"), COMBINATIONS)
-def test_every_combination_composes_and_survives_a_round_trip(env, algo, preset, logger):
+@pytest.mark.parametrize(("names", "logger"), JOBS)
+def test_every_combination_composes_and_survives_a_round_trip(names, logger):
+    env, algo, preset = names
     config = compose([f"env={env}", f"algo={algo}", f"preset={preset}", f"logger={logger}"])
     names = (config.env.name, config.algo.name, config.algo.preset, config.logger.name)
     assert names == (env, algo, preset, logger)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from knife_jax.envs.names import SMAX_RACES
 from knife_jax.envs.smax import silence
 
 FEATURES = ("health", "velocity", "damage", "reach", "sight", "radius", "reload")
@@ -39,6 +40,14 @@ class Rules:
     """an episode is stopped by the transition that starts from this step count"""
     win_bonus: float
     n_moves: int = 4
+    type_weights: tuple[float, ...] | None = None
+    """how likely each type is where types are drawn. None is JaxMARL's way: all alike, and enemies
+    beyond the number of allies are of type 0"""
+
+    @property
+    def n_extra(self) -> int:
+        """Enemies beyond the number of allies."""
+        return max(self.n_enemies - self.n_allies, 0)
 
     @property
     def n_units(self) -> int:
@@ -60,8 +69,11 @@ def load_rules(scenario: str) -> Rules:
     """Read `scenario` from JaxMARL's registry; raises ValueError if there is none of that name.
 
     The rules are those of ``jaxmarl.make("HeuristicEnemySMAX", scenario=...)`` with nothing else
-    set. A JaxMARL whose defaults are others raises ValueError as well.
+    set. A JaxMARL whose defaults are others raises ValueError as well. ``SMAX_RACES`` are ours: the
+    generators of SMACv2's scenario of that name with the two of its three unit types that SMAX has.
     """
+    if scenario in SMAX_RACES:
+        return _race(scenario)
     with silence():
         from jaxmarl import make
         from jaxmarl.environments.smax.smax_env import MAP_NAME_TO_SCENARIO
@@ -108,4 +120,21 @@ def load_rules(scenario: str) -> Rules:
         substeps=int(env.world_steps_per_env_step),
         time_limit=int(env.max_steps),
         win_bonus=float(env.won_battle_bonus),
+    )
+
+
+RACE_TYPES = {"terran": (0, 1), "protoss": (2, 3), "zerg": (4, 5)}
+"""marine and marauder, stalker and zealot, zergling and hydralisk"""
+
+
+def _race(scenario: str) -> Rules:
+    race, allies, _, enemies = scenario.split("_")
+    rules = load_rules(f"smacv2_{allies}_units")
+    weights = [0.5 if kind in RACE_TYPES[race] else 0.0 for kind in range(rules.n_types)]
+    return replace(
+        rules,
+        scenario=scenario,
+        n_enemies=int(enemies),
+        unit_types=np.zeros(rules.n_allies + int(enemies), np.int32),
+        type_weights=tuple(weights),
     )

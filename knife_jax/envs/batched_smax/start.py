@@ -24,19 +24,31 @@ class Start(NamedTuple):
     unit_type: Int[Array, "U E"]
 
 
+class Mix(NamedTuple):
+    """How starts are drawn in one task; may be traced."""
+
+    type_weights: Float[Array, "K"]
+    """how likely each unit type is"""
+    surround: Float[Array, ""] | float = 0.5
+    """how likely one team surrounds the other, rather than that they mirror each other"""
+
+
 def n_draws(rules: Rules) -> int:
     """How many uniform numbers one start takes."""
     n = rules.n_units
-    return 2 * n + (n + 6) * rules.random_positions + rules.n_allies * rules.random_types
+    n_types = rules.n_allies + (rules.type_weights is not None) * rules.n_extra
+    return 2 * n + (n + 6) * rules.random_positions + n_types * rules.random_types
 
 
-def draw_start(rules: Rules, uniform: Float[Array, "R E"]) -> Start:
+def draw_start(rules: Rules, uniform: Float[Array, "R E"], mix: Mix | None = None) -> Start:
     """Turn R = ``n_draws(rules)`` uniform numbers in [0, 1) per environment into a start.
 
     Rows: the x of every unit within its region, then the y; with random positions the two coins
     (surround or reflect; who is inside), the distances of four groups from the corners, and the
-    group of every unit; with random types the type of every ally.
+    group of every unit; with random types the type of every ally, and of every enemy beyond their
+    number if the rules have weights. ``mix`` says otherwise than the rules how likely things are.
     """
+    weights = rules.type_weights if mix is None else mix.type_weights
     n = rules.n_units
     across, up, rest = uniform[:n], uniform[n : 2 * n], uniform[2 * n :]
     ally = np.arange(n)[:, None] < rules.n_allies
@@ -45,7 +57,7 @@ def draw_start(rules: Rules, uniform: Float[Array, "R E"]) -> Start:
         coins, depth, group, rest = rest[:2], rest[2:6], rest[6 : 6 + n], rest[6 + n :]
         around_x, around_y = surround(rules, coins[1], depth, group)
         mirror_x, mirror_y = reflect(rules, across, up)
-        surrounds = coins[0] < 0.5
+        surrounds = coins[0] < (0.5 if mix is None else mix.surround)
         x = jnp.where(surrounds, around_x + near_x, mirror_x)
         y = jnp.where(surrounds, around_y + near_y, mirror_y)
     else:
@@ -53,7 +65,11 @@ def draw_start(rules: Rules, uniform: Float[Array, "R E"]) -> Start:
         y = rules.height / 2 + near_y
     unit_type = jnp.broadcast_to(jnp.asarray(rules.unit_types)[:, None], x.shape)
     if rules.random_types:
-        unit_type = mirror_types(rules, (rest * rules.n_types).astype(jnp.int32))
+        drawn = (rest * rules.n_types).astype(jnp.int32)
+        if weights is not None:
+            edges = jnp.cumsum(jnp.asarray(weights))[:, None, None]
+            drawn = jnp.sum(rest * edges[-1] >= edges[:-1], axis=0, dtype=jnp.int32)
+        unit_type = mirror_types(rules, drawn)
     radius = per_unit(rules, "radius", unit_type)
     return Start(*push(x, y, jnp.ones(x.shape, bool), radius), unit_type)
 
@@ -82,11 +98,11 @@ def reflect(rules: Rules, across: Array, up: Array) -> tuple[Array, Array]:
     return x, y
 
 
-def mirror_types(rules: Rules, ally: Int[Array, "N E"]) -> Int[Array, "U E"]:
-    """Enemies copy the allies' types; JaxMARL leaves enemies beyond them marines (type 0)."""
-    n_extra = max(rules.n_enemies - rules.n_allies, 0)
-    extra = jnp.zeros((n_extra, *ally.shape[1:]), jnp.int32)
-    return jnp.concatenate([ally, ally[: rules.n_enemies], extra])
+def mirror_types(rules: Rules, drawn: Int[Array, "D E"]) -> Int[Array, "U E"]:
+    """Enemies copy the allies' types; those beyond them are drawn, too, or marines (type 0)."""
+    ally, extra = drawn[: rules.n_allies], drawn[rules.n_allies :]
+    marines = jnp.zeros((rules.n_extra - len(extra), *ally.shape[1:]), jnp.int32)
+    return jnp.concatenate([ally, ally[: rules.n_enemies], extra, marines])
 
 
 def open_battle(rules: Rules, start: Start) -> Battle:

@@ -16,7 +16,7 @@ from knife_jax.envs.batched_smax.battle import (
 )
 from knife_jax.envs.batched_smax.observe import obs_size, observe, state_size
 from knife_jax.envs.batched_smax.rules import Rules, load_rules
-from knife_jax.envs.batched_smax.start import Start, draw_start, n_draws, open_battle
+from knife_jax.envs.batched_smax.start import Mix, Start, draw_start, n_draws, open_battle
 from knife_jax.envs.batched_smax.state import Battle
 
 
@@ -31,13 +31,16 @@ class Battles:
     key: PRNGKeyArray
 
 
-def batched_smax(scenario: str, n_envs: int, *, reset_period: int = 8) -> VecEnv:
+def batched_smax(
+    scenario: str, n_envs: int, *, reset_period: int = 8, mix: Mix | None = None
+) -> VecEnv:
     """JaxMARL's ``HeuristicEnemySMAX`` for `n_envs` battles at once, with next-step auto-reset.
 
     The step after an episode's last one ignores its actions and opens the next battle. Every
     environment keeps one start ready; each step redraws one in `reset_period` of them in turn, so
     two battles share a start only where the first is over in fewer than `reset_period` steps.
-    Raises ValueError where JaxMARL has no such scenario.
+    ``mix`` replaces the scenario's own way of drawing types and places.
+    Raises ValueError where neither JaxMARL nor we have such a scenario.
     """
     if n_envs < 1 or reset_period < 1:
         raise ValueError(f"n_envs={n_envs} and reset_period={reset_period} must be positive")
@@ -50,8 +53,8 @@ def batched_smax(scenario: str, n_envs: int, *, reset_period: int = 8) -> VecEnv
     def reset(key: PRNGKeyArray) -> tuple[Battles, TimeStep]:
         now, ahead, key = jax.random.split(key, 3)
         rows = (n_draws(rules), n_envs)
-        battle = open_battle(rules, draw_start(rules, jax.random.uniform(now, rows)))
-        spare = draw_start(rules, jax.random.uniform(ahead, rows))
+        battle = open_battle(rules, draw_start(rules, jax.random.uniform(now, rows), mix))
+        spare = draw_start(rules, jax.random.uniform(ahead, rows), mix)
         no = jnp.zeros(n_envs, bool)
         nothing = Outcome(jnp.zeros(n_envs), no, no, no)
         battles = Battles(battle, spare, no, jnp.zeros((), jnp.int32), key)
@@ -61,7 +64,7 @@ def batched_smax(scenario: str, n_envs: int, *, reset_period: int = 8) -> VecEnv
         key, draw = jax.random.split(battles.key)
         uniform = jax.random.uniform(draw, (per_step + n_draws(rules) * group,))
         randoms = scale_randoms(rules, uniform[:per_step].reshape(-1, n_envs))
-        fresh = draw_start(rules, uniform[per_step:].reshape(-1, group))
+        fresh = draw_start(rules, uniform[per_step:].reshape(-1, group), mix)
         renew = group_of == battles.turn
         spare = jax.tree.map(
             lambda new, old: jnp.where(renew, jnp.tile(new, n_groups)[:, :n_envs], old),

@@ -1,0 +1,45 @@
+"""Tasks as data: one program plays any of them, since their parameters are rows of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from knife_jax.envs.base import VecEnv
+from knife_jax.types import PyTree
+
+
+class Tasks(NamedTuple):
+    """K tasks with the same sizes."""
+
+    n: int
+    params: PyTree
+    """leaves [K, ...]: one row for each task; None where there is one task, which takes none"""
+    make: Callable[[PyTree, int], VecEnv]
+    """(one task's parameters, which may be traced; number of environments)"""
+    optimum: Float[np.ndarray, "K"] | None = None
+    """the best expected return of each task, where it is known"""
+
+    def env(self, task: Int[Array, ""] | int, n_envs: int) -> VecEnv:
+        """The environment of a task; counts beyond K start over."""
+        row = jax.tree.map(lambda leaf: jnp.asarray(leaf)[task % self.n], self.params)
+        return self.make(row, n_envs)
+
+
+def single(make: Callable[[int], VecEnv], optimum: float | None = None) -> Tasks:
+    """The one task of an environment without parameters."""
+    best = None if optimum is None else np.array([optimum])
+    return Tasks(1, None, lambda _, n_envs: make(n_envs), best)
+
+
+def shuffled(tasks: Tasks, seed: int) -> Tasks:
+    """The same tasks in another order."""
+    order = np.random.default_rng(seed).permutation(tasks.n)
+    params = jax.tree.map(lambda leaf: np.asarray(leaf)[order], tasks.params)
+    optimum = None if tasks.optimum is None else tasks.optimum[order]
+    return tasks._replace(params=params, optimum=optimum)

@@ -1,0 +1,66 @@
+"""Tasks one after the other: when, is a function of the Clock; a switch is a branch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from knife_jax.envs.base import VecEnv
+from knife_jax.rollout import start
+from knife_jax.types import Clock, Patient, TrainState
+
+
+class TaskSequence(NamedTuple):
+    """Which environment is trained when, and what a new task does to the learner by itself."""
+
+    env: Callable[[Int[Array, ""]], VecEnv]
+    """of a task, in the order of training; all have the same sizes"""
+    steps: int
+    """environment steps of each task: whole chunks, so that a chunk is of one task"""
+    clear_replay: bool
+    renew: Callable[[Patient], Patient]
+
+
+def switch(sequence: TaskSequence, hidden: int, state: TrainState, clock: Clock):
+    """At the head of a chunk: the task that is due, entered if it is a new one.
+
+    Episodes under way are left behind. Their windows end where they stand, so that no transition
+    leads from one task into the next.
+    """
+    task = clock.env_steps // sequence.steps
+    is_new = task > clock.task
+
+    def enter():
+        key, start_key = jax.random.split(state.key)
+        actor = start(sequence.env(task), hidden, start_key)
+        return sequence.renew(state.patient), actor, key
+
+    patient, actor, key = jax.lax.cond(
+        is_new, enter, lambda: (state.patient, state.actor, state.key)
+    )
+    emptied = jnp.where(is_new & sequence.clear_replay, clock.env_steps, clock.replay_since)
+    clock = clock._replace(task=task, replay_since=emptied)
+    return state.replace(patient=patient, actor=actor, key=key), clock
+
+
+def asked(sequence: TaskSequence, clock: Clock, learning_starts: int) -> Clock:
+    """The Clock as the gates saw it last: they are asked at gradient steps.
+
+    Until the first gradient step of a task the gates have seen only the task before. It waits for
+    ``learning_starts`` environment steps in the replay; a replay that was lost later in the task,
+    where a run was resumed, does not undo it.
+    """
+    began = clock.task * sequence.steps
+    filled = clock.env_steps - clock.replay_since >= learning_starts
+    needed = learning_starts if sequence.clear_replay else 1
+    learning = (clock.env_steps > began) & (filled | (clock.replay_since - began >= needed))
+    return clock._replace(task=jnp.where(learning, clock.task, jnp.maximum(clock.task - 1, 0)))
+
+
+def restarting(schedule: Callable[[Clock], Array], steps: int) -> Callable[[Clock], Array]:
+    """A schedule that begins anew with every task of so many environment steps."""
+    return lambda clock: schedule(clock._replace(env_steps=clock.env_steps - clock.task * steps))

@@ -1,0 +1,251 @@
+"""Sequences of tasks: one program, clean switches, and a clock that everything else reads."""
+
+from dataclasses import replace
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import KNIFE, tiny_config
+
+from knife_jax.build import build_tasks
+from knife_jax.env_config import GridSequenceConfig, MatrixSequenceConfig
+from knife_jax.envs import sequences
+from knife_jax.envs.grid_games import SCENARIOS
+from knife_jax.envs.tasks import Tasks, shuffled
+from knife_jax.make_env import make_tasks
+from knife_jax.schedules import at_task_switch, crossed
+from knife_jax.sequence import TaskSequence, asked, restarting
+from knife_jax.types import Clock
+
+ROUND = 7 * 5  # environments x window of the tiny configuration
+
+
+def counted(tasks: Tasks):
+    """The same tasks, with a count of how often an environment's step was traced."""
+    traces = []
+
+    def make(row, n_envs):
+        env = tasks.make(row, n_envs)
+
+        def step(state, action):
+            traces.append(n_envs)
+            return env.step(state, action)
+
+        return env._replace(step=step)
+
+    return tasks._replace(make=make), traces
+
+
+def train(program, seeds):
+    state, clock = program.init(seeds), program.clock()
+    clocks, seen = [], []
+    while int(clock.env_steps) < program.env_steps:
+        state, clock, metrics = program.chunk(state, clock)
+        clocks.append(jax.tree.map(int, clock))
+        seen.append(jax.tree.map(np.asarray, metrics))
+    return state, clocks, seen
+
+
+def surgeries(seen):
+    """(env steps, task) of every surgery of the first seed."""
+    events = [{k: v[0] for k, v in m["surgery"].items()} for m in seen]
+    return [
+        (int(e["env_steps"][i]), int(e["task"][i]))
+        for e in events
+        for i in np.flatnonzero(e["fired"])
+    ]
+
+
+def compiled(env, **sizes):
+    """The program of a sequence, trained, and its traces before and after it ran."""
+    config = tiny_config(log_every=ROUND, plasticity=KNIFE | {"interval": 0}, **sizes)
+    tasks, traces = counted(make_tasks(env))
+    program = build_tasks(tasks, replace(config, env=env))
+    seeds = tuple(range(config.num_seeds))
+    program.chunk.lower(program.init(seeds), program.clock())
+    before = len(traces)
+    return program, *train(program, seeds), (before, len(traces))
+
+
+@cache
+def fifty():
+    """Fifty matrix games of four rounds, where a switch does all that it can do by itself."""
+    env = MatrixSequenceConfig(
+        n_tasks=50, steps_per_task=4 * ROUND - 3, n_envs=7,
+        clear_replay=True, restart_epsilon=True, restart_optimiser=True,
+    )  # fmt: skip
+    sizes = {"learning_starts": 2 * ROUND, "epsilon_steps": 2 * ROUND, "seeds": 2}
+    return compiled(env, env_steps=50 * env.steps_per_task, **sizes)
+
+
+@cache
+def eight():
+    """Eight grid games of two rounds, and the first of them again; everything else goes on."""
+    env = GridSequenceConfig(
+        scenario="small", vary="all", n_tasks=8, steps_per_task=2 * ROUND, n_envs=7,
+        restart_epsilon=False,
+    )  # fmt: skip
+    return compiled(env, env_steps=9 * 2 * ROUND, learning_starts=ROUND)
+
+
+def test_fifty_matrix_games_are_one_program():
+    program, _, clocks, _, (before, after) = fifty()
+    assert program.chunk._cache_size() == 1
+    assert before == after > 0, "the environment was traced again after the first chunk"
+    assert [clock.task for clock in clocks] == [task for task in range(50) for _ in range(4)]
+    assert clocks[-1].env_steps == program.env_steps == 50 * 4 * ROUND
+    assert program.task_steps == 4 * ROUND
+
+
+@pytest.mark.parametrize(
+    ("run", "rounds", "waits", "n"), [(fifty, 4, 1, 50), (eight, 2, 0, 9)], ids=["emptied", "kept"]
+)
+def test_surgery_comes_once_per_switch_at_the_first_gradient_step(run, rounds, waits, n):
+    seen = run()[3]
+    due = [((task * rounds + waits + 1) * ROUND, task) for task in range(1, n)]
+    assert surgeries(seen) == due
+    assert all(np.all(m["surgery"]["churn_max"] == 0) for m in seen)
+
+
+def test_every_task_is_judged_by_one_program_and_its_own_rules(key):
+    program, state, *_ = fifty()
+    played = [program.evaluate(state, key, task) for task in range(50)]
+    returns = np.array([episodes.returns for episodes in played])  # [K, S, M]
+    assert returns.shape == (50, 2, 19)
+    assert (returns.min(2) == returns.max(2)).all(), "one joint action, the same in all episodes"
+    optimum = np.array(program.optimum)
+    assert (returns <= optimum[:, None, None] + 1e-5).all()
+    assert len(np.unique(returns[:, 0, 0])) > 25, "the tasks pay differently"
+
+
+def test_the_eight_grid_games_are_one_program():
+    program, _, clocks, _, (before, after) = eight()
+    assert program.chunk._cache_size() == 1 and before == after > 0
+    assert [clock.task for clock in clocks] == [task for task in range(9) for _ in range(2)]
+
+
+def test_a_switch_cuts_episodes_and_mixes_no_transition():
+    """Episodes have 40 steps, switches come after 10 steps of each environment."""
+    _, state, *_ = eight()
+    ring = jax.tree.map(lambda leaf: np.asarray(leaf[0]), state.replay)
+    rounds = lambda leaf: leaf[: 18 * 7].reshape(18, 7, -1)  # noqa: E731
+    first = rounds(ring.first.T)
+    assert first[::2, :, 0].all(), "the first window of a task begins an episode"
+    valid = rounds(ring.valid.T)
+    np.testing.assert_array_equal(first[:, :, 1:], ~valid)  # else only an end is followed by one
+    np.testing.assert_array_equal(first[1::2, :, 0], ~valid[::2, :, -1])
+    hidden, previous = rounds(ring.hidden), rounds(ring.previous)
+    assert not hidden[::2].any() and hidden[1::2].any(), "memory is left behind"
+    assert (previous[::2] == -1).all() and (previous[1::2] >= 0).all()
+
+
+def test_what_a_switch_does_by_itself():
+    _, state, clocks, seen, _ = fifty()
+    assert [clock.replay_since for clock in clocks[:6]] == [0] * 4 + [4 * ROUND] * 2
+    # a round without learning, then three gradient steps a round
+    assert [clock.updates for clock in clocks[:7]] == [0, 3, 6, 9, 9, 12, 15]
+    assert optimiser_steps(state) == [9] * 2, "the optimiser began anew with the last task"
+    epsilon = [float(m["train"]["epsilon"][0]) for m in seen[:6]]
+    np.testing.assert_allclose(epsilon, [0.55, 0.1, 0.1, 0.1, 0.55, 0.1], rtol=1e-5)
+
+
+def test_what_goes_on_through_a_switch():
+    _, state, clocks, seen, _ = eight()
+    assert {clock.replay_since for clock in clocks} == {0}
+    assert optimiser_steps(state) == [clocks[-1].updates] == [3 * 18]
+    epsilon = [float(m["train"]["epsilon"][0]) for m in seen]
+    expected = 1 - 0.9 * np.minimum(np.arange(1, 19) * ROUND / 1000, 1)
+    np.testing.assert_allclose(epsilon, expected, rtol=1e-5)
+
+
+def optimiser_steps(state):
+    """Adam's count of steps, seed by seed."""
+    leaves = jax.tree.leaves(state.patient.opt_state)
+    (count,) = [leaf for leaf in leaves if leaf.dtype == jnp.int32]
+    return count.tolist()
+
+
+@pytest.mark.parametrize("clear", [False, True])
+@pytest.mark.parametrize("starts", [0, 1, 70, 100])
+def test_gates_are_asked_about_a_switch_exactly_once(clear, starts):
+    """Over all rounds of five tasks, where the run is resumed without its replay or not."""
+    sequence = TaskSequence(lambda task: None, 140, clear, lambda patient: patient)
+    for resumed in (None, *range(0, 700, 35)):
+        fired, since = [], 0
+        for steps in range(0, 700, 35):
+            task = steps // 140
+            if (steps % 140 == 0 and clear) or steps == resumed:
+                since = steps
+            clock = Clock(*map(jnp.int32, (steps, 0, task, since)))
+            after = clock._replace(env_steps=clock.env_steps + 35)
+            if steps + 35 - since >= starts and crossed(
+                at_task_switch, asked(sequence, clock, starts), after
+            ):
+                fired.append(task)
+        assert fired == [1, 2, 3, 4] or (resumed and starts > 35 and len(fired) == 3), resumed
+
+
+def test_a_schedule_restarts_with_each_task():
+    schedule = restarting(lambda clock: clock.env_steps, 100)
+    values = [int(schedule(Clock(*map(jnp.int32, (s, 0, s // 100, 0))))) for s in (0, 99, 100, 250)]
+    assert values == [0, 99, 0, 50]
+
+
+def test_tasks_are_drawn_from_their_seed():
+    tasks = sequences.permuted_matrices("qtran", 40, 0)
+    payoffs = tasks.params.payoff[:, 0]
+    assert (
+        payoffs.shape == (40, 3, 3)
+        and (np.sort(payoffs.reshape(40, -1)) == [-12] * 4 + [0] * 4 + [8]).all()
+    )
+    places = {tuple(np.argwhere(payoff == 8)[0]) for payoff in payoffs}
+    assert len(places) == 9 and tasks.optimum.tolist() == [8.0] * 40
+    again = sequences.permuted_matrices("qtran", 40, 0)
+    np.testing.assert_array_equal(tasks.params.payoff, again.params.payoff)
+    other = shuffled(tasks, 5)
+    order = np.random.default_rng(5).permutation(40)
+    np.testing.assert_array_equal(other.params.payoff, tasks.params.payoff[order])
+    np.testing.assert_array_equal(other.env(0, 1).spec.horizon, 1)
+
+
+def test_representable_matrices_are_monotone_in_both_agents():
+    tasks = sequences.representable_matrices(5, 20, 0)
+    for payoff in tasks.params.payoff[:, 0]:
+        assert (payoff.min(), payoff.max()) == (0, 10)
+        rows, columns = np.argsort(payoff[:, 0]), np.argsort(payoff[0])
+        assert (np.diff(payoff[rows][:, columns], axis=0) >= 0).all()
+        assert (np.diff(payoff[rows][:, columns], axis=1) >= 0).all()
+        best = np.unravel_index(payoff.argmax(), payoff.shape)
+        assert best == (rows[-1], columns[-1])
+
+
+@pytest.mark.parametrize(
+    ("vary", "changed"),
+    [
+        ("speed", {"prey_force"}),
+        ("obstacles", {"n_obstacles"}),
+        ("rewards", {"catch", "distance"}),
+        ("all", {"prey_force", "n_obstacles", "catch", "distance"}),
+    ],
+)
+def test_pursuits_differ_in_what_is_varied(vary, changed):
+    params = sequences.pursuits(3, vary, 31, 0).params._asdict()
+    assert {name for name, leaf in params.items() if len(np.unique(leaf)) > 1} == changed
+
+
+@pytest.mark.parametrize("vary", ["rewards", "punishment", "counts", "view", "rest", "all"])
+def test_grid_games_differ_in_what_is_varied_and_fit_their_arrays(vary):
+    tasks = sequences.grid_games("small", vary, 31, 0)
+    base = SCENARIOS["small"]
+    changed = {name for name, leaf in tasks.params._asdict().items() if len(np.unique(leaf)) > 1}
+    parts = {
+        "rewards": {"stag", "hare"}, "punishment": {"miss"}, "view": {"view"}, "rest": {"rest"},
+        "counts": {"n_agents", "n_stags", "n_hares"},
+    }  # fmt: skip
+    assert changed == (set.union(*parts.values()) if vary == "all" else parts[vary])
+    for name in ("n_agents", "n_stags", "n_hares", "view", "size", "time_limit"):
+        assert (getattr(tasks.params, name) <= getattr(base, name)).all()
+    assert (tasks.params.n_stags + tasks.params.n_hares >= 1).all()
+    assert (tasks.params.n_agents >= 2).all() and (tasks.params.view >= 1).all()

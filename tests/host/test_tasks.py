@@ -1,0 +1,61 @@
+"""What the host makes of a sequence of tasks: rows of every task, and their means."""
+
+import types
+
+import jax
+import numpy as np
+
+from knife_jax.greedy import Episodes
+from knife_jax.host.judge import greedy_rows
+from knife_jax.host.progress import Progress
+from knife_jax.host.rows import over_tasks
+from knife_jax.host.summary import results
+
+
+def program(task_steps, keys):
+    def evaluate(state, key, task):
+        keys.append(jax.random.key_data(key).tolist())
+        returns = np.float32([[1, 3], [2, 2]]) * (task + 1)
+        return Episodes(returns, np.zeros((2, 2), bool), np.full((2, 2), 5))
+
+    return types.SimpleNamespace(
+        spec=types.SimpleNamespace(has_win=False),
+        task_steps=task_steps,
+        optimum=[7.0, 8.0, 10.0],
+        evaluate=evaluate,
+    )
+
+
+def rows_at(env_steps, task_steps=100, keys=None):
+    keys = [] if keys is None else keys
+    progress = Progress(env_steps=env_steps, updates=3, task=1)
+    return greedy_rows(program(task_steps, keys), None, [5, 6], progress)
+
+
+def test_every_task_has_a_row_with_its_regret():
+    rows = rows_at(200)
+    told = [(row["task"], row["seed"], row["return"], row["regret"]) for row in rows]
+    assert told == [
+        (0, 5, 2, 5), (0, 6, 2, 5), (1, 5, 4, 4), (1, 6, 4, 4), (2, 5, 6, 4), (2, 6, 6, 4),
+    ]  # fmt: skip
+    assert {(row["kind"], row["env_steps"], row["updates"]) for row in rows} == {("eval", 200, 3)}
+
+
+def test_a_sequence_is_always_judged_on_the_same_episodes():
+    keys: list = []
+    for task_steps in (100, None):
+        rows_at(200, task_steps, keys)
+        rows_at(300, task_steps, keys)
+    assert len({str(key) for key in keys[:6]}) == 1
+    assert len({str(key) for key in keys[6:]}) == 2
+
+
+def test_the_display_and_the_summary_show_means_over_tasks():
+    train = {"kind": "train", "seed": 5, "env_steps": 200, "return": 9.0}
+    rows = [train, *rows_at(100), *rows_at(200)]
+    shown = over_tasks(rows)
+    assert shown[0] == train and len(shown) == 1 + 2 * 2
+    assert [row["return"] for row in shown[1:]] == [4.0] * 4
+    assert results(rows, [5, 6], 200)["final_return"] == [4.0, 4.0]
+    one = rows_at(100)[:2]
+    assert over_tasks(one) == one
