@@ -139,7 +139,7 @@ class ProbesConfig(Section):
     every: Annotated[Size, "env steps between probes of the networks; 0 = never"] = 500_000
     windows: Annotated[Count, "replayed windows or episodes whose activations are measured"] = 32
     functions: Annotated[Count, "random functions that copies of the networks learn"] = 2
-    fit_steps: Annotated[Size, "optimiser steps on each random function; 0 = none"] = 50
+    fit_steps: Annotated[Size, "optimiser steps on each random function; 0 = none"] = 0
 
 
 @dataclass(frozen=True, kw_only=True)

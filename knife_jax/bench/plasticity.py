@@ -92,7 +92,9 @@ def main(words: Sequence[str] | None = None) -> None:
     if not options.quick:
         long = long._replace(phases=24, steps=500, rows=256)
         fit = fit._replace(phases=4, steps=500)
-    known = recipes(slots=SLOTS, window=WINDOW, steps=long.phases * long.steps)
+    known, fitting = (
+        recipes(slots=SLOTS, window=WINDOW, steps=size.phases * size.steps) for size in (long, fit)
+    )
     names = options.methods.split(",") if options.methods else QUICK if options.quick else known
     if unknown := [name for name in names if name not in known]:
         parser.error(f"unknown method {unknown[0]!r}; there are {', '.join(known)}")
@@ -101,7 +103,7 @@ def main(words: Sequence[str] | None = None) -> None:
     outcomes, rows = {}, {}
     for name in names:
         outcomes[name] = chain(known[name], long)
-        rows[name] = row(outcomes[name], expressivity(known[name], fit))
+        rows[name] = row(outcomes[name], expressivity(fitting[name], fit))
         seconds = time.perf_counter() - began
         print(f"{seconds:6.1f} s  {name}: last quarter {rows[name]['last']}", file=sys.stderr)
     print(table(rows))
