@@ -22,6 +22,7 @@ from knife_jax.factorisation import MIXERS
 from knife_jax.greedy import Episodes, evaluate
 from knife_jax.host import devices
 from knife_jax.host.devices import over_seeds, seed_mesh
+from knife_jax.joint import is_small, joint_values
 from knife_jax.learner import make_learner
 from knife_jax.make_env import make_tasks
 from knife_jax.nets.agent import RecurrentAgent
@@ -54,6 +55,8 @@ class Program(NamedTuple):
     the metrics have the fault ``nan`` beside them."""
     evaluate: Callable[[TrainState, PRNGKeyArray, int], Episodes]
     """of a task, by its number"""
+    joint_values: Callable[[TrainState, PRNGKeyArray], Array] | None
+    """[S, A, A]: Q_tot of all joint actions of two agents when an episode begins"""
     params: Callable[[TrainState], Variables]
 
 
@@ -192,6 +195,14 @@ def build_tasks(tasks: Tasks, config: Config) -> Program:
         )  # fmt: skip
         return over_seeds(one, mesh, (0,), 0)(variables)
 
+    @jax.jit
+    def joint(variables: Variables, key: PRNGKeyArray) -> Array:
+        one = partial(
+            joint_values, trainer.env, trainer.learner, open_slots=trainer.slots, key=key,
+            hidden=trainer.hidden,
+        )  # fmt: skip
+        return jax.vmap(one)(variables)
+
     def place(state: TrainState, clock: Clock) -> tuple[TrainState, Clock]:
         return devices.place(state, mesh, devices.SEED), devices.place(clock, mesh, devices.SAME)
 
@@ -212,6 +223,9 @@ def build_tasks(tasks: Tasks, config: Config) -> Program:
         place=place,
         chunk=jax.jit(chunk, donate_argnums=0),
         evaluate=lambda state, key, task: judged(state.patient.online, key, jnp.int32(task)),
+        joint_values=(lambda state, key: joint(state.patient.online, key))
+        if is_small(trainer.env)
+        else None,
         params=lambda state: state.patient.online,
     )
 

@@ -11,7 +11,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"types", "schedules", "losses", "schema"},
     {"nets", "factorisation", "plasticity", "envs", "replay", "explore"},
-    {"rollout", "learner", "sequence", "chunk", "greedy"},
+    {"rollout", "learner", "sequence", "joint", "chunk", "greedy"},
     {
         "config",
         "env_config",

@@ -132,6 +132,7 @@ def install(monkeypatch=None, *, has_win: bool = True, before_each=lambda clock:
             place=lambda *trees: jax.tree.map(jnp.array, trees),
             chunk=chunk_of(config, before_each),
             evaluate=evaluate,
+            joint_values=None,
             params=lambda state: {
                 "params": {"agent": state.agent},
                 "grafts": {"agent": {"used": jnp.full((s, 3), 2, jnp.int32)}},
