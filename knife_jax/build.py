@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from flax import linen as nn
 from jax.experimental import checkify
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from knife_jax import chunk as training
-from knife_jax.config import AlgoConfig, Config, PlasticityConfig
+from knife_jax.config import AlgoConfig, Config
 from knife_jax.env_config import SequenceConfig
 from knife_jax.envs.base import EnvSpec, VecEnv
 from knife_jax.envs.tasks import Tasks, single
@@ -23,16 +26,27 @@ from knife_jax.greedy import Episodes, evaluate
 from knife_jax.host import devices
 from knife_jax.host.devices import over_seeds, seed_mesh
 from knife_jax.joint import is_small, joint_values
-from knife_jax.learner import make_learner
-from knife_jax.make_env import make_tasks
+from knife_jax.learner import init_networks, make_learner
+from knife_jax.make_env import make_sequence, make_tasks, rounds_in_a_chunk
 from knife_jax.nets.agent import RecurrentAgent
 from knife_jax.nets.init import INITS
-from knife_jax.nets.wiring import Wiring
+from knife_jax.nets.wiring import Wiring, hidden
 from knife_jax.plasticity import methods
 from knife_jax.plasticity.base import PlasticityTransform
-from knife_jax.schedules import linear
-from knife_jax.sequence import TaskSequence, restarting
-from knife_jax.types import Clock, Patient, TrainState, Variables
+from knife_jax.plasticity.combine import watched
+from knife_jax.plasticity.meters import relative_update_activity
+from knife_jax.plasticity_sections import (
+    KnifeConfig,
+    NoneConfig,
+    PlasticityConfig,
+    ScheduledConfig,
+    WiderConfig,
+)
+from knife_jax.probes.instruments import Probe, Sizes, make_probe
+from knife_jax.schedules import after_task_switch, any_of, at_task_switch, every_env_steps, linear
+from knife_jax.schema import fields_of
+from knife_jax.sequence import restarting
+from knife_jax.types import Clock, TrainState, Variables
 
 
 class Program(NamedTuple):
@@ -58,6 +72,7 @@ class Program(NamedTuple):
     joint_values: Callable[[TrainState, PRNGKeyArray], Array] | None
     """[S, A, A]: Q_tot of all joint actions of two agents when an episode begins"""
     params: Callable[[TrainState], Variables]
+    probe: Probe
 
 
 def make_optimiser(algo: AlgoConfig, n_updates: int) -> optax.GradientTransformation:
@@ -77,41 +92,86 @@ def make_optimiser(algo: AlgoConfig, n_updates: int) -> optax.GradientTransforma
 
 
 def make_plasticity(config: PlasticityConfig, wiring: Wiring) -> PlasticityTransform:
-    """The plasticity method of a config."""
-    if config.method == "none":
-        return methods.none(wiring, window=config.window)
-    return methods.knife(
-        wiring,
-        slots=config.slots,
-        threshold=config.threshold,
-        window=config.window,
-        cap=config.cap,
-        interval=config.interval,
-        task_switch=config.at_task_switch,
-        random_control=config.select == "random",
+    """The plasticity method of a config, for the layers that the wiring names."""
+    fields = {name: getattr(config, name) for name in fields_of(type(config))}
+    for label in ("name", "method"):
+        del fields[label]
+    if isinstance(config, NoneConfig):
+        return watched(
+            methods.none(wiring), relative_update_activity(hidden(wiring), config.window)
+        )
+    if isinstance(config, ScheduledConfig):
+        interval, task_switch = fields.pop("interval"), fields.pop("at_task_switch")
+        late = isinstance(config, KnifeConfig) and config.measure == "post_switch"
+        switched = after_task_switch(config.window) if late else at_task_switch
+        fields["when"] = any_of(
+            *[every_env_steps(interval)] * (interval > 0), *[switched] * task_switch
+        )
+    scope = fields.pop("scope", "all")
+    part = tuple(group for group in wiring if scope in ("all", group.network))
+    method = methods.METHODS[config.method](part, **fields)
+    if scope == "mixer" and method.preserves == "nothing":
+        # greedy actions are those of the agents' networks alone
+        method = method._replace(preserves="greedy")
+    if isinstance(config, KnifeConfig) and scope == "all":
+        return method
+    return watched(method, relative_update_activity(hidden(wiring), NoneConfig().window))
+
+
+def make_networks(config: Config, spec: EnvSpec) -> tuple[nn.Module, nn.Module, Wiring]:
+    """The agents' network, the mixer, and where their neurons are."""
+    algo, init = config.algo, INITS[config.algo.init]
+    method = config.plasticity
+    options = method.graft_slots, method.layer_norm, method.own_outgoing
+    agent = RecurrentAgent(
+        spec.n_actions, algo.hidden, init(1.0), method.graft_slots, algo.agent_id,
+        algo.last_action, *options[1:],
+    )  # fmt: skip
+    mixer = MIXERS[algo.mixer](
+        spec.n_agents, algo.embed, algo.hyper_hidden, init(algo.hyper_init_scale), *options
     )
+    return agent, mixer, (*agent.wiring(), *mixer.wiring())
+
+
+def n_weights(config: Config, spec: EnvSpec) -> int:
+    """How many numbers its networks consist of, frozen ones included."""
+    agent, mixer, _ = make_networks(config, spec)
+    begin = partial(init_networks, spec, agent, mixer, config.algo.hidden)
+    leaves = jax.tree.leaves(jax.eval_shape(begin, jax.random.key(0)))
+    return sum(leaf.size for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating))
+
+
+def widened(config: Config, spec: EnvSpec) -> Config:
+    """The config with all widths larger by one factor, the smallest that gives its networks as many
+    weights as KNIFE's have with all slots counted."""
+    if not isinstance(config.plasticity, WiderConfig):
+        return config
+    algo, knife = config.algo, KnifeConfig(name="knife", slots=config.plasticity.slots)
+    goal = n_weights(replace(config, plasticity=knife), spec)
+
+    def of_width(hidden: int) -> Config:
+        embed, hyper = (round(w * hidden / algo.hidden) for w in (algo.embed, algo.hyper_hidden))
+        return replace(config, algo=replace(algo, hidden=hidden, embed=embed, hyper_hidden=hyper))
+
+    widths = range(algo.hidden, algo.hidden * (2 + 2 * knife.slots))
+    size = lambda hidden: n_weights(of_width(hidden), spec)  # noqa: E731
+    return of_width(widths[bisect.bisect_left(widths, goal, key=size)])
 
 
 def make_trainer(config: Config, env: VecEnv, tasks: Tasks | None = None) -> training.Trainer:
     """Network, learner, method and sizes of a config, in the first of its tasks or the only one."""
+    config = widened(config, env.spec)
     algo, plasticity = config.algo, config.plasticity
-    slots = 0 if plasticity.method == "none" else plasticity.slots
-    init = INITS[algo.init]
-    agent = RecurrentAgent(
-        env.spec.n_actions, algo.hidden, init(1.0), slots, algo.agent_id, algo.last_action
-    )
-    mixer = MIXERS[algo.mixer](
-        env.spec.n_agents, algo.embed, algo.hyper_hidden, init(algo.hyper_init_scale), slots
-    )
-    wiring = (*agent.wiring(), *mixer.wiring())
+    agent, mixer, wiring = make_networks(config, env.spec)
+    method = make_plasticity(plasticity, wiring)
     episodes_only = algo.data == "episodes"
     length = env.spec.horizon if episodes_only else algo.window
     rounds = math.ceil(config.env_steps / (length * env.n_envs))
-    optimiser = make_optimiser(algo, rounds * algo.updates_per_round)
+    optimiser = method.optimiser(make_optimiser(algo, rounds * algo.updates_per_round))
     learner = make_learner(
-        env.spec, agent, mixer, wiring, optimiser,
+        env.spec, agent, mixer, hidden(wiring), optimiser,
         hidden=algo.hidden, gamma=algo.gamma, td_lambda=algo.td_lambda, double_q=algo.double_q,
-        target_period=algo.target_period, tau=algo.tau,
+        target_period=algo.target_period, tau=algo.tau, needs=method.needs,
     )  # fmt: skip
     epsilon = linear(algo.epsilon_start, algo.epsilon_end, algo.epsilon_steps)
     sequence = None
@@ -122,11 +182,11 @@ def make_trainer(config: Config, env: VecEnv, tasks: Tasks | None = None) -> tra
     return training.Trainer(
         env=env,
         learner=learner,
-        plasticity=make_plasticity(plasticity, wiring),
+        plasticity=method,
         epsilon=epsilon,
         hidden=algo.hidden,
-        slots=slots,
-        stagnant_threshold=plasticity.threshold,
+        slots=plasticity.graft_slots,
+        stagnant_threshold=_stagnation(plasticity).threshold,
         episodes_only=episodes_only,
         length=length,
         updates=algo.updates_per_round,
@@ -137,29 +197,9 @@ def make_trainer(config: Config, env: VecEnv, tasks: Tasks | None = None) -> tra
     )
 
 
-def make_sequence(
-    config: SequenceConfig, tasks: Tasks, round_steps: int, optimiser: optax.GradientTransformation
-) -> TaskSequence:
-    """When the tasks are trained, in whole rounds, and what a switch does by itself."""
-
-    def renew(patient: Patient) -> Patient:
-        return patient._replace(opt_state=optimiser.init(patient.online["params"]))
-
-    return TaskSequence(
-        env=lambda task: tasks.env(task, config.n_envs),
-        steps=math.ceil(config.steps_per_task / round_steps) * round_steps,
-        clear_replay=config.clear_replay,
-        renew=renew if config.restart_optimiser else lambda patient: patient,
-    )
-
-
-def rounds_in_a_chunk(trainer: training.Trainer, log_every: int) -> int:
-    """As many as ``log_every`` environment steps take; in a sequence, a whole part of a task."""
-    n = math.ceil(log_every / trainer.round_steps)
-    if trainer.sequence is None:
-        return n
-    in_a_task = trainer.sequence.steps // trainer.round_steps
-    return max(k for k in range(1, min(n, in_a_task) + 1) if in_a_task % k == 0)
+def _stagnation(config: PlasticityConfig) -> NoneConfig | KnifeConfig:
+    """The section that says how stagnation is measured."""
+    return config if isinstance(config, NoneConfig | KnifeConfig) else NoneConfig()
 
 
 def build(config: Config) -> Program:
@@ -175,7 +215,7 @@ def build_in(env: Callable[[int], VecEnv], config: Config) -> Program:
 def build_tasks(tasks: Tasks, config: Config) -> Program:
     """The same for tasks of one's own."""
     trainer = make_trainer(config, tasks.env(0, config.env.n_envs), tasks)
-    n_rounds = rounds_in_a_chunk(trainer, config.log_every)
+    n_rounds = rounds_in_a_chunk(trainer.sequence, trainer.round_steps, config.log_every)
     mesh = seed_mesh(1 if config.debug.nans else config.num_seeds)
     one_seed = partial(training.chunk, trainer, n_rounds)
     if config.debug.nans:
@@ -206,6 +246,7 @@ def build_tasks(tasks: Tasks, config: Config) -> Program:
     def place(state: TrainState, clock: Clock) -> tuple[TrainState, Clock]:
         return devices.place(state, mesh, devices.SEED), devices.place(clock, mesh, devices.SAME)
 
+    sizes = Sizes(config.probes.windows, config.probes.functions, config.probes.fit_steps)
     key = jax.random.key(0)
     shapes = jax.eval_shape(partial(training.init, trainer), key).patient.online["params"]
     env_steps, task_steps = config.env_steps, None
@@ -227,6 +268,13 @@ def build_tasks(tasks: Tasks, config: Config) -> Program:
         if is_small(trainer.env)
         else None,
         params=lambda state: state.patient.online,
+        probe=make_probe(
+            trainer,
+            sizes,
+            _stagnation(config.plasticity).window,
+            over_seeds=lambda f, in_axes: over_seeds(f, mesh, in_axes, 0),
+            fetch=devices.fetch,
+        ),
     )
 
 

@@ -14,6 +14,7 @@ from knife_jax.envs.base import VecEnv
 from knife_jax.learner import Learner
 from knife_jax.nets.graft import occupancy
 from knife_jax.plasticity.base import PerNeuron, PlasticityTransform
+from knife_jax.plasticity.invariants import change
 from knife_jax.plasticity.meters import share_below
 from knife_jax.rollout import EpisodeSums, first_episodes, rollout, start
 from knife_jax.sequence import TaskSequence, asked, switch
@@ -34,7 +35,8 @@ class Surgery(NamedTuple):
     slots_used: Int[Array, ""]
     saturated_units: Int[Array, ""]
     churn_max: Float[Array, ""]
-    """largest |ΔQ|, of agents and team, on the batch of the last update"""
+    """largest |ΔQ|, of agents and team, on the batch of the last update; NaN where the method
+    operates at every update"""
 
 
 class Trainer(NamedTuple):
@@ -93,7 +95,8 @@ def _open_slots(t: Trainer, clock: Clock) -> Int[Array, ""]:
     return jnp.minimum(t.plasticity.gate(clock), t.slots)
 
 
-def _windows_added(t: Trainer, clock: Clock) -> Int[Array, ""]:
+def windows_added(t: Trainer, clock: Clock) -> Int[Array, ""]:
+    """How many windows the replay was given since it was last empty."""
     return (clock.env_steps - clock.replay_since) // t.round_steps * t.env.n_envs
 
 
@@ -130,7 +133,7 @@ def chunk(t: Trainer, n_rounds: int, state: TrainState, clock: Clock):
         state, clock = carry
         key, play_key, learn_key = jax.random.split(state.key, 3)
         actor, windows, sums = _play(t, state.patient, state.actor, clock, play_key)
-        ring = replay.add(state.replay, windows, _windows_added(t, clock))
+        ring = replay.add(state.replay, windows, windows_added(t, clock))
         state = state.replace(actor=actor, replay=ring, key=key)
         after = clock._replace(env_steps=clock.env_steps + t.round_steps)
         ready = after.env_steps - after.replay_since >= t.learning_starts
@@ -165,17 +168,23 @@ def _learn(t: Trainer, state: TrainState, before: Clock, clock: Clock, key: PRNG
 
     def step(carry, key):
         patient, measured, before, clock = carry
+        began = jnp.where(clock.task > before.task, clock.updates, clock.task_since)
+        clock = clock._replace(task_since=began)
         sample_key, surgery_key = jax.random.split(key)
-        batch = replay.sample(state.replay, sample_key, t.batch, _windows_added(t, clock))
+        batch = replay.sample(state.replay, sample_key, t.batch, windows_added(t, clock))
+        batch = t.plasticity.augment(batch, jax.random.fold_in(sample_key, 1))
         patient, probes, metrics = t.learner.update(patient, batch, clock, _open_slots(t, before))
-        measured = t.plasticity.measure(measured, probes)
+        after = clock._replace(updates=clock.updates + 1)
+        measured = t.plasticity.measure(measured, probes, after)
         metrics["stagnant_pct"] = share_below(t.plasticity.scores(measured), t.stagnant_threshold)
         metrics["dormant_pct"] = dormant_pct(probes.activation)
-        after = clock._replace(updates=clock.updates + 1)
 
         def operate():
             operated, forgotten, report = t.plasticity.operate(patient, measured, surgery_key)
-            churn = _churn(t, patient, operated, batch, _open_slots(t, after))
+            if t.plasticity.continual:
+                return operated, forgotten, report.units_operated, jnp.asarray(jnp.nan)
+            values = lambda v: t.learner.values(v, batch, _open_slots(t, after))  # noqa: E731
+            churn = change(values, patient.online, operated.online)
             return operated, forgotten, report.units_operated, churn
 
         def leave():
@@ -185,7 +194,7 @@ def _learn(t: Trainer, state: TrainState, before: Clock, clock: Clock, key: PRNG
         patient, measured, units, churn = jax.lax.cond(due, operate, leave)
         slots = occupancy(patient.online["grafts"], t.slots)
         event = Surgery(
-            fired=due,
+            fired=due & (units > 0) if t.plasticity.continual else due,
             env_steps=after.env_steps,
             updates=after.updates,
             task=after.task,
@@ -203,15 +212,6 @@ def _learn(t: Trainer, state: TrainState, before: Clock, clock: Clock, key: PRNG
     metrics["updates"] = jnp.ones(t.updates)
     sums = jax.tree.map(jnp.sum, metrics)
     return state.replace(patient=patient, plasticity=measured), clock, sums, events
-
-
-def _churn(t: Trainer, before: Patient, after: Patient, batch, open_slots) -> Float[Array, ""]:
-    """Largest change of any value on the batch, both sides computed by the same code."""
-    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), before.online, after.online)
-    values = jax.lax.map(lambda online: t.learner.values(online, batch, open_slots), both)
-    return jnp.max(
-        jnp.stack([jnp.max(jnp.abs(leaf[1] - leaf[0])) for leaf in jax.tree.leaves(values)])
-    )
 
 
 def dormant_pct(activation: PerNeuron) -> Float[Array, ""]:

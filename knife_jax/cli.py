@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -46,7 +47,8 @@ PRESET_OF_SEQUENCES = "continual"
 MOST_COMBINATIONS = 32
 """a larger sweep is checked value by value instead"""
 
-ConfigStore.instance().store(name="schema", node=defaults(), provider="knife_jax")
+STORE = ConfigStore.instance()
+STORE.store(name="schema", node=defaults(), provider="knife_jax")
 
 
 class Words(NamedTuple):
@@ -81,6 +83,18 @@ def configs_dir() -> Path:
 def options(group: str) -> list[Path]:
     """The files of a group."""
     return sorted((configs_dir() / group).glob("*.yaml"))
+
+
+@cache
+def _store_combinations() -> None:
+    """``algo=ALGORITHM_METHOD`` for every file of the two groups, as if each were a file, too."""
+    for algo, method in itertools.product(options("algo"), options("plasticity")):
+        if method.stem == "none":
+            continue
+        name = f"{algo.stem}_{method.stem}"
+        chosen = [f"{algo.stem}@algo", {"override /plasticity": method.stem}, "_self_"]
+        node = {"defaults": chosen, "algo": {"name": name}}
+        STORE.store(group="algo", name=name, node=node, package="_global_", provider="knife_jax")
 
 
 def compose(overrides: Sequence[str] = (), config_dir: str | None = None) -> Config:
@@ -209,6 +223,7 @@ def _one_line() -> Iterator[None]:
 
 
 def _composed(overrides: Sequence[Override], config_dir: str | None) -> Config:
+    _store_combinations()
     words = []
     for override in overrides:
         # fields are forced in, so that from_dict alone decides which of them exist

@@ -12,6 +12,7 @@ from pathlib import PurePath
 from typing import Annotated, Any, ClassVar
 
 from knife_jax.env_config import ENVS, EnvConfig
+from knife_jax.plasticity_sections import PLASTICITIES, NoneConfig, PlasticityConfig
 from knife_jax.schema import (
     ConfigError,
     Count,
@@ -90,24 +91,6 @@ class AlgoConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlasticityConfig(Section):
-    """Which neurons are operated on, and when."""
-
-    section: ClassVar[str] = "plasticity"
-    name: Annotated[str, word(), "label"] = "none"
-    method: Annotated[str, choice("none", "knife"), "kind of surgery"] = "none"
-    select: Annotated[
-        str, choice("stagnant", "random"), "stagnant neurons, or as many at random"
-    ] = "stagnant"
-    threshold: Annotated[Positive, "stagnant below this share of the layer's mean activity"] = 0.25
-    slots: Annotated[Count, "surgeries that one neuron can take"] = 2
-    interval: Annotated[Size, "env steps between surgeries; 0 = never"] = 0
-    at_task_switch: Annotated[bool, "operate whenever the task changes"] = True
-    window: Annotated[Count, "updates over which activity is averaged"] = 200
-    cap: Annotated[Share, "largest share of a layer in one surgery"] = 0.5
-
-
-@dataclass(frozen=True, kw_only=True)
 class LoggerConfig(Section):
     """Where numbers go beside the run directory."""
 
@@ -149,6 +132,17 @@ class DebugConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProbesConfig(Section):
+    """Instruments that look at the networks between chunks of training."""
+
+    section: ClassVar[str] = "probes"
+    every: Annotated[Size, "env steps between probes of the networks; 0 = never"] = 500_000
+    windows: Annotated[Count, "replayed windows or episodes whose activations are measured"] = 32
+    functions: Annotated[Count, "random functions that copies of the networks learn"] = 2
+    fit_steps: Annotated[Size, "optimiser steps on each random function; 0 = none"] = 50
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config(Section):
     """A run."""
 
@@ -156,6 +150,7 @@ class Config(Section):
     num_seeds: Annotated[Count, "seeds trained side by side: seed, seed+1, …"] = 1
     env_steps: Annotated[Count, "budget of each seed"]
     run_dir: Annotated[str | None, "where results go; null = a new folder in runs/"] = None
+    distributed: Annotated[bool, "several processes share the seeds (jax.distributed)"] = False
     resume: Annotated[
         str | None,
         "auto = go on in run_dir, or begin there; a run or checkpoint folder = go on from it",
@@ -163,19 +158,21 @@ class Config(Section):
     log_every: Annotated[Count, "env steps between log lines"]
     env: EnvConfig
     algo: AlgoConfig
-    plasticity: PlasticityConfig = field(default_factory=PlasticityConfig)
+    plasticity: PlasticityConfig = field(default_factory=NoneConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     evaluation: EvaluationConfig
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     debug: DebugConfig = field(default_factory=DebugConfig)
+    probes: ProbesConfig = field(default_factory=ProbesConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         path = self.run_dir
         if path is not None and (not path.strip() or ".." in PurePath(path).parts):
             raise ConfigError(f"run_dir={shown(path)} is refused: must be a path without '..'")
-        if self.resume == "auto" and path is None:
-            raise ConfigError("resume=auto is refused: write run_dir=... to say which run goes on")
+        if path is None and (self.resume == "auto" or self.distributed):
+            word = "resume=auto" if self.resume == "auto" else "distributed=true"
+            raise ConfigError(f"{word} is refused: write run_dir=... to say which run it is")
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -216,14 +213,15 @@ def defaults(section: type[Section] = Config) -> dict[str, Any]:
 
 
 def _sections(values: Mapping[str, Any]) -> dict[str, type[Section]]:
-    """Section names -> types, for the environment that the values name."""
-    env = values.get("env")
-    name = env.get("name") if isinstance(env, Mapping) else env
-    if name not in ENVS:
-        known = ", ".join(ENVS)
-        raise ConfigError(f"env.name={shown(name)} is refused: must be one of {known}")
+    """Section names -> types, for the environment and the method that the values name."""
     types = {key: item.type for key, item in fields_of(Config).items() if is_section(item.type)}
-    types["env"] = ENVS[name]
+    for key, label, table in (("env", "name", ENVS), ("plasticity", "method", PLASTICITIES)):
+        section = values.get(key, {"method": "none"} if key == "plasticity" else None)
+        name = section.get(label) if isinstance(section, Mapping) else section
+        if name not in table:
+            known = f"must be one of {', '.join(table)}{suggestion(shown(name), table)}"
+            raise ConfigError(f"{key}.{label}={shown(name)} is refused: {known}")
+        types[key] = table[name]
     return types
 
 

@@ -14,11 +14,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from knife_jax.envs.base import EnvSpec, TimeStep
 from knife_jax.losses import chosen, masked_argmax, masked_mean, td_lambda_targets
 from knife_jax.nets.graft import track
-from knife_jax.nets.wiring import Wiring
-from knife_jax.plasticity.base import Probes
+from knife_jax.nets.wiring import Wiring, layer
+from knife_jax.plasticity.base import Probe, Probes
 from knife_jax.plasticity.meters import probe
 from knife_jax.schedules import crossed, every_updates
-from knife_jax.types import Clock, Patient, Variables, Windows
+from knife_jax.types import Clock, Patient, PyTree, Variables, Windows
 
 PROBED_WINDOWS = 8
 """activations are averaged over this many windows of a batch: all of it would cost percents of a
@@ -44,6 +44,38 @@ class Learner(NamedTuple):
     values: Callable[[Variables, Windows, Int[Array, ""]], Values]
     targets: Callable[..., Float[Array, "T B"]]
     """(patient, batch, online agent values, open_slots) -> what Q_tot is regressed on"""
+    unroll: Callable[..., tuple[Float[Array, "T+1 B N A"], PyTree]]
+    """(variables, batch, open_slots) -> (the agents' values, what their layers sow)"""
+    mix: Callable[..., tuple[Float[Array, "T B"], PyTree]]
+    """(variables, values [T, B, N], state, open_slots) -> (Q_tot, what the mixer's layers sow)"""
+    optimiser: optax.GradientTransformation
+    wiring: Wiring
+
+
+def init_networks(
+    spec: EnvSpec, agent: nn.Module, mixer: nn.Module, hidden: int, key: PRNGKeyArray
+) -> Variables:
+    """Agents' network and mixer as they begin."""
+    agent_key, mixer_key = jax.random.split(key)
+    n, one = spec.n_agents, (1, 1)
+    obs = jnp.zeros((*one, n, spec.obs_size))
+    made = {
+        "agent": agent.init(
+            agent_key, jnp.zeros((1, n, hidden)), obs, jnp.zeros((*one, n), jnp.int32),
+            jnp.zeros(one, bool), 0,
+        ),
+        "mixer": mixer.init(
+            mixer_key, jnp.zeros((*one, n)), jnp.zeros((*one, spec.state_size)), 0
+        ),
+    }  # fmt: skip
+    return {
+        collection: {
+            name: variables[collection]
+            for name, variables in made.items()
+            if collection in variables
+        }
+        for collection in ("params", "grafts")
+    }
 
 
 def make_learner(
@@ -59,47 +91,31 @@ def make_learner(
     double_q: bool,
     target_period: int,
     tau: float,
+    needs: tuple[Probe, ...] = (),
 ) -> Learner:
-    """Q-learning on Q_tot with a target network (Rashid et al. 2018, eq. 6; van Hasselt 2016)."""
+    """Q-learning on Q_tot with a target network (Rashid et al. 2018, eq. 6; van Hasselt 2016).
+
+    The neurons of ``wiring`` are probed at every update, and what ``needs`` names beside that.
+    """
 
     def part(variables: Variables, name: str) -> Variables:
         return {collection: tree[name] for collection, tree in variables.items() if name in tree}
 
-    def unroll(variables: Variables, batch: Windows, open_slots):
+    def unroll(variables: Variables, batch: Windows, open_slots, seen="probes"):
+        """The agents' values, and the collection ``seen`` that their layers leave."""
         previous = jnp.concatenate([batch.previous[None], batch.action])
-        (_, values), sown = agent.apply(
+        (_, values), left = agent.apply(
             part(variables, "agent"), batch.hidden, batch.obs, previous, batch.first, open_slots,
-            mutable="probes",
+            mutable=seen,
         )  # fmt: skip
-        return values, sown["probes"]
+        return values, left[seen]
 
-    def mix(variables: Variables, values, state, open_slots):
-        total, sown = mixer.apply(
-            part(variables, "mixer"), values, state, open_slots, mutable="probes"
-        )
-        return total, sown["probes"]
+    def mix(variables: Variables, values, state, open_slots, seen="probes"):
+        total, left = mixer.apply(part(variables, "mixer"), values, state, open_slots, mutable=seen)
+        return total, left[seen]
 
     def init(key: PRNGKeyArray) -> Patient:
-        agent_key, mixer_key = jax.random.split(key)
-        n, one = spec.n_agents, (1, 1)
-        obs = jnp.zeros((*one, n, spec.obs_size))
-        made = {
-            "agent": agent.init(
-                agent_key, jnp.zeros((1, n, hidden)), obs, jnp.zeros((*one, n), jnp.int32),
-                jnp.zeros(one, bool), 0,
-            ),
-            "mixer": mixer.init(
-                mixer_key, jnp.zeros((*one, n)), jnp.zeros((*one, spec.state_size)), 0
-            ),
-        }  # fmt: skip
-        online = {
-            collection: {
-                name: variables[collection]
-                for name, variables in made.items()
-                if collection in variables
-            }
-            for collection in ("params", "grafts")
-        }
+        online = init_networks(spec, agent, mixer, hidden, key)
         return Patient(online, jax.tree.map(jnp.copy, online), optimiser.init(online["params"]))
 
     def act(variables, hidden, now: TimeStep, previous, open_slots):
@@ -119,8 +135,20 @@ def make_learner(
             batch.reward, batch.terminated, batch.valid, next_value, gamma=gamma, lam=td_lambda
         )
 
-    def loss(params, patient: Patient, batch: Windows, open_slots):
-        online = {**patient.online, "params": params}
+    def perturbations(variables: Variables, batch: Windows, open_slots):
+        """Zeros to add to every pre-activation of the online network on this batch."""
+
+        def made():
+            values, agents = unroll(variables, batch, open_slots, "perturbations")
+            taken = chosen(values[:-1], batch.action)
+            _, team = mix(variables, taken, batch.state[:-1], open_slots, "perturbations")
+            return {"agent": agents, "mixer": team}
+
+        shapes = jax.eval_shape(made)
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+    def loss(trained, patient: Patient, batch: Windows, open_slots):
+        online = {**patient.online, **trained}
         values, agent_probes = unroll(online, batch, open_slots)
         taken = chosen(values[:-1], batch.action)
         team, mixer_probes = mix(online, taken, batch.state[:-1], open_slots)
@@ -140,10 +168,7 @@ def make_learner(
         valid = batch.valid[:, :PROBED_WINDOWS]
 
         def mean(group):
-            tree = sown
-            for name in group.path:
-                tree = tree[name]
-            (h,) = tree["activation"]
+            (h,) = layer(sown, group)["activation"]
             h = h[: valid.shape[0], :PROBED_WINDOWS]
             weight = valid.reshape(*valid.shape, *(1,) * (h.ndim - 2))
             total = jnp.sum(jnp.abs(h) * weight, axis=tuple(range(h.ndim - 1)))
@@ -151,12 +176,25 @@ def make_learner(
 
         return {group.name: jax.lax.stop_gradient(mean(group)) for group in wiring}
 
+    def sensitivity(felt):
+        """Mean |∂L/∂z_i| of each neuron over all rows."""
+
+        def mean(group):
+            z = layer(felt, group)["pre_activation"]
+            return jnp.mean(jnp.abs(z), axis=tuple(range(z.ndim - 1)))
+
+        return {group.name: mean(group) for group in wiring}
+
     def update(patient: Patient, batch: Windows, clock: Clock, open_slots):
         params = patient.online["params"]
+        trained = {"params": params}
+        if "sensitivity" in needs:
+            trained["perturbations"] = perturbations(patient.online, batch, open_slots)
         grads, (activation, metrics) = jax.grad(loss, has_aux=True)(
-            params, patient, batch, open_slots
+            trained, patient, batch, open_slots
         )
-        probes = probe(wiring, params, grads, activation)
+        grads, felt = grads["params"], grads.get("perturbations")
+        probes = probe(wiring, params, grads, activation, sensitivity(felt) if felt else {}, needs)
         updates, opt_state = optimiser.update(grads, patient.opt_state, params)
         online = {**patient.online, "params": optax.apply_updates(params, updates)}
         due = crossed(
@@ -173,4 +211,4 @@ def make_learner(
         team, _ = mix(variables, chosen(agents[:-1], batch.action), batch.state[:-1], open_slots)
         return Values(agents, team)
 
-    return Learner(init, act, update, values, targets)
+    return Learner(init, act, update, values, targets, unroll, mix, optimiser, wiring)

@@ -29,9 +29,25 @@ def every_updates(interval: int) -> Gate:
     return lambda clock: clock.updates // interval
 
 
+def once(env_steps: int) -> Gate:
+    """Due one time, when ``env_steps`` environment steps have been taken."""
+    return lambda clock: jnp.where(clock.env_steps >= env_steps, 1, 0)
+
+
 def at_task_switch(clock: Clock) -> Int[Array, ""]:
     """Due each time the task sequence moves on."""
     return clock.task
+
+
+def after_task_switch(updates: int) -> Gate:
+    """Due once in each task but the first, after so many gradient steps of it; in a task with
+    fewer, as the next one begins."""
+
+    def count(clock: Clock) -> Int[Array, ""]:
+        reached = clock.updates - clock.task_since >= updates
+        return jnp.where(clock.task > 0, clock.task - 1 + reached, 0)
+
+    return count
 
 
 def any_of(*gates: Gate) -> Gate:

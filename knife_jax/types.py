@@ -27,6 +27,8 @@ class Clock(NamedTuple):
     task: Int[Array, ""]
     replay_since: Int[Array, ""]
     """the env steps at which the replay was last empty"""
+    task_since: Int[Array, ""]
+    """the gradient steps made before the first one of this task"""
 
     @classmethod
     def zero(cls) -> Clock:

@@ -20,7 +20,7 @@ examples:
   python -m knife_jax.train env.scenario=2s3z num_seeds=3 env_steps=1e6
   python -m knife_jax.train env=mpe_predator_prey algo=qmix logger.wandb=disabled
   python -m knife_jax.train run_dir=runs/mine resume=auto
-  python -m knife_jax.train -m seed=0,1 algo=qmix,qmix_knife
+  python -m knife_jax.train -m seed=0,1 algo=qmix,qmix_knife,qmix_redo
 
 options:
   -m, --multirun         one run for every combination of listed values (a,b or range(0,5)),
@@ -54,6 +54,9 @@ def _options(group: str, chosen: str) -> Iterator[str]:
         about = next(comment for comment in comments if not comment.startswith("@"))
         mark = "*" if file.stem == chosen else ""
         yield f"  {group if i == 0 else '':<11} {file.stem + mark:<19} {about}"
+    if group == "algo":
+        mark = "" if chosen in (file.stem for file in options(group)) else "*"
+        yield f"  {'':<11} {'ALGO_PLASTICITY' + mark:<19} both at once: qmix_redo, qmix_knife, ..."
 
 
 def _fields(section: Section, prefix: str = "") -> Iterator[str]:

@@ -11,20 +11,12 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"types", "schedules", "losses", "schema"},
     {"nets", "factorisation", "plasticity", "envs", "replay", "explore"},
-    {"rollout", "learner", "sequence", "joint", "chunk", "greedy"},
+    {"rollout", "learner", "sequence", "joint", "chunk", "greedy", "probes"},
     {
-        "config",
-        "env_config",
-        "make_env",
-        "build",
-        "host",
-        "cli",
-        "usage",
-        "train",
-        "evaluate",
-        "scrub",
+        "config", "env_config", "plasticity_sections", "make_env", "build", "host", "cli", "usage",
+        "train", "evaluate", "bench", "scrub",
     },
-]
+]  # fmt: skip
 OUTSIDE = {
     "wandb", "orbax", "hydra", "omegaconf", "os", "pathlib", "logging", "time", "subprocess",
     "rich", "matplotlib", "safetensors",

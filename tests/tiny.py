@@ -1,7 +1,8 @@
 """Configurations small enough for tests."""
 
-from knife_jax.config import AlgoConfig, Config, EvaluationConfig, PlasticityConfig
+from knife_jax.config import AlgoConfig, Config, EvaluationConfig
 from knife_jax.env_config import SmaxConfig
+from knife_jax.plasticity_sections import PLASTICITIES
 
 
 def tiny_config(*, seeds=1, n_envs=7, plasticity=None, env_steps=5000, log_every=500, **algo):
@@ -12,6 +13,7 @@ def tiny_config(*, seeds=1, n_envs=7, plasticity=None, env_steps=5000, log_every
         "updates_per_round": 3, "learning_starts": 105, "target_period": 20,
         "epsilon_steps": 1000, "epsilon_end": 0.1,
     }  # fmt: skip
+    treatment = plasticity or {"name": "none", "method": "none"}
     return Config(
         seed=0,
         num_seeds=seeds,
@@ -19,7 +21,7 @@ def tiny_config(*, seeds=1, n_envs=7, plasticity=None, env_steps=5000, log_every
         log_every=log_every,
         env=SmaxConfig(n_envs=n_envs),
         algo=AlgoConfig(**{**sizes, **algo}),
-        plasticity=PlasticityConfig(**(plasticity or {})),
+        plasticity=PLASTICITIES[treatment["method"]](**treatment),
         evaluation=EvaluationConfig(every=env_steps, episodes=19),
     )
 

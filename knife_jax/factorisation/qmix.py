@@ -26,6 +26,8 @@ class QMixer(nn.Module):
     hyper_hidden: int
     init_with: Init
     slots: int = 0
+    layer_norm: bool = False
+    own_outgoing: bool = False
 
     @nn.compact
     def __call__(
@@ -43,10 +45,15 @@ class QMixer(nn.Module):
             )
 
         def hyper(name: str, hidden: int, width: int) -> Float[Array, "T B X"]:
-            h = GraftedDense(hidden, self.init_with, self.slots, name=f"{name}_hidden")(
-                state, open_slots
-            )
-            return dense(width, hidden, f"{name}_out")(h)
+            layer = GraftedDense(
+                hidden, self.init_with, self.slots, 0, self.layer_norm,
+                (width,) if self.own_outgoing else (), name=f"{name}_hidden",
+            )  # fmt: skip
+            out, h = dense(width, hidden, f"{name}_out"), layer(state, open_slots)
+            if self.own_outgoing:
+                h, (added,) = h
+                return out(h) + added
+            return out(h)
 
         w1 = jnp.abs(hyper("w1", self.hyper_hidden, self.n_agents * self.embed))
         w1 = w1.reshape(*q.shape, self.embed)
@@ -57,9 +64,20 @@ class QMixer(nn.Module):
         return (mixed[..., None, :] @ w2[..., None])[..., 0, 0] + v[..., 0]
 
     def wiring(self) -> tuple[NeuronGroup, ...]:
-        """The hypernetworks' hidden layers."""
-        widths = {"w1": self.hyper_hidden, "w2": self.hyper_hidden, "v": self.embed}
-        return tuple(
-            NeuronGroup(f"mixer/{name}_hidden", width, self.init_with.columns)
-            for name, width in widths.items()
-        )
+        """Every dense layer. The heads generate the last mixing layer: w2 and v."""
+        init = self.init_with
+        widths = {
+            "w1": (self.hyper_hidden, self.n_agents * self.embed),
+            "w2": (self.hyper_hidden, self.embed),
+            "v": (self.embed, 1),
+        }
+        groups = [NeuronGroup("mixer/b1", self.embed, init.columns, (), "linear", init.bias)]
+        for name, (width, out) in widths.items():
+            reader, kind = f"mixer/{name}_out", "linear" if name == "w1" else "head"
+            groups += [
+                NeuronGroup(
+                    f"mixer/{name}_hidden", width, init.columns, (reader,), "relu", init.bias
+                ),
+                NeuronGroup(reader, out, init.columns, (), kind, init.bias),
+            ]
+        return tuple(groups)

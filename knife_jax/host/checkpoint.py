@@ -23,6 +23,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import xxhash
 
+from knife_jax.host.devices import fetch
 from knife_jax.host.logging import one_line
 from knife_jax.types import PyTree
 
@@ -153,7 +154,7 @@ def _hush() -> None:
 def to_arrays(tree: PyTree) -> dict[str, np.ndarray]:
     """The leaves of a tree by name, copied; typed keys as their data."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {_name(path): np.array(_plain(leaf)) for path, leaf in leaves}
+    return {_name(path): np.array(fetch(_plain(leaf))) for path, leaf in leaves}
 
 
 def to_tree(arrays: Arrays, like: PyTree) -> PyTree:

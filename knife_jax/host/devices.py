@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -14,6 +16,18 @@ from knife_jax.types import PyTree
 
 SEED = PartitionSpec("seed")
 SAME = PartitionSpec()
+
+
+def join() -> bool:
+    """Join the other processes of ``jax.distributed``; whether this one is the first of them.
+
+    Clusters that jax knows are recognised; elsewhere ``JAX_COORDINATOR_ADDRESS``,
+    ``JAX_NUM_PROCESSES`` and ``JAX_PROCESS_ID`` say who is who.
+    """
+    known = [os.environ.get(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")]
+    n_processes, index = (int(value) if value else None for value in known)
+    jax.distributed.initialize(num_processes=n_processes, process_id=index)
+    return jax.process_index() == 0
 
 
 def seed_mesh(n_seeds: int) -> Mesh:
@@ -48,6 +62,11 @@ def place(tree: PyTree, mesh: Mesh, spec: PartitionSpec) -> PyTree:
     sharding = NamedSharding(mesh, spec)
 
     def put(leaf: Any) -> jax.Array:
+        if jax.process_count() > 1:  # each process has all of it, and gives its devices their part
+            if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+                return jax.random.wrap_key_data(put(jax.random.key_data(leaf)))
+            whole = np.asarray(leaf)
+            return jax.make_array_from_callback(whole.shape, sharding, lambda at: whole[at])
         if isinstance(leaf, jax.Array):
             return jax.device_put(leaf, sharding, donate=True)
         return jax.device_put(leaf, sharding, may_alias=False)

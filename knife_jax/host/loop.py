@@ -6,8 +6,10 @@ import json
 import sys
 import time
 from contextlib import closing, nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import jax
@@ -20,7 +22,7 @@ from knife_jax.host.judge import greedy_rows
 from knife_jax.host.logging import FanOut, JsonLines, Sink, one_line, warn
 from knife_jax.host.progress import Progress
 from knife_jax.host.readout import Plan, title
-from knife_jax.host.rows import chunk_rows, over_tasks, read_rows
+from knife_jax.host.rows import chunk_rows, over_tasks, read_rows, seed_rows
 from knife_jax.host.signals import Stop, stop_on_signal
 from knife_jax.host.table import compiling, open_table
 from knife_jax.host.wandb_sink import open_wandb
@@ -36,10 +38,19 @@ def train(config: Config) -> int:
 
     Errors of the program are raised, after ``summary.json`` says that the run failed.
     """
-    with stop_on_signal() as stop:
+    # before the handlers of signals are set: jax sets one of its own
+    first = devices.join() if config.distributed else True
+    with stop_on_signal() as stop, TemporaryDirectory() as scratch:
         try:
-            directory, origin = run.directory_of(config), resume.source(config)
-            return _Run(config, directory, stop).train(origin)
+            if first:
+                directory = run.directory_of(config)
+                kept = directory / run.CHECKPOINTS
+            else:  # one process writes the run, the others a copy that is thrown away
+                directory, kept = Path(scratch), Path(str(config.run_dir)) / run.CHECKPOINTS
+                config = replace(
+                    config, logger=replace(config.logger, table=False, wandb="disabled")
+                )
+            return _Run(config, directory, kept, stop).train(resume.source(config))
         except (run.RunDirectoryError, resume.ResumeError) as error:
             code, text = REFUSED, str(error)
         except (NotSavedError, FloatingPointError) as error:
@@ -54,8 +65,8 @@ def train(config: Config) -> int:
 class _Run:
     """One run, from its start or its checkpoint to its end."""
 
-    def __init__(self, config: Config, directory: Path, stop: Stop) -> None:
-        self.config, self.directory, self.stop = config, directory, stop
+    def __init__(self, config: Config, directory: Path, kept: Path, stop: Stop) -> None:
+        self.config, self.directory, self.kept, self.stop = config, directory, kept, stop
         self.seeds = list(range(config.seed, config.seed + config.num_seeds))
         self.progress = Progress()
         self.saved = (-1, -1)
@@ -81,7 +92,8 @@ class _Run:
                 summary.write(self.directory, "failed", self.progress, self.about)
             raise
         done = summary.write(self.directory, status, self.progress, self.about)
-        summary.show(done, self.directory)
+        if jax.process_index() == 0:
+            summary.show(done, self.directory)
         codes = {"complete": 0, "diverged": DIVERGED}
         return codes[status] if status in codes else 128 + (self.stop.signal or 0)
 
@@ -104,7 +116,7 @@ class _Run:
                 clock = begun["clock"]
                 begun["clock"] = clock._replace(replay_since=clock.env_steps)
             run.begin(self.directory, config, found.arrays["metrics"].tobytes())
-        self.checkpoints = Checkpoints(self.directory / run.CHECKPOINTS)
+        self.checkpoints = Checkpoints(self.kept)
         self.checkpoints.go_on_from(self.progress.env_steps)
         summary.write(self.directory, "running", self.progress, self.about)
         self.state, self.clock = self.program.place(begun["state"], begun["clock"])
@@ -133,21 +145,25 @@ class _Run:
         progress, config = self.progress, self.config
         while True:
             finished = progress.env_steps >= self.program.env_steps
-            stopping = devices.agreed(self.stop.signal)
             lost = len(progress.frozen) == len(self.seeds)
-            due = progress.is_due(config.evaluation.every) or self._task_ends()
-            best = False
-            if (due or (finished and progress.judged < progress.env_steps)) and not stopping:
+            stopping, best = devices.agreed(self.stop.signal), False
+            unjudged = (
+                progress.is_due(config.evaluation.every)
+                or self._task_ends()
+                or (finished and progress.judged < progress.env_steps)
+            )
+            if unjudged and stopping is None:
                 best = self._evaluate(sinks)
-                stopping = None if finished else devices.agreed(self.stop.signal)
+                unjudged, stopping = False, devices.agreed(self.stop.signal)
             ending = finished or lost or stopping is not None
             every = config.checkpoint.every
             passed = every > 0 and progress.env_steps // every > self.saved[0] // every
             if (ending or best or passed) and progress.env_steps > 0:
                 self._save()
             if ending:
-                judged = progress.judged == progress.env_steps
-                return "diverged" if lost else "complete" if finished and judged else "interrupted"
+                self.stop.signal = stopping
+                complete = finished and not unjudged
+                return "diverged" if lost else "complete" if complete else "interrupted"
             self._train_chunk(sinks)
 
     def _task_ends(self) -> bool:
@@ -157,6 +173,7 @@ class _Run:
 
     def _train_chunk(self, sinks: FanOut) -> None:
         progress, began = self.progress, time.perf_counter()
+        before = progress.env_steps
         self.state, self.clock, metrics = self.chunk(self.state, self.clock)
         clock, metrics = devices.fetch((self.clock, metrics))
         if (fault := metrics.pop("nan", None)) and (text := fault.get()):
@@ -170,6 +187,11 @@ class _Run:
         stamp = progress.stamp() | {"train_seconds": trained}
         rows = chunk_rows(self.seeds, metrics, self.program.spec.has_win, **stamp)
         sinks.write([row for row in rows if self._tells(row, frozen)])
+        every = self.config.probes.every
+        if every and progress.env_steps // every > before // every:
+            numbers = self.program.probe(self.state, self.clock)
+            rows = seed_rows("probe", self.seeds, numbers, **progress.stamp())
+            sinks.write([row for row in rows if row["seed"] not in progress.frozen])
 
     def _tells(self, row: dict[str, Any], frozen: set[int]) -> bool:
         """Whether a row of this chunk is to be kept; marks where a seed has diverged."""

@@ -21,7 +21,8 @@ MACHINE = ("jax", "jaxlib", "platform", "device_kind", "n_devices")
 
 
 FREE = (
-    "run_dir", "resume", "env_steps", "log_every", "logger", "evaluation", "checkpoint", "debug",
+    "run_dir", "distributed", "resume", "env_steps", "log_every", "logger", "evaluation",
+    "checkpoint", "probes", "debug",
     "algo.name", "algo.preset", "plasticity.name",
 )  # fmt: skip
 """what may change when a run goes on: budget, reports and labels"""

@@ -46,7 +46,8 @@ def results(rows: Sequence[Row], seeds: Sequence[int], env_steps: int) -> dict[s
 
     ``final_*`` are the greedy evaluation at ``env_steps``, the mean over the tasks of a sequence;
     None for seeds without one, and for win rates where the environment has no winning.
-    ``churn_max`` is None if there was no surgery, or if any change was not finite.
+    ``churn_max`` is None if there was no surgery, or if any change was not finite
+    or not measured (methods that act at every update).
     """
     final = {
         row["seed"]: row
@@ -121,7 +122,8 @@ def _facts(summary: Mapping[str, Any]) -> list[str]:
         if steps is not None:
             lines.append(f"seed {seed} has diverged; its networks are those of {steps:,} env steps")
     if summary["surgeries"]:
-        churn = "not finite" if summary["churn_max"] is None else brief(summary["churn_max"])
+        churn = summary["churn_max"]
+        churn = "not measured or not finite" if churn is None else brief(churn)
         units = ", ".join(map(str, summary["units_operated"]))
         lines.append(
             f"surgeries: {summary['surgeries']}, units operated on per seed: {units}; "

@@ -12,6 +12,33 @@ from knife_jax.nets.init import Init
 from knife_jax.nets.wiring import NeuronGroup
 
 
+class _AddedGRU(nn.Module):
+    """flax's GRUCell, to whose gates r, z and n something is added before their nonlinearity."""
+
+    hidden: int
+    init_with: Init
+
+    @nn.compact
+    def __call__(self, h, x, added):
+        init = self.init_with
+
+        def dense(name: str, kernel_init, value, use_bias=True):
+            return nn.Dense(
+                self.hidden, use_bias=use_bias, kernel_init=kernel_init,
+                bias_init=init.bias(self.hidden), name=name,
+            )(value)  # fmt: skip
+
+        reset, update, new = (
+            dense(name, init.dense, x) + more
+            for name, more in zip(("ir", "iz", "in"), added, strict=True)
+        )
+        r = jax.nn.sigmoid(reset + dense("hr", init.recurrent, h, use_bias=False))
+        z = jax.nn.sigmoid(update + dense("hz", init.recurrent, h, use_bias=False))
+        n = jnp.tanh(new + r * dense("hn", init.recurrent, h))
+        h = (1.0 - z) * n + z * h
+        return h, h
+
+
 class _ResettingGRU(nn.Module):
     """One step of a GRU that forgets before the first row of an episode."""
 
@@ -20,8 +47,11 @@ class _ResettingGRU(nn.Module):
 
     @nn.compact
     def __call__(self, carry, inputs):
-        x, first = inputs
+        x, first, *added = inputs
         carry = jnp.where(first[..., None, None], 0.0, carry)
+        if added:
+            cell = _AddedGRU(self.hidden, self.init_with, name="GRUCell_0")
+            return cell(carry, x, *added)
         cell = nn.GRUCell(
             self.hidden,
             kernel_init=self.init_with.dense,
@@ -43,6 +73,8 @@ class RecurrentAgent(nn.Module):
     slots: int = 0
     agent_id: bool = True
     last_action: bool = True
+    layer_norm: bool = False
+    own_outgoing: bool = False
 
     @nn.compact
     def __call__(
@@ -59,11 +91,15 @@ class RecurrentAgent(nn.Module):
             previous = jnp.where(first[..., None], -1, previous)
             inputs.append(jax.nn.one_hot(previous, self.n_actions))
         ids = obs.shape[-2] if self.agent_id else 0
-        x = GraftedDense(self.hidden, self.init_with, self.slots, ids, name="encoder")(
-            jnp.concatenate(inputs, axis=-1) if self.last_action else obs, open_slots
-        )
+        encoder = GraftedDense(
+            self.hidden, self.init_with, self.slots, ids, self.layer_norm,
+            (self.hidden,) * 3 if self.own_outgoing else (), name="encoder",
+        )  # fmt: skip
+        x = encoder(jnp.concatenate(inputs, axis=-1) if self.last_action else obs, open_slots)
+        rows = (*x[:1], first, x[1]) if self.own_outgoing else (x, first)
         scan = nn.scan(_ResettingGRU, variable_broadcast="params", split_rngs={"params": False})
-        carry, h = scan(self.hidden, self.init_with, name="memory")(carry, (x, first))
+        carry, h = scan(self.hidden, self.init_with, name="memory")(carry, rows)
+        self.sow("probes", "representation", h)
         head = nn.Dense(
             self.n_actions,
             kernel_init=self.init_with.dense,
@@ -73,5 +109,18 @@ class RecurrentAgent(nn.Module):
         return carry, head(h)
 
     def wiring(self) -> tuple[NeuronGroup, ...]:
-        """The groups of neurons that can be measured and operated on."""
-        return (NeuronGroup("agent/encoder", self.hidden, self.init_with.columns),)
+        """Every dense layer: the encoder, whose neurons all gates of the GRU read, the gates, and
+        the head."""
+        width, init, cell = self.hidden, self.init_with, "agent/memory/GRUCell_0"
+        reading = tuple(f"{cell}/{gate}" for gate in ("ir", "iz", "in"))
+        recurrent = tuple(f"{cell}/{gate}" for gate in ("hr", "hz", "hn"))
+        fresh = {reading: init.columns, recurrent: init.recurrent_columns}
+        return (
+            NeuronGroup("agent/encoder", width, init.columns, reading, "relu", init.bias),
+            *(
+                NeuronGroup(gate, width, draw, (), "gate", init.bias)
+                for gates, draw in fresh.items()
+                for gate in gates
+            ),
+            NeuronGroup("agent/head", self.n_actions, init.columns, (), "head", init.bias),
+        )

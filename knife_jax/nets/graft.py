@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -36,24 +37,39 @@ class GraftedDense(nn.Module):
     With ``ids = N`` the input continues with a one-hot of the axis N before the last, which is
     never made: its product is a row of the kernel.
 
+    Successors share the outgoing weights of the neuron they follow. Where ``readers`` gives the
+    widths of the layers that read this one, each neuron has outgoing weights of its own instead:
+    kept and compensating ones have theirs frozen here (``kept_rows_j``, ``comp_rows_j``), the
+    layer puts out the active neurons alone, and with them what its frozen neurons add to reader j:
+
+        Σ_{s<c} (k_s V_kj - m_s V_mj)
+
+    A new graft then keeps the function up to rounding.
+
+    With ``layer_norm`` the pre-activations of each branch are normalised over the layer's neurons.
+
     Shapes: ``x [..., I - ids] -> [..., W]``. The output is also sown into ``probes`` as
-    ``activation``.
+    ``activation``; a collection ``perturbations``, where there is one, is added to the
+    pre-activation of the active neurons, so that its gradient can be asked for.
     """
 
     width: int
     init_with: Init
     slots: int = 0
     ids: int = 0
+    layer_norm: bool = False
+    readers: tuple[int, ...] = ()
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "*X I"], open_slots: Int[Array, ""] | int
-    ) -> Float[Array, "*X W"]:
+    ) -> Float[Array, "*X W"] | tuple[Float[Array, "*X W"], tuple[Array, ...]]:
         fan_in, width, slots = x.shape[-1] + self.ids, self.width, self.slots
         kernel = self.param("kernel", self.init_with.dense, (fan_in, width))
         bias = self.param("bias", self.init_with.bias(fan_in), (width,))
-        active = jax.nn.relu(_affine(x, kernel, bias))
-        h = active
+        affine = _normal_affine if self.layer_norm else _affine
+        active = jax.nn.relu(self.perturb("pre_activation", affine(x, kernel, bias)))
+        h, added = active, tuple(jnp.zeros(()) for _ in self.readers)
         if slots:
 
             def frozen(name: str, *shape: int, dtype: jnp.dtype = kernel.dtype) -> Array:
@@ -66,10 +82,16 @@ class GraftedDense(nn.Module):
                 "comp_bias": frozen("comp_bias", slots, width),
                 "used": frozen("used", width, dtype=jnp.dtype(jnp.int32)),
             }
-            branches = [partial(_composite, grafts, n) for n in range(slots + 1)]
-            h = jax.lax.switch(jnp.minimum(open_slots, slots), branches, x, active)
+            for j, out in enumerate(self.readers):
+                for which in ("kept", "comp"):
+                    grafts[f"{which}_rows_{j}"] = frozen(f"{which}_rows_{j}", slots, width, out)
+            branches = [partial(_composite, affine, grafts, n) for n in range(slots + 1)]
+            if self.readers:
+                branches = [partial(_apart, affine, grafts, n) for n in range(slots + 1)]
+            found = jax.lax.switch(jnp.minimum(open_slots, slots), branches, x, active)
+            h, added = (active, found) if self.readers else (found, ())
         self.sow("probes", "activation", h)
-        return h
+        return (h, added) if self.readers else h
 
 
 def _affine(
@@ -82,15 +104,29 @@ def _affine(
     return x @ kernel[:inputs] + (kernel[inputs:] + bias)
 
 
+def _normal_affine(
+    x: Float[Array, "*X I0"], kernel: Float[Array, "I W"], bias: Float[Array, " W"]
+) -> Float[Array, "*X W"]:
+    """The same with mean 0 and variance 1 over the neurons of each row: LayerNorm without scale
+    and offset of its own, so that a neuron stays its column of the kernel and its bias."""
+    z = _affine(x, kernel, bias)
+    z = z - jnp.mean(z, axis=-1, keepdims=True)
+    return z * jax.lax.rsqrt(jnp.mean(jnp.square(z), axis=-1, keepdims=True) + 1e-6)
+
+
 def _composite(
-    grafts: dict[str, Array], n_slots: int, x: Float[Array, "*X I"], active: Float[Array, "*X W"]
+    affine: Callable[..., Array],
+    grafts: dict[str, Array],
+    n_slots: int,
+    x: Float[Array, "*X I"],
+    active: Float[Array, "*X W"],
 ) -> Float[Array, "*X W"]:
     """The layer's output where no neuron uses more than ``n_slots`` slots."""
     used = grafts["used"]
 
     def neurons(which: str, slot: int) -> Float[Array, "*X W"]:
         kernel, bias = grafts[f"{which}_kernel"][slot], grafts[f"{which}_bias"][slot]
-        return jax.nn.relu(_affine(x, kernel, bias))
+        return jax.nn.relu(affine(x, kernel, bias))
 
     kept = [neurons("kept", s) for s in range(n_slots)] + [active]
     h = jnp.where(used > 0, kept[0], active)
@@ -98,6 +134,26 @@ def _composite(
         successor = jnp.where(used > s + 1, kept[s + 1], active)
         h = jnp.where(used > s, h + (successor - neurons("comp", s)), h)
     return h
+
+
+def _apart(
+    affine: Callable[..., Array],
+    grafts: dict[str, Array],
+    n_slots: int,
+    x: Float[Array, "*X I"],
+    active: Float[Array, "*X W"],
+) -> tuple[Array, ...]:
+    """What frozen neurons with outgoing weights of their own add to each reader, where no neuron
+    uses more than ``n_slots`` slots. Unused slots have outgoing weights 0."""
+    n_readers = sum(name.startswith("kept_rows") for name in grafts)
+    outs = [grafts[f"kept_rows_{j}"].shape[-1] for j in range(n_readers)]
+    added = [jnp.zeros((*active.shape[:-1], out), active.dtype) for out in outs]
+    for s in range(n_slots):
+        for which, sign in (("kept", 1.0), ("comp", -1.0)):
+            kernel, bias = grafts[f"{which}_kernel"][s], grafts[f"{which}_bias"][s]
+            h = sign * jax.nn.relu(affine(x, kernel, bias))
+            added = [a + h @ grafts[f"{which}_rows_{j}"][s] for j, a in enumerate(added)]
+    return tuple(added)
 
 
 class Occupancy(NamedTuple):
@@ -131,9 +187,9 @@ def track(online: Variables, target: Variables, tau: float) -> Variables:
     """
     if tau == 1.0:
         return online
-    same = {jax.tree_util.DictKey(name) for name in ("comp_kernel", "comp_bias", "used")}
 
     def average(path, o, t):
-        return o if path[-1] in same else t + tau * (o - t)
+        name = str(getattr(path[-1], "key", ""))
+        return o if name.startswith("comp_") or name == "used" else t + tau * (o - t)
 
     return jax.tree_util.tree_map_with_path(average, online, target)

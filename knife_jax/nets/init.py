@@ -1,9 +1,13 @@
-"""Initialisers, and how one neuron is drawn anew from them."""
+"""Initialisers, and how one neuron is drawn anew from them.
+
+Equal settings give the same functions, so that networks made from them are equal, too.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -25,6 +29,8 @@ class Init(NamedTuple):
     columns: Draw
     """fresh incoming weights ``[I, W]`` for surgery, free of matrix decompositions: a batched QR
     inside a vmapped program can deadlock on a small CPU pool"""
+    recurrent_columns: Draw
+    """the same for recurrent weights"""
 
 
 def _uniform(bound: float) -> Draw:
@@ -46,17 +52,20 @@ def _directions(scale: float) -> Draw:
     return draw
 
 
+@cache
 def torch_init(scale: float = 1.0) -> Init:
     """PyTorch's defaults, hence PyMARL's: weights and biases U(±1/√fan-in), times ``scale``."""
     dense = nn.initializers.variance_scaling(scale**2 / 3, "fan_in", "uniform")
-    return Init(dense, dense, lambda fan_in: _uniform(scale / math.sqrt(fan_in)), dense)
+    return Init(dense, dense, lambda fan_in: _uniform(scale / math.sqrt(fan_in)), dense, dense)
 
 
+@cache
 def orthogonal_init(scale: float = 1.0) -> Init:
     """Orthogonal weights and zero biases, as in JaxMARL."""
     dense = nn.initializers.orthogonal(scale)
     zeros = nn.initializers.zeros
-    return Init(dense, nn.initializers.orthogonal(), lambda _: zeros, _directions(scale))
+    recurrent = nn.initializers.orthogonal()
+    return Init(dense, recurrent, lambda _: zeros, _directions(scale), _directions(1.0))
 
 
 INITS: dict[str, Callable[[float], Init]] = {"torch": torch_init, "orthogonal": orthogonal_init}

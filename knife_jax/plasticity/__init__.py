@@ -1,1 +1,77 @@
-"""Plasticity methods: meter × select × rewrite × when."""
+"""Plasticity methods: meter × select × rewrite × when.
+
+Usable on any flax network whose dense layers are described by a ``Wiring``; needs jax, flax and
+optax alone. A method is made from its parts by ``surgery`` or by one of the named recipes, runs
+``measure`` after each gradient step and ``operate`` when its gate comes due; the README has an
+example.
+"""
+
+from knife_jax.nets.graft import GraftedDense, Occupancy, occupancy, track
+from knife_jax.nets.init import Init, orthogonal_init, torch_init
+from knife_jax.nets.wiring import NeuronGroup, Wiring, check, hidden
+from knife_jax.plasticity.base import Meter, PlasticityTransform, Probes, Report, Rewrite, Select
+from knife_jax.plasticity.combine import identity, restarted, surgery, watched
+from knife_jax.plasticity.continual import cbp, snr
+from knife_jax.plasticity.invariants import change, check_operation
+from knife_jax.plasticity.meters import (
+    probe,
+    relative_activation,
+    relative_sensitivity,
+    relative_update_activity,
+    running,
+    share_below,
+    unmeasured,
+)
+from knife_jax.plasticity.methods import (
+    METHODS,
+    knife,
+    l2_init,
+    marr,
+    nap,
+    plasticity_injection,
+    pruning,
+    redo,
+    regrama,
+    reset_full,
+    reset_last,
+    reverse_redo,
+    shrink_perturb,
+)
+from knife_jax.plasticity.moments import restart, seed_moments
+from knife_jax.plasticity.regularise import fixed_norms, toward_initial
+from knife_jax.plasticity.rewrite import (
+    absorb,
+    blend,
+    graft,
+    prune,
+    recycle,
+    redraw,
+    seed_neurons,
+)
+from knife_jax.plasticity.select import at_least, at_most, below, everyone, random_like
+from knife_jax.plasticity.transfer import reborn
+from knife_jax.schedules import (
+    after_task_switch,
+    any_of,
+    at_task_switch,
+    crossed,
+    every_env_steps,
+    every_updates,
+    never,
+    once,
+)
+from knife_jax.types import Clock, Patient
+
+__all__ = [
+    "METHODS", "Clock", "GraftedDense", "Init", "Meter", "NeuronGroup", "Occupancy", "Patient",
+    "PlasticityTransform", "Probes", "Report", "Rewrite", "Select", "Wiring", "absorb",
+    "after_task_switch", "any_of", "at_least", "at_most", "at_task_switch", "below", "blend", "cbp",
+    "change", "check", "check_operation", "crossed", "every_env_steps", "every_updates", "everyone",
+    "fixed_norms", "graft", "hidden", "identity", "knife", "l2_init", "marr", "nap", "never",
+    "occupancy", "once", "orthogonal_init", "plasticity_injection", "probe", "prune", "pruning",
+    "random_like", "reborn", "recycle", "redo", "redraw", "regrama", "relative_activation",
+    "relative_sensitivity", "relative_update_activity", "reset_full", "reset_last", "restart",
+    "restarted", "reverse_redo", "running", "seed_moments", "seed_neurons", "share_below",
+    "shrink_perturb", "snr", "surgery", "torch_init", "toward_initial", "track", "unmeasured",
+    "watched",
+]  # fmt: skip

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import jax.numpy as jnp
+import optax
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from knife_jax.schedules import Gate
-from knife_jax.types import Patient, PyTree, Variables
+from knife_jax.types import Clock, Patient, PyTree, Variables, Windows
 
 PerNeuron = Mapping[str, Float[Array, "W"]]
 """name of a neuron group -> one number per neuron"""
 Chosen = Mapping[str, Bool[Array, "W"]]
 
+Probe = Literal["outgoing", "sensitivity"]
 
-class Probes(NamedTuple):
-    """What one gradient step shows of every neuron."""
+
+@struct.dataclass
+class Probes:
+    """What one gradient step shows of every neuron. The last two are measured on request."""
 
     activation: PerNeuron
     """mean |h_i| over the rows of the batch"""
@@ -26,6 +30,10 @@ class Probes(NamedTuple):
     """‖g_i‖: norm of the loss gradient of the incoming weights, before clipping, without bias"""
     weight: PerNeuron
     """‖w_i‖: norm of the incoming weights, without bias"""
+    outgoing: PerNeuron = struct.field(default_factory=dict)
+    """mean |v_i| of the outgoing weights"""
+    sensitivity: PerNeuron = struct.field(default_factory=dict)
+    """mean |∂L/∂z_i| over the rows of the batch, z_i being the pre-activation"""
 
 
 @struct.dataclass
@@ -35,19 +43,43 @@ class Report:
     units_operated: Int[Array, ""]
 
 
+def no_scores(state: PyTree) -> PerNeuron:
+    """The scores of a method that measures nothing."""
+    del state
+    return {}
+
+
 class PlasticityTransform(NamedTuple):
     """A plasticity method: a value made by a factory, combined and never subclassed.
 
-    ``measure`` runs after every gradient step; ``operate`` only when ``gate`` came due between
-    the Clocks before and after the step. A method must leave the shapes and dtypes of the whole
-    patient as they are, and operate on online and target network with the same draws.
+    ``measure`` runs after every gradient step, with the Clock after it; ``operate`` only when
+    ``gate`` came due between the Clocks before and after the step. A method must leave the shapes
+    and dtypes of the whole patient as they are, and operate on online and target network with the
+    same draws.
     """
 
     init: Callable[[Variables], PyTree]
-    measure: Callable[[PyTree, Probes], PyTree]
-    scores: Callable[[PyTree], PerNeuron]
+    measure: Callable[[PyTree, Probes, Clock], PyTree]
     operate: Operate
     gate: Gate
+    scores: Callable[[PyTree], PerNeuron] = no_scores
+    """relative update activity, for the log"""
+    needs: tuple[Probe, ...] = ()
+    """probes beyond those every method gets"""
+    preserves: Literal["outputs", "greedy", "nothing"] = "nothing"
+    """what surgery leaves exactly as it is: every value, each agent's greedy action, or neither"""
+    moments: Literal["seeded", "kept", "restarted"] = "seeded"
+    """what becomes of the optimiser's moments: fresh on the entries operated on, all as they are,
+    or the optimiser starts again"""
+    continual: bool = False
+    """acts at every update: its surgeries are logged where a neuron was operated on, and the
+    change of the values is not measured"""
+    optimiser: Callable[[optax.GradientTransformation], optax.GradientTransformation] = lambda tx: (
+        tx
+    )
+    """what the method adds to the optimiser's chain"""
+    augment: Callable[[Windows, PRNGKeyArray], Windows] = lambda batch, key: batch
+    """what the method does to a batch before it is learnt from"""
 
 
 class Operate(Protocol):

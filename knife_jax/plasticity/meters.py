@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from knife_jax.nets.wiring import Wiring, layer
-from knife_jax.plasticity.base import Chosen, Meter, PerNeuron, Probes, relative
+from knife_jax.nets.wiring import Wiring, at, layer
+from knife_jax.plasticity.base import Chosen, Meter, PerNeuron, Probe, Probes, relative
 from knife_jax.types import PyTree
 
 EPS = 1e-12
@@ -22,13 +23,14 @@ class Running(NamedTuple):
     age: Int[Array, "W"]
 
 
-def relative_update_activity(wiring: Wiring, window: int) -> Meter:
-    """KNIFE's stagnation measure.
+def running(
+    wiring: Wiring, window: int, value: Callable[[Probes, str], Float[Array, "W"]]
+) -> Meter:
+    """The running mean of ``value(probes, group name)`` over its mean in the layer.
 
-    UA_i = ‖g_i‖ / (‖w_i‖ + ε) per gradient step; its running mean is the plain mean over a
-    neuron's first ``window`` steps since it was last operated on and an exponential mean with
-    that time constant afterwards; RUA_i is the running mean over its mean in the layer. A neuron
-    is mature once it has been measured for one full window.
+    The plain mean over a neuron's first ``window`` steps since it was last operated on, and an
+    exponential mean with that time constant afterwards. A neuron is mature once it has been
+    measured for one full window.
     """
 
     def init():
@@ -36,10 +38,9 @@ def relative_update_activity(wiring: Wiring, window: int) -> Meter:
 
     def update(state, probes: Probes):
         def step(name: str, running: Running) -> Running:
-            activity = probes.gradient[name] / (probes.weight[name] + EPS)
             age = running.age + 1
             rate = jnp.maximum(1.0 / age, 1.0 / window)
-            return Running(running.mean + rate * (activity - running.mean), age)
+            return Running(running.mean + rate * (value(probes, name) - running.mean), age)
 
         return {name: step(name, running) for name, running in state.items()}
 
@@ -61,13 +62,60 @@ def relative_update_activity(wiring: Wiring, window: int) -> Meter:
     )
 
 
-def probe(wiring: Wiring, params: PyTree, grads: PyTree, activation: PerNeuron) -> Probes:
+def relative_update_activity(wiring: Wiring, window: int) -> Meter:
+    """KNIFE's stagnation measure: UA_i = ‖g_i‖ / (‖w_i‖ + ε), running mean over layer mean."""
+    return running(wiring, window, lambda p, name: p.gradient[name] / (p.weight[name] + EPS))
+
+
+def relative_activation(wiring: Wiring, window: int) -> Meter:
+    """Dormancy and over-activity: mean |h_i| over layer mean (Sokar et al. 2023, eq. 1)."""
+    return running(wiring, window, lambda p, name: p.activation[name])
+
+
+def relative_sensitivity(wiring: Wiring, window: int) -> Meter:
+    """ReGraMa's measure: mean |∂L/∂z_i| over layer mean (arXiv 2505.24061)."""
+    return running(wiring, window, lambda p, name: p.sensitivity[name])
+
+
+def unmeasured(wiring: Wiring) -> Meter:
+    """The meter of methods that operate on everyone: nothing is measured, all are mature."""
+
+    def zeros():
+        return {g.name: jnp.zeros(g.width) for g in wiring}
+
+    return Meter(
+        init=dict,
+        update=lambda state, probes: state,
+        scores=lambda state: zeros(),
+        mature=lambda state: {name: z == 0 for name, z in zeros().items()},
+        forget=lambda state, chosen: state,
+    )
+
+
+def probe(
+    wiring: Wiring,
+    params: PyTree,
+    grads: PyTree,
+    activation: PerNeuron,
+    sensitivity: PerNeuron | None = None,
+    needs: tuple[Probe, ...] = (),
+) -> Probes:
     """The probes of one gradient step."""
 
     def norms(tree: PyTree) -> PerNeuron:
         return {g.name: jnp.linalg.norm(layer(tree, g)["kernel"], axis=0) for g in wiring}
 
-    return Probes(activation=activation, gradient=norms(grads), weight=norms(params))
+    def size(group) -> Float[Array, "W"]:
+        rows = [jnp.abs(at(params, reader)["kernel"]) for reader in group.readers]
+        return jnp.mean(jnp.concatenate(rows, axis=-1), axis=-1)
+
+    return Probes(
+        activation=activation,
+        gradient=norms(grads),
+        weight=norms(params),
+        outgoing={g.name: size(g) for g in wiring} if "outgoing" in needs else {},
+        sensitivity=sensitivity or {},
+    )
 
 
 def share_below(scores: PerNeuron, threshold: float) -> Float[Array, ""]:

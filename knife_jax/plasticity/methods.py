@@ -2,72 +2,241 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
+import optax
 
-from knife_jax.nets.wiring import Wiring, check
-from knife_jax.plasticity.base import Meter, PlasticityTransform, Report, Rewrite, Select
-from knife_jax.plasticity.meters import relative_update_activity
-from knife_jax.plasticity.rewrite import graft
-from knife_jax.plasticity.select import below, random_like
-from knife_jax.schedules import Gate, any_of, at_task_switch, every_env_steps, never
-
-
-def surgery(
-    wiring: Wiring, meter: Meter, select: Select, rewrite: Rewrite, when: Gate
-) -> PlasticityTransform:
-    """Measure at every step; when it is due, select among the mature and operable, and rewrite."""
-
-    def init(online):
-        check(wiring, online["params"])
-        return meter.init()
-
-    def operate(patient, state, key):
-        select_key, rewrite_key = jax.random.split(key)
-        operable, mature = rewrite.operable(patient), meter.mature(state)
-        allowed = {name: operable[name] & mature[name] for name in operable}
-        chosen = select(meter.scores(state), allowed, select_key)
-        patient = rewrite.apply(patient, chosen, rewrite_key)
-        operated = sum(jnp.sum(c) for c in chosen.values())
-        return patient, meter.forget(state, chosen), Report(units_operated=operated)
-
-    return PlasticityTransform(init, meter.update, meter.scores, operate, when)
+from knife_jax.nets.wiring import Wiring, check, hidden, layer
+from knife_jax.plasticity.base import Meter, PlasticityTransform
+from knife_jax.plasticity.combine import identity, operated, restarted, surgery
+from knife_jax.plasticity.continual import cbp, snr
+from knife_jax.plasticity.meters import (
+    relative_activation,
+    relative_sensitivity,
+    relative_update_activity,
+    unmeasured,
+)
+from knife_jax.plasticity.moments import restart
+from knife_jax.plasticity.regularise import fixed_norms, toward_initial
+from knife_jax.plasticity.rewrite import blend, graft, prune, recycle, redraw, seed_neurons
+from knife_jax.plasticity.select import at_least, at_most, below, everyone, random_like
+from knife_jax.plasticity.transfer import reborn
+from knife_jax.schedules import Gate, once
 
 
-def none(wiring: Wiring, *, window: int) -> PlasticityTransform:
-    """No surgery: stagnation is measured, nothing is done about it."""
-    meter = relative_update_activity(wiring, window)
-
-    def operate(patient, state, key):
-        del key
-        return patient, state, Report(units_operated=jnp.zeros((), jnp.int32))
-
-    return PlasticityTransform(lambda _: meter.init(), meter.update, meter.scores, operate, never)
+def none(wiring: Wiring) -> PlasticityTransform:
+    """No surgery."""
+    del wiring
+    return identity()
 
 
 def knife(
     wiring: Wiring,
     *,
-    slots: int,
-    threshold: float,
-    window: int,
-    cap: float,
-    interval: int,
-    task_switch: bool,
-    random_control: bool = False,
+    when: Gate,
+    slots: int = 2,
+    threshold: float = 0.25,
+    window: int = 200,
+    cap: float = 0.5,
+    select: Literal["stagnant", "random"] = "stagnant",
+    measure: Literal["running", "pre_switch", "post_switch"] = "running",
+    out_mode: Literal["shared", "fresh"] = "shared",
 ) -> PlasticityTransform:
     """KNIFE (arXiv 2606.25335), as described in its abstract, with our documented choices.
 
-    Every ``interval`` environment steps (0: never) and, if wanted, at every task switch, the
-    neurons whose relative update activity is below ``threshold`` are grafted. Preserves the
-    function exactly. ``random_control`` operates on as many random neurons instead.
+    The neurons whose relative update activity is below ``threshold``, at most a share ``cap`` of
+    a layer, are grafted. Preserves the function exactly. ``select="random"`` operates on as many
+    random neurons instead.
+
+    With ``out_mode="fresh"`` active and compensation neuron have outgoing weights of their own,
+    drawn anew, and the old ones are frozen with the knowledge neuron: this also revives a neuron
+    that is stagnant because its outgoing weights are small, and preserves the function up to
+    rounding. The network must be made for it (``own_outgoing``).
+
+    ``measure="running"`` lets the average run through task switches. The other two start it again
+    with each task: ``"pre_switch"`` after a surgery at its first gradient step, which judges the
+    task before; ``"post_switch"`` before, for a gate that waits for one window of the new task
+    (``after_task_switch``).
     """
-    stagnant = below(threshold, cap)
-    gates = [every_env_steps(interval)] * (interval > 0) + [at_task_switch] * task_switch
-    return surgery(
-        wiring,
-        meter=relative_update_activity(wiring, window),
-        select=random_like(stagnant) if random_control else stagnant,
-        rewrite=graft(wiring, slots),
-        when=any_of(*gates),
+    groups = hidden(wiring)
+    meter, stagnant = relative_update_activity(groups, window), below(threshold, cap)
+    rule = random_like(stagnant) if select == "random" else stagnant
+    rewrite = graft(groups, slots, wiring if out_mode == "fresh" else ())
+    method = surgery(groups, meter, rule, rewrite, when)
+    if measure != "running":
+        method = restarted(method, meter, after=0 if measure == "post_switch" else 1)
+    return method._replace(scores=meter.scores, preserves="outputs")
+
+
+def plasticity_injection(wiring: Wiring, *, at: int) -> PlasticityTransform:
+    """Plasticity injection (Nikishin et al. 2023), once, after ``at`` environment steps.
+
+    It is KNIFE's rewrite with everyone selected: h(x) + h'(x) - h''(x) with h and h'' frozen. The
+    paper's head ends in a linear layer but is not linear itself. A linear layer alone would gain
+    nothing: the gradient of W' in (W + W' - W'')x is that of W. What is injected is therefore the
+    hidden layers, which together with their readers are heads in the paper's sense: the mixer's
+    hypernetworks and, for the agents, the encoder. The readers' weights stay shared and trained.
+    """
+    groups = hidden(wiring)
+    method = surgery(groups, unmeasured(groups), everyone, graft(groups, 1), once(at))
+    return method._replace(preserves="outputs")
+
+
+def _recycled(wiring: Wiring, meter: Callable[[Wiring, int], Meter], select, window, when):
+    groups = hidden(wiring)
+    return surgery(groups, meter(groups, window), select, recycle(groups), when)
+
+
+def redo(
+    wiring: Wiring, *, when: Gate, threshold: float = 0.1, window: int = 20
+) -> PlasticityTransform:
+    """ReDo (Sokar et al. 2023): dormant neurons, at most ``threshold`` of the layer's mean
+    activation over ``window`` updates, are recycled."""
+    return _recycled(wiring, relative_activation, at_most(threshold), window, when)
+
+
+def reverse_redo(
+    wiring: Wiring, *, when: Gate, threshold: float = 3.0, window: int = 20
+) -> PlasticityTransform:
+    """Reverse ReDo (control in ReBorn's paper): over-active neurons are recycled."""
+    return _recycled(wiring, relative_activation, at_least(threshold), window, when)
+
+
+def regrama(
+    wiring: Wiring, *, when: Gate, threshold: float = 0.01, window: int = 20
+) -> PlasticityTransform:
+    """ReGraMa (Liu et al. 2025): neurons whose pre-activations get at most ``threshold`` of the
+    layer's mean gradient are recycled."""
+    method = _recycled(wiring, relative_sensitivity, at_most(threshold), window, when)
+    return method._replace(needs=("sensitivity",))
+
+
+def pruning(
+    wiring: Wiring, *, when: Gate, threshold: float = 0.1, window: int = 20
+) -> PlasticityTransform:
+    """Pruning (control in ReBorn's paper): dormant neurons are removed for good."""
+    groups = hidden(wiring)
+    meter = relative_activation(groups, window)
+    return surgery(groups, meter, at_most(threshold), prune(groups), when)
+
+
+def _blended(wiring: Wiring, share: float, when: Gate, after, **claims) -> PlasticityTransform:
+    """Every layer blended with fresh weights; ``after(opt_state)`` is the new optimiser state."""
+
+    def init(online):
+        check(wiring, online["params"])
+        return ()
+
+    def operate(patient, state, key):
+        goal = redraw(wiring, patient.online["params"], key)
+        patient = blend(wiring, patient, goal, share)
+        patient = patient._replace(opt_state=after(patient.opt_state))
+        return patient, state, operated({g.name: jnp.ones(g.width, bool) for g in wiring})
+
+    method = identity()._replace(init=init, operate=operate, gate=when, preserves="nothing")
+    return method._replace(**claims)
+
+
+def reset_last(wiring: Wiring, *, when: Gate) -> PlasticityTransform:
+    """The last layers are drawn anew (Nikishin et al. 2022; "ReSet" of ReBorn's paper): the
+    agents' head and the layers that generate the last mixing layer. The replay is kept."""
+    heads = tuple(group for group in wiring if group.kind == "head")
+    chosen = {group.name: jnp.ones(group.width, bool) for group in heads}
+    return _blended(heads, 0.0, when, lambda s: seed_neurons(heads, s, chosen))
+
+
+def reset_full(wiring: Wiring, *, when: Gate) -> PlasticityTransform:
+    """Networks, target networks and optimiser start again; the replay is kept.
+
+    At task switches it is the oracle of plasticity, a fresh network per task; with a high replay
+    ratio and an interval, SR (D'Oro et al. 2023). Raises ValueError where a parameter belongs to
+    no group. With orthogonal initialisation the fresh columns have the right lengths but
+    independent directions (see ``nets.init``).
+    """
+    method = _blended(wiring, 0.0, when, restart, moments="restarted")
+
+    def init(online):
+        drawn = sum(len(layer(online["params"], group)) for group in wiring)
+        if drawn != len(jax.tree.leaves(online["params"])):
+            raise ValueError("a full reset needs a wiring that names every layer")
+        return method.init(online)
+
+    return method._replace(init=init)
+
+
+def shrink_perturb(wiring: Wiring, *, when: Gate, share: float = 0.8) -> PlasticityTransform:
+    """Shrink and perturb (Ash & Adams 2020): θ ← share · θ + (1 - share) · ψ with fresh ψ, every
+    layer, both networks. The optimiser's state is kept."""
+    return _blended(wiring, share, when, lambda opt_state: opt_state, moments="kept")
+
+
+def marr(
+    wiring: Wiring, *, when: Gate, share: float = 0.8, amplitude: float = 0.2
+) -> PlasticityTransform:
+    """MARR (Yang et al. 2024): every layer of both networks goes back towards its own initial
+    weights, θ ← share · θ + (1 - share) · θ_0, and every sampled window's observations are scaled
+    by z ~ U(1 - amplitude, 1 + amplitude). The optimiser's state is kept; the high replay ratio
+    that belongs to it is ``algo.updates_per_round``."""
+
+    def init(online):
+        check(wiring, online["params"])
+        return jax.tree.map(jnp.copy, online["params"])
+
+    def operate(patient, state, key):
+        del key
+        everybody = {g.name: jnp.ones(g.width, bool) for g in wiring}
+        return blend(wiring, patient, state, share), state, operated(everybody)
+
+    def augment(batch, key):
+        shape = (1, batch.obs.shape[1], 1, 1)
+        z = jax.random.uniform(key, shape, minval=1.0 - amplitude, maxval=1.0 + amplitude)
+        return batch.replace(obs=batch.obs * z)
+
+    return identity()._replace(
+        init=init,
+        operate=operate,
+        gate=when,
+        preserves="nothing",
+        moments="kept",
+        augment=augment,
     )
+
+
+def l2_init(wiring: Wiring, *, strength: float = 1e-3) -> PlasticityTransform:
+    """L2 Init (Kumar et al. 2023): weights are pulled towards their initial values."""
+    del wiring
+    return identity()._replace(optimiser=lambda tx: optax.chain(toward_initial(strength), tx))
+
+
+def nap(wiring: Wiring) -> PlasticityTransform:
+    """Normalise and project (Lyle et al. 2024): kernels keep their initial norm, and the network
+    has layer normalisation (``layer_norm`` of its layers)."""
+    del wiring
+    return identity()._replace(optimiser=lambda tx: optax.chain(tx, fixed_norms()))
+
+
+METHODS: dict[str, Callable[..., PlasticityTransform]] = {
+    "none": none,
+    "knife": knife,
+    "plasticity_injection": plasticity_injection,
+    "redo": redo,
+    "reverse_redo": reverse_redo,
+    "pruning": pruning,
+    "reborn": reborn,
+    "regrama": regrama,
+    "reset_last": reset_last,
+    "reset_full": reset_full,
+    "shrink_perturb": shrink_perturb,
+    "marr": marr,
+    "cbp": cbp,
+    "snr": snr,
+    "l2_init": l2_init,
+    "nap": nap,
+    "layer_norm": none,
+    "wider": lambda wiring, slots: none(wiring),
+}
+"""``plasticity.method`` -> factory: (wiring, **fields of its section) -> PlasticityTransform. The
+last two differ from ``none`` in the network alone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +12,17 @@ from jaxtyping import Array, Bool, Float, Int
 from knife_jax.plasticity.base import Select
 
 
-def _lowest(
+def ranks(scores: Float[Array, "W"]) -> Int[Array, "W"]:
+    """0 for the lowest score, W - 1 for the highest."""
+    order = jnp.argsort(scores)
+    return jnp.zeros_like(order).at[order].set(jnp.arange(order.size))
+
+
+def lowest(
     scores: Float[Array, "W"], among: Bool[Array, "W"], count: Int[Array, ""]
 ) -> Bool[Array, "W"]:
     """The ``count`` lowest scores among the neurons that may be chosen."""
-    order = jnp.argsort(jnp.where(among, scores, jnp.inf))
-    rank = jnp.zeros_like(order).at[order].set(jnp.arange(order.size))
-    return among & (rank < count)
+    return among & (ranks(jnp.where(among, scores, jnp.inf)) < count)
 
 
 def below(threshold: float, cap: float) -> Select:
@@ -29,11 +34,32 @@ def below(threshold: float, cap: float) -> Select:
 
         def one(score, may):
             among = may & (score < threshold)
-            return _lowest(score, among, jnp.asarray(math.floor(cap * score.size)))
+            return lowest(score, among, jnp.asarray(math.floor(cap * score.size)))
 
         return {name: one(scores[name], allowed[name]) for name in scores}
 
     return select
+
+
+def those(test: Callable[[Float[Array, "W"]], Bool[Array, "W"]]) -> Select:
+    """The neurons whose score passes a test, however many."""
+    return lambda scores, allowed, key: {n: allowed[n] & test(scores[n]) for n in scores}
+
+
+def at_most(threshold: float) -> Select:
+    """The neurons whose score is the threshold or less (ReDo's dormant ones)."""
+    return those(lambda score: score <= threshold)
+
+
+def at_least(threshold: float) -> Select:
+    """The neurons whose score is the threshold or more (ReBorn's over-active ones)."""
+    return those(lambda score: score >= threshold)
+
+
+def everyone(scores, allowed, key):
+    """All neurons that may be chosen."""
+    del scores, key
+    return dict(allowed)
 
 
 def random_like(select: Select) -> Select:
@@ -42,9 +68,10 @@ def random_like(select: Select) -> Select:
 
     def selected(scores, allowed, key):
         counts = {name: jnp.sum(c) for name, c in select(scores, allowed, key).items()}
-        keys = dict(zip(scores, jax.random.split(key, len(scores)), strict=True))
+        # sorted, as trees are that come back from a compiled function or from a file
+        keys = dict(zip(sorted(scores), jax.random.split(key, len(scores)), strict=True))
         return {
-            name: _lowest(
+            name: lowest(
                 jax.random.uniform(keys[name], scores[name].shape), allowed[name], counts[name]
             )
             for name in scores

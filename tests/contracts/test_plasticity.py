@@ -1,121 +1,344 @@
-"""What every plasticity method must keep, with every optimiser, on agent and mixer at once."""
+"""What every plasticity method must keep, with every optimiser, on agents and mixer at once.
 
-from functools import partial
+The methods are the files of ``configs/plasticity``, made eager so that they find somebody to
+operate on. Gradients are compiled once per kind of network; optimisers and surgery run operation
+by operation.
+"""
+
+import dataclasses
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from ladder.environments import MEMORY
-from tiny import KNIFE, tiny_config
+from tiny import tiny_config
 
-from knife_jax.build import make_trainer
-from knife_jax.chunk import init
+from knife_jax.build import build_in, make_networks, make_plasticity
+from knife_jax.cli import compose, options
 from knife_jax.envs.base import vectorise
-from knife_jax.nets.wiring import NeuronGroup, layer
-from knife_jax.rollout import rollout
-from knife_jax.types import Clock
+from knife_jax.learner import make_learner
+from knife_jax.nets.wiring import hidden, layer, put
+from knife_jax.plasticity.methods import METHODS
+from knife_jax.plasticity_sections import PLASTICITIES
+from knife_jax.replay import BATCH_AXIS
+from knife_jax.types import Clock, Patient, Windows
 
-WINDOW, SLOTS = 3, 2
+pytestmark = pytest.mark.xdist_group("plasticity")
 
-METHODS = {
-    "none": {"name": "none", "method": "none"},
-    "knife": {**KNIFE, "window": WINDOW, "slots": SLOTS, "threshold": 0.9},
-    "knife_random": {
-        **KNIFE, "select": "random", "window": WINDOW, "slots": SLOTS, "threshold": 0.9,
-    },
-}  # fmt: skip
-OPTIMISERS = {
-    "adam": {"optimiser": "adam"},
-    "clip+radam": {"optimiser": "radam", "grad_clip": 0.01},
-    "rmsprop": {"optimiser": "rmsprop"},
-    "adamw": {"optimiser": "adamw", "weight_decay": 0.1},
+TIMED = ("obs", "state", "legal", "first", "action", "reward", "terminated", "valid")
+WINDOW, T, B = 3, 5, 7
+SPEC = MEMORY.env.spec
+NAMES = [file.stem for file in options("plasticity")]
+EAGER = {
+    "knife": {"threshold": 0.9, "slots": 1},
+    "redo": {"threshold": 0.9},
+    "reverse_redo": {"threshold": 1.1},
+    "pruning": {"threshold": 0.9},
+    "reborn": {"alpha": 0.9, "beta": 1.1},
+    "regrama": {"threshold": 0.9},
+    "cbp": {"rate": 0.3, "maturity": WINDOW - 1},
+    "snr": {"limit": 1},
 }
+OPTIMISERS = {
+    "adam": optax.adam(3e-3),
+    "clip+radam": optax.chain(optax.clip_by_global_norm(0.01), optax.radam(3e-3)),
+    "rmsprop+momentum": optax.rmsprop(3e-3, momentum=0.9),
+    "adamw": optax.adamw(3e-3, weight_decay=0.1),
+}
+LATE = Clock(*(jnp.asarray(10**9),) * len(Clock._fields))
+DEAD = 2
+"""neurons of each hidden layer that never fire"""
+CHAINED = ("l2_init", "nap")
+"""part of the optimiser's chain; before surgery all others learn alike in equal networks"""
+NETWORK_ONLY = ("none", "layer_norm", "wider")
+"""without surgery or a part in the optimiser: one of the optimisers is enough"""
+CAPTURE = optax.GradientTransformation(
+    init=lambda params: params, update=lambda grads, state, params: (state, grads)
+)
+"""keeps the raw gradient as its state"""
 
 
-CASES = [("knife", name) for name in OPTIMISERS] + [("none", "adam"), ("knife_random", "adam")]
-"""the methods share their rewrite, so one of them is tried with every optimiser"""
+@cache
+def section(name):
+    made = compose([f"plasticity={name}"]).plasticity
+    changes = dict(EAGER.get(made.method, {}))
+    if hasattr(made, "window"):
+        changes["window"] = WINDOW
+    return dataclasses.replace(made, **changes)
 
 
-@pytest.mark.parametrize(("method", "optimiser"), CASES)
-def test_the_contract(method, optimiser):
-    method, optimiser = METHODS[method], OPTIMISERS[optimiser]
-    trainer = make_trainer(tiny_config(plasticity=method, **optimiser), vectorise(MEMORY.env, 7))
-    plasticity, learner = trainer.plasticity, trainer.learner
+@cache
+def method_of(name):
+    """The method, its learner without an optimiser, and its wiring."""
+    config = tiny_config(plasticity=dataclasses.asdict(section(name)))
+    agent, mixer, wiring = make_networks(config, SPEC)
+    return make_plasticity(section(name), wiring), wiring, network(agent, mixer)
+
+
+@cache
+def network(agent, mixer):
+    """Compiled gradients with all probes, values and slopes of one kind of network."""
+    wiring = (*agent.wiring(), *mixer.wiring())
+    learner = make_learner(
+        SPEC, agent, mixer, hidden(wiring), CAPTURE, hidden=agent.hidden, gamma=0.9, td_lambda=0.0,
+        double_q=True, target_period=1000, tau=1.0, needs=("outgoing", "sensitivity"),
+    )  # fmt: skip
+
+    @jax.jit
+    def gradients(patient, batch):
+        seen = patient._replace(opt_state=patient.online["params"])
+        captured, probes, _ = learner.update(seen, batch, Clock.zero(), mixer.slots)
+        return captured.opt_state, probes
+
+    @jax.jit
+    def values(online, batch):
+        return learner.values(online, batch, mixer.slots)
+
+    @jax.jit
+    def slopes(online, q, state):
+        parts = {name: tree["mixer"] for name, tree in online.items() if "mixer" in tree}
+        return jax.grad(lambda q: jnp.sum(mixer.apply(parts, q, state, mixer.slots)))(q)
 
     @jax.jit
     def begin(key):
-        state = init(trainer, key)
-        return state, rollout(
-            trainer.env, learner.act, state.patient.online, state.actor, jnp.asarray(0.3),
-            jnp.asarray(0), key, 23,
-        )[1]  # fmt: skip
+        """Some neurons never fire."""
+        patient = learner.init(key)
+        params = patient.online["params"]
+        for group in hidden(wiring):
+            leaves = layer(params, group)
+            bias = jnp.where(jnp.arange(group.width) < DEAD, -50.0, leaves["bias"])
+            params = put(params, group.path, {**leaves, "bias": bias})
+        online = {**patient.online, "params": params}
+        return Patient(online, online, None)
 
-    @jax.jit
-    def life(patient, measured, batch, open_slots, key):
-        """Some updates, then surgery; the values around it."""
-
-        def update(carry, _):
-            patient, probes, _ = learner.update(carry[0], batch, Clock.zero(), open_slots)
-            return (patient, plasticity.measure(carry[1], probes)), None
-
-        (patient, measured), _ = jax.lax.scan(update, (patient, measured), None, WINDOW)
-        before = learner.values(patient.online, batch, open_slots)
-        operated, forgotten, report = plasticity.operate(patient, measured, key)
-        after = learner.values(operated.online, batch, open_slots)
-        return patient, operated, forgotten, report, before, after
-
-    state, batch = begin(jax.random.key(1))
-    patient, measured, units = state.patient, state.plasticity, 0
-    for times in range(1, SLOTS + 2):
-        frozen = patient.online["grafts"]
-        trained, operated, measured, report, before, after = life(
-            patient, measured, batch, min(times, SLOTS), jax.random.key(times)
-        )
-        # the optimiser leaves frozen entries alone, and surgery the function
-        jax.tree.map(np.testing.assert_array_equal, frozen, trained.online["grafts"])
-        jax.tree.map(np.testing.assert_array_equal, before, after)
-        check_moments(trained, operated, trainer)
-        for old, new in zip(*map(jax.tree.leaves, (patient, operated)), strict=True):
-            assert (old.shape, old.dtype, old.weak_type) == (new.shape, new.dtype, new.weak_type)
-            assert jnp.all(jnp.isfinite(new))
-        patient, units = operated, units + int(report.units_operated)
-    assert life._cache_size() == 1
-    assert (units > 0) == (method["method"] != "none")
+    return begin, gradients, values, slopes, partial(make_batch, hidden=agent.hidden)
 
 
-def check_moments(trained, operated, trainer):
-    """Moments are changed exactly on the entries that surgery drew anew."""
-    if not trainer.slots:
-        jax.tree.map(np.testing.assert_array_equal, trained, operated)
+@cache
+def make_batch(seed, hidden):
+    keys = iter(jax.random.split(jax.random.key(seed), 9))
+    n, a = SPEC.n_agents, SPEC.n_actions
+    return Windows(
+        obs=jax.random.normal(next(keys), (T + 1, B, n, SPEC.obs_size)),
+        state=jax.random.normal(next(keys), (T + 1, B, SPEC.state_size)),
+        legal=jnp.ones((T + 1, B, n, a), bool),
+        first=jax.random.bernoulli(next(keys), 0.2, (T + 1, B)),
+        action=jax.random.randint(next(keys), (T, B, n), 0, a),
+        reward=jax.random.normal(next(keys), (T, B)),
+        terminated=jax.random.bernoulli(next(keys), 0.2, (T, B)),
+        valid=jax.random.bernoulli(next(keys), 0.9, (T, B)),
+        hidden=jnp.zeros((B, n, hidden)),
+        previous=jnp.full((B, n), -1),
+    )
+
+
+def learn(name, optimiser, patient, times):
+    """Gradient steps, and what the probes saw. The target is the online network of before."""
+    method, _, (_, gradients, _, _, batch) = method_of(name)
+    tx, seen, before = method.optimiser(OPTIMISERS[optimiser]), [], patient.online
+    for seed in range(times):
+        grads, probes = gradients(patient, batch(seed))
+        params = patient.online["params"]
+        assert jax.tree.structure(grads) == jax.tree.structure(params)
+        updates, opt_state = tx.update(grads, patient.opt_state, params)
+        online = {**patient.online, "params": optax.apply_updates(params, updates)}
+        patient, seen = patient._replace(online=online, opt_state=opt_state), [*seen, probes]
+    return patient._replace(target=before), seen
+
+
+@cache
+def learnt(name, optimiser):
+    """A patient after some learning, and what the probes saw."""
+    method, _, (begin, *_) = method_of(name)
+    patient = begin(jax.random.key(1))
+    params = patient.online["params"]
+    patient = patient._replace(opt_state=method.optimiser(OPTIMISERS[optimiser]).init(params))
+    return learn(name, optimiser, patient, WINDOW)
+
+
+@cache
+def life(name, optimiser):
+    """The patient, its measured state, and both after surgery."""
+    method, _, network = method_of(name)
+    alike = [n for n in NAMES if n not in CHAINED and method_of(n)[2] is network]
+    patient, seen = learnt(name if name in CHAINED else alike[0], optimiser)
+    state, clock = method.init(patient.online), Clock.zero()
+    for probes in seen:
+        clock = clock._replace(updates=clock.updates + 1)
+        state = method.measure(state, probes, clock)
+    return patient, state, method.operate(patient, state, jax.random.key(2))
+
+
+def same(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def nearly(one, other):
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), one, other)
+
+
+def kinds(tree):
+    return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type), tree)
+
+
+each = pytest.mark.parametrize("name", NAMES)
+every = pytest.mark.parametrize(
+    ("name", "optimiser"),
+    [(n, o) for o in OPTIMISERS for n in NAMES if o == "adam" or n not in NETWORK_ONLY],
+)
+
+
+def test_the_tables_agree():
+    assert PLASTICITIES.keys() == METHODS.keys() == {section(name).method for name in NAMES}
+
+
+@every
+def test_surgery_keeps_what_it_must(name, optimiser):
+    method, _, (_, _, values, slopes, batch) = method_of(name)
+    patient, state, (operated, after, report) = life(name, optimiser)
+    assert kinds(operated) == kinds(patient) and kinds(after) == kinds(state)
+    assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves((operated, after)))
+    assert (report.units_operated > 0) == (method.gate(LATE) > 0)
+
+    old, new = (values(p.online, batch(0)) for p in (patient, operated))
+    if method.preserves == "outputs":
+        equal = nearly if section(name).own_outgoing else same
+        equal(old, new)
+        equal(*(values(p.target, batch(0)) for p in (patient, operated)))
+        same(jnp.argmax(old.agents, -1), jnp.argmax(new.agents, -1))
+    if method.preserves == "greedy":
+        same(old.agents, new.agents)
+    if method.preserves != "outputs" and name != "snr":  # whose neurons are silent before and after
+        assert np.max(np.abs(old.team - new.team)) > 0
+
+    # the optimiser leaves what is frozen alone, and the mixer stays monotone
+    trained, _ = learn(name, optimiser, operated, 2)
+    same(operated.online.get("grafts", {}), trained.online.get("grafts", {}))
+    assert not any("kept_kernel" in str(path) for path, _ in leaves(operated.opt_state))
+    for online in (operated.online, trained.online):
+        slope = slopes(online, 3 * batch(1).obs[..., 0], 3 * batch(1).state)
+        assert jnp.all(slope >= 0) and jnp.any(slope > 0)
+
+
+def leaves(tree):
+    """((words of the path), leaf) of every leaf."""
+    return [
+        (tuple(str(getattr(k, "key", getattr(k, "name", ""))) for k in path), np.asarray(leaf))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    ]
+
+
+@every
+def test_moments_are_fresh_where_neurons_are_and_only_there(name, optimiser):
+    method, wiring, _ = method_of(name)
+    patient, _, (operated, _, _) = life(name, optimiser)
+    if method.moments == "kept":
+        same(patient.opt_state, operated.opt_state)
         return
-    for name in ("agent/encoder", "mixer/w1_hidden", "mixer/w2_hidden", "mixer/v_hidden"):
-        at = partial(layer, group=NeuronGroup(name, 0, None))
-        used = at(operated.online["grafts"])["used"] - at(trained.online["grafts"])["used"]
-        new = np.asarray(used, bool)
-        old_kernel, kernel = (at(p.online["params"])["kernel"] for p in (trained, operated))
-        np.testing.assert_array_equal(np.any(kernel != old_kernel, axis=0), new)
-        leaves = zip(*map(moments(name), (trained, operated)), strict=True)
-        for (path, then), (_, now) in leaves:
-            np.testing.assert_array_equal(now[..., ~new], then[..., ~new])
-            if "nu" in path and not new.all():
-                mean = np.mean(then[..., ~new], axis=-1, keepdims=True)
-                expected = np.broadcast_to(mean, now[..., new].shape)
-                np.testing.assert_allclose(now[..., new], expected, rtol=1e-4)
-            elif "nu" not in path:
-                np.testing.assert_array_equal(now[..., new], 0)
+    rows = {(*r, "kernel") for g in hidden(wiring) for r in g.readers if "reset" not in name}
+    next_biases = {(*r, "bias") for g in hidden(wiring) for r in g.readers}
+    params = zip(leaves(patient.online["params"]), leaves(operated.online["params"]), strict=True)
+    states = list(zip(leaves(patient.opt_state), leaves(operated.opt_state), strict=True))
+    for (path, then), (_, now) in params:
+        if method.needs == ("outgoing",) and path in next_biases:
+            for (where, old), (_, new) in states:
+                if where[-len(path) :] == path:
+                    np.testing.assert_array_equal(new, old)
+            continue
+        axis = -2 if path in rows else -1
+        others = tuple(i for i in range(then.ndim) if i != then.ndim + axis)
+        touched = np.any(then != now, axis=others)
+        for (where, old), (_, new) in states:
+            if where[-len(path) :] != path or {"initial", "norm"} & {*where}:
+                continue
+            old, new = np.moveaxis(old, axis, -1), np.moveaxis(new, axis, -1)
+            if method.moments == "restarted" or "nu" not in where:
+                np.testing.assert_array_equal(new[..., touched], 0)
+            else:
+                rest = old if touched.all() else old[..., ~touched]
+                mean = np.broadcast_to(rest.mean(-1, keepdims=True), new.shape)
+                np.testing.assert_allclose(new[..., touched], mean[..., touched], rtol=1e-4)
+            np.testing.assert_array_equal(new[..., ~touched], old[..., ~touched])
 
 
-def moments(name):
-    """The optimiser's moments of a layer, with the names on their paths."""
+@each
+def test_surgery_stays_a_branch_under_the_seed_vmap_and_needs_one_trace(name):
+    method, _, _ = method_of(name)
+    patient, state, _ = life(name, "adam")
 
-    def of(patient):
-        found = []
-        for path, leaf in jax.tree_util.tree_leaves_with_path(patient.opt_state):
-            words = [getattr(k, "key", getattr(k, "name", None)) for k in path]
-            if "/".join(str(w) for w in words if w).find(f"{name}/") >= 0:
-                found.append((words, np.asarray(leaf)))
-        assert found
-        return found
+    def step(patient, state, before, after, key):
+        def operate():
+            return method.operate(patient, state, key)[:2]
 
-    return of
+        return jax.lax.cond(
+            method.gate(after) > method.gate(before), operate, lambda: (patient, state)
+        )
+
+    seeds = jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), (patient, state))
+    clock, keys = Clock.zero(), jax.random.split(jax.random.key(0), 2)
+    many = jax.vmap(step, in_axes=(0, 0, None, None, 0))
+    jaxpr, shapes = jax.make_jaxpr(many, return_shape=True)(*seeds, clock, clock, keys)
+    assert "cond" in [eqn.primitive.name for eqn in jaxpr.eqns]
+    assert jax.tree.map(lambda s: (s.shape, s.dtype), shapes) == jax.tree.map(
+        lambda s: (s.shape, s.dtype), seeds
+    )
+
+
+def test_sensitivity_is_the_gradient_of_the_pre_activations():
+    """With a single row it is that of the bias, |∂L/∂b_i|; the agents' rows here are four."""
+    _, wiring, (begin, gradients, _, _, batch) = method_of("regrama")
+    whole = batch(3)
+    row = jax.tree.map(lambda x, b: jnp.take(x, jnp.arange(1), axis=b), whole, BATCH_AXIS)
+    rows = ("obs", "state", "legal", "first")
+    row = row.replace(**{n: getattr(row, n)[: 2 if n in rows else 1] for n in TIMED})
+    row = row.replace(valid=jnp.ones((1, 1), bool))
+    grads, probes = gradients(begin(jax.random.key(1)), row)
+    assert sum(float(jnp.sum(felt)) for felt in probes.sensitivity.values()) > 0
+    for group in hidden(wiring):
+        bias, felt = np.abs(layer(grads, group)["bias"]), np.asarray(probes.sensitivity[group.name])
+        if group.network == "mixer":
+            np.testing.assert_allclose(felt, bias, rtol=1e-4, atol=1e-7)
+        else:
+            assert np.all(4 * felt >= bias * 0.999) and np.all(felt[:DEAD] == 0)
+
+
+@each
+def test_nobody_selected_is_the_identity(name):
+    """Before the first measurement no neuron is mature, so methods that measure choose nobody."""
+    method, _, _ = method_of(name)
+    patient, _, (_, _, report) = life(name, "adam")
+    begun = method.init(patient.online)
+    operated, _, none = method.operate(patient, begun, jax.random.key(3))
+    if hasattr(section(name), "window") or method.continual:
+        assert none.units_operated == 0
+        same(patient, operated)
+    else:
+        assert none.units_operated == report.units_operated
+
+
+@each
+def test_surgery_goes_on_after_saving_and_restoring(name):
+    method, _, _ = method_of(name)
+    patient, state, operated = life(name, "adam")
+    # dictionaries come back sorted
+    flat, tree = jax.tree.flatten((patient, state))
+    restored = jax.tree.unflatten(tree, [jnp.asarray(np.array(leaf)) for leaf in flat])
+    same(operated, method.operate(*restored, jax.random.key(2)))
+    assert isinstance(restored[0], Patient)
+
+
+def test_a_method_that_acts_at_every_update_is_logged_where_it_did_something():
+    cbp = {"name": "cbp", "method": "cbp", "rate": 0.05, "maturity": 5}
+    program = build_in(partial(vectorise, MEMORY.env), tiny_config(seeds=2, plasticity=cbp))
+    state, _, metrics = program.chunk(program.init((0, 1)), program.clock())
+    seen = jax.tree.map(np.asarray, metrics["surgery"])
+    np.testing.assert_array_equal(seen["fired"], seen["units_operated"] > 0)
+    assert np.all(seen["fired"].any(1)) and not np.any(seen["fired"].all(1))
+    assert np.all(np.isnan(seen["churn_max"][seen["fired"]])) and np.all(state.finite)
+    # five neurons in a hundred and update: 40 mature ones owe 2 an update
+    updates = int(np.max(seen["updates"]))
+    assert np.all(seen["units_operated"].sum(1) <= 0.05 * 40 * updates)
+    assert np.all(seen["units_operated"].sum(1) > 0.05 * 40 * updates / 10)

@@ -180,7 +180,7 @@ def test_gates_are_asked_about_a_switch_exactly_once(clear, starts):
             task = steps // 140
             if (steps % 140 == 0 and clear) or steps == resumed:
                 since = steps
-            clock = Clock(*map(jnp.int32, (steps, 0, task, since)))
+            clock = Clock(*map(jnp.int32, (steps, 0, task, since, 0)))
             after = clock._replace(env_steps=clock.env_steps + 35)
             if steps + 35 - since >= starts and crossed(
                 at_task_switch, asked(sequence, clock, starts), after
@@ -191,7 +191,8 @@ def test_gates_are_asked_about_a_switch_exactly_once(clear, starts):
 
 def test_a_schedule_restarts_with_each_task():
     schedule = restarting(lambda clock: clock.env_steps, 100)
-    values = [int(schedule(Clock(*map(jnp.int32, (s, 0, s // 100, 0))))) for s in (0, 99, 100, 250)]
+    clocks = [Clock(*map(jnp.int32, (s, 0, s // 100, 0, 0))) for s in (0, 99, 100, 250)]
+    values = [int(schedule(clock)) for clock in clocks]
     assert values == [0, 99, 0, 50]
 
 

@@ -34,6 +34,20 @@ def test_probe_takes_column_norms_without_bias(key):
     )
 
 
+def test_outgoing_size_is_the_mean_over_all_readers(key):
+    names, keys = ("a", "b", "c"), jax.random.split(key, 3)
+    shapes = ((3, 7), (7, 2), (7, 5))
+    params = {
+        n: {"kernel": jax.random.normal(k, s), "bias": jnp.ones(s[1])}
+        for n, k, s in zip(names, keys, shapes, strict=True)
+    }
+    group = NeuronGroup("a", 7, INITS["torch"](1.0).columns, outgoing=("b", "c"))
+    measured = probe((group,), params, params, {}, needs=("outgoing",))
+    rows = np.concatenate([np.asarray(params[n]["kernel"]) for n in ("b", "c")], axis=1)
+    np.testing.assert_allclose(measured.outgoing["a"], np.abs(rows).mean(1), rtol=1e-6)
+    assert probe((group,), params, params, {}).outgoing == {}
+
+
 def test_running_mean_is_plain_over_one_window_then_exponential():
     meter, rng = relative_update_activity(WIRING, WINDOW), np.random.default_rng(1)
     state, seen = meter.init(), []

@@ -2,7 +2,8 @@
 
 Every 100 environment steps of a chunk are one round with 2 updates. Seed row s (0, 1, …) reports
 return = env_steps / 100 + s, and its loss is not finite on row 1. A surgery fires in the last
-round of each chunk, on 3 + s units. The first seed number is the first weight.
+round of each chunk, on 3 + s units. A probe finds rank = updates + s. The first seed number is
+the first weight.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from knife_jax.config import (
@@ -133,6 +135,7 @@ def install(monkeypatch=None, *, has_win: bool = True, before_each=lambda clock:
             chunk=chunk_of(config, before_each),
             evaluate=evaluate,
             joint_values=None,
+            probe=lambda state, clock: {"agent/srank": np.arange(s) + int(clock.updates)},
             params=lambda state: {
                 "params": {"agent": state.agent},
                 "grafts": {"agent": {"used": jnp.full((s, 3), 2, jnp.int32)}},

@@ -1,7 +1,10 @@
 """The same run gives the same bits: done twice, stopped and resumed, or killed at random."""
 
+import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -58,3 +61,40 @@ def test_kills_at_random_moments_change_nothing(tmp_path):
     """SMAX, one seed, a few kills; ``tests/host/killer.py`` does any number of them."""
     log = killer.kill_at_random(kills=2, seed=5, env_steps=2000, scratch=tmp_path)
     assert len(log) == 2
+
+
+def test_processes_that_share_a_run_stop_at_the_same_step(tmp_path):
+    """One seed in each of two processes; the signal reaches one of them."""
+    run = tmp_path / "run"
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    words = [
+        *SIZES.split(), "env=mpe_predator_prey", "env_steps=1_000_000", "num_seeds=2",
+        "distributed=true", f"run_dir={run}",
+    ]  # fmt: skip
+    env = os.environ | {
+        "PYTHONPATH": str(killer.ROOT),
+        "JAX_COORDINATOR_ADDRESS": address,
+        "JAX_NUM_PROCESSES": "2",
+        "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
+    }
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "knife_jax.train", *words],
+            env=env | {"JAX_PROCESS_ID": str(i)}, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for i in range(2)
+    ]  # fmt: skip
+    try:
+        killer.wait_for_rows(run, processes[0], 0)
+        processes[1].send_signal(signal.SIGTERM)
+        assert [process.wait(timeout=120) for process in processes] == [128 + signal.SIGTERM] * 2
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    step, _, rows = end_of(run)
+    assert rows[-1]["env_steps"] == step and {row["seed"] for row in rows} == {0, 1}
+    assert json.loads((run / "summary.json").read_text())["status"] == "interrupted"

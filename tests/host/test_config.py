@@ -13,16 +13,17 @@ from knife_jax.cli import compose, options
 from knife_jax.config import (
     AlgoConfig,
     LoggerConfig,
-    PlasticityConfig,
     defaults,
     from_dict,
     to_dict,
 )
 from knife_jax.env_config import PredatorPreyConfig, SmaxConfig
 from knife_jax.envs.names import N_PREDATORS, SMAX_SCENARIOS
+from knife_jax.plasticity_sections import PLASTICITIES, KnifeConfig
 from knife_jax.schema import ConfigError
 
 STEMS = {group: [file.stem for file in options(group)] for group in ("env", "algo", "preset")}
+PLASTICITY = [file.stem for file in options("plasticity")]
 COMBINATIONS = list(itertools.product(*STEMS.values()))
 LOGGERS = itertools.cycle(("local", "wandb", "wandb", "local", "local"))
 JOBS = list(zip(COMBINATIONS, LOGGERS, strict=False))
@@ -33,9 +34,11 @@ def test_the_groups_are_those_promised():
         "grid_predator_prey", "matrix_game", "mpe_predator_prey", "seq_grid_predator_prey",
         "seq_matrix", "seq_mpe_predator_prey", "seq_smax", "smax",
     ]  # fmt: skip
-    assert STEMS["algo"] == ["qmix", "qmix_knife", "qmix_knife_random"]
+    assert STEMS["algo"] == ["qmix"]
     assert STEMS["preset"] == ["continual", "fast", "jaxmarl", "jaxmarl_mpe", "pymarl", "pymarl2"]
-    assert [file.stem for file in options("plasticity")] == ["knife", "none"]
+    assert {method.__name__ for method in PLASTICITIES.values()} == {
+        type(compose([f"plasticity={name}"]).plasticity).__name__ for name in PLASTICITY
+    }
     assert [file.stem for file in options("logger")] == ["local", "wandb"]
 
 
@@ -59,22 +62,36 @@ def test_the_default_is_the_main_job():
 @pytest.mark.parametrize(
     ("words", "method", "select"),
     [
-        ("algo=qmix", "none", "stagnant"),
+        ("algo=qmix", "none", None),
         ("algo=qmix_knife", "knife", "stagnant"),
         ("algo=qmix_knife_random", "knife", "random"),
-        ("algo=qmix_knife plasticity=none", "none", "stagnant"),
+        ("algo=qmix_redo", "redo", None),
+        ("algo=qmix_knife plasticity=none", "none", None),
         ("plasticity=knife algo=qmix", "knife", "stagnant"),
     ],
 )
 def test_the_algorithm_chooses_the_surgery_unless_the_command_line_does(words, method, select):
     plasticity = compose(words.split()).plasticity
-    assert (plasticity.method, plasticity.select) == (method, select)
+    assert (plasticity.method, getattr(plasticity, "select", None)) == (method, select)
+
+
+@pytest.mark.parametrize("name", sorted({*PLASTICITY} - {"none"}))
+def test_every_method_is_a_group_option_and_part_of_an_algorithm(name):
+    """One file makes ``plasticity=NAME`` and ``algo=qmix_NAME``, and the fields are its own."""
+    alone, named = compose(["algo=qmix", f"plasticity={name}"]), compose([f"algo=qmix_{name}"])
+    assert alone.plasticity == named.plasticity and named.plasticity.name == name
+    assert named.algo == dataclasses.replace(alone.algo, name=f"qmix_{name}")
+    assert from_dict(to_dict(named)) == named
+    fields = set(to_dict(named)["plasticity"])
+    for field in {"threshold", "slots", "share", "scope"} - fields:
+        with pytest.raises(ConfigError, match=f"unknown key 'plasticity.{field}'"):
+            compose([f"plasticity={name}", f"plasticity.{field}=0.5"])
 
 
 def test_the_control_differs_in_the_selection_alone():
     treated, control = compose(["algo=qmix_knife"]), compose(["algo=qmix_knife_random"])
     renamed = dataclasses.replace(control.algo, name="qmix_knife")
-    selected = dataclasses.replace(control.plasticity, select="stagnant")
+    selected = dataclasses.replace(control.plasticity, name="knife", select="stagnant")
     assert dataclasses.replace(control, algo=renamed, plasticity=selected) == treated
 
 
@@ -157,7 +174,8 @@ def test_numbers_take_the_type_of_their_field():
         ("algo.target_period", 0), ("algo.updates_per_round", 0), ("algo.learning_starts", -1),
         ("algo.agent_id", 1), ("algo.weight_decay", 0.1), ("algo.buffer_size", 1),
         ("algo.optimiser", "sgd"), ("plasticity.cap", 0), ("plasticity.slots", 0),
-        ("plasticity.interval", -1), ("plasticity.select", "all"), ("logger.wandb", True),
+        ("plasticity.interval", -1), ("plasticity.select", "all"),
+        ("plasticity.method", "knifes"), ("logger.wandb", True),
         ("logger.table", None), ("evaluation.episodes", 0), ("evaluation.every", 0),
     ],
 )  # fmt: skip
@@ -191,7 +209,7 @@ def test_sections_are_frozen():
     config = compose()
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.algo.lr = 1.0
-    assert config.plasticity == PlasticityConfig(**to_dict(config)["plasticity"])
+    assert config.plasticity == KnifeConfig(**to_dict(config)["plasticity"])
 
 
 def test_what_configuration_files_must_say_is_marked_missing():

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
+from knife_jax.config import ProbesConfig
 from knife_jax.host.loop import train
 from knife_jax.host.rows import read_rows
 from knife_jax.host.signals import stop_on_signal
@@ -85,6 +86,16 @@ def test_surgery_and_evaluation_rows(finished):
     evaluation = next(row for row in rows if row["kind"] == "eval" and row["seed"] == 6)
     values = {name: evaluation[name] for name in ("return", "win_rate", "length", "episodes")}
     assert values == {"return": 13.0, "win_rate": 2 / 7, "length": 11.0, "episodes": 7}
+
+
+def test_probe_rows_at_their_own_interval(tmp_path, monkeypatch):
+    fake_program.install(monkeypatch)
+    probes = ProbesConfig(every=300)  # due in the chunks that end at 400, 600 and 1000
+    assert train(fake_program.config(run_dir=str(tmp_path), probes=probes)) == 0
+    rows = [row for row in read_rows(tmp_path / "metrics.jsonl") if row["kind"] == "probe"]
+    at = [(row["seed"], row["env_steps"], row["updates"]) for row in rows]
+    assert at == [(seed, e, e // 50) for e in (400, 600, 1000) for seed in SEEDS]
+    assert [row["agent/srank"] for row in rows] == [8, 9, 10, 12, 13, 14, 20, 21, 22]
 
 
 def test_the_summary_adds_up(finished):

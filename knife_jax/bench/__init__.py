@@ -1,0 +1,1 @@
+"""Benchmarks of plasticity methods on supervised networks."""

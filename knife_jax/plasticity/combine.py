@@ -1,0 +1,88 @@
+"""The combinators that make a method of its parts."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from knife_jax.nets.wiring import Wiring, check
+from knife_jax.plasticity.base import Chosen, Meter, PlasticityTransform, Report, Rewrite, Select
+from knife_jax.schedules import Gate, never
+
+
+def operated(chosen: Chosen) -> Report:
+    """How many neurons were chosen."""
+    units: Int[Array, ""] = sum((jnp.sum(c) for c in chosen.values()), jnp.zeros((), jnp.int32))
+    return Report(units_operated=units)
+
+
+def identity() -> PlasticityTransform:
+    """No surgery."""
+
+    def operate(patient, state, key):
+        del key
+        return patient, state, operated({})
+
+    return PlasticityTransform(
+        init=lambda online: (),
+        measure=lambda state, probes, clock: state,
+        operate=operate,
+        gate=never,
+        preserves="outputs",
+    )
+
+
+def surgery(
+    wiring: Wiring, meter: Meter, select: Select, rewrite: Rewrite, when: Gate
+) -> PlasticityTransform:
+    """Measure at every step; when it is due, select among the mature and operable, and rewrite."""
+
+    def init(online):
+        check(wiring, online["params"])
+        return meter.init()
+
+    def operate(patient, state, key):
+        select_key, rewrite_key = jax.random.split(key)
+        operable, mature = rewrite.operable(patient), meter.mature(state)
+        allowed = {name: operable[name] & mature[name] for name in operable}
+        chosen = select(meter.scores(state), allowed, select_key)
+        patient = rewrite.apply(patient, chosen, rewrite_key)
+        return patient, meter.forget(state, chosen), operated(chosen)
+
+    return PlasticityTransform(
+        init, lambda state, probes, clock: meter.update(state, probes), operate, when
+    )
+
+
+def restarted(method: PlasticityTransform, meter: Meter, after: int) -> PlasticityTransform:
+    """The same, but every new task is measured from nothing, its first ``after`` gradient steps not
+    at all: until then stands what the task before left."""
+
+    def measure(state, probes, clock):
+        step = clock.updates - clock.task_since
+        new, wait = (clock.task > 0) & (step == after + 1), (clock.task > 0) & (step <= after)
+        begun = jax.tree.map(lambda fresh, old: jnp.where(new, fresh, old), meter.init(), state)
+        measured = method.measure(begun, probes, clock)
+        return jax.tree.map(lambda old, now: jnp.where(wait, old, now), state, measured)
+
+    return method._replace(measure=measure)
+
+
+def watched(method: PlasticityTransform, meter: Meter) -> PlasticityTransform:
+    """A method with a meter beside it, for the log alone."""
+
+    def operate(patient, state, key):
+        own, watch = state
+        patient, own, report = method.operate(patient, own, key)
+        return patient, (own, watch), report
+
+    return method._replace(
+        init=lambda online: (method.init(online), meter.init()),
+        measure=lambda state, probes, clock: (
+            method.measure(state[0], probes, clock),
+            meter.update(state[1], probes),
+        ),
+        operate=operate,
+        scores=lambda state: meter.scores(state[1]),
+    )

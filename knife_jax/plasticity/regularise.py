@@ -1,0 +1,57 @@
+"""Methods that belong to the optimiser's chain: ordinary optax transformations."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array
+
+from knife_jax.types import PyTree
+
+
+class Initial(NamedTuple):
+    """The parameters that training began with."""
+
+    initial: PyTree
+
+
+class Norms(NamedTuple):
+    """The norm of every kernel when training began; unused for other leaves."""
+
+    norm: PyTree
+
+
+def toward_initial(strength: float) -> optax.GradientTransformation:
+    """The gradient of L + λ Σ (θ - θ_0)²: add 2λ (θ - θ_0). First in the chain, so that clipping
+    and the optimiser see the whole gradient (L2 Init, Kumar et al. 2023, eq. 1)."""
+
+    def update(grads, state, params):
+        pulled = jax.tree.map(
+            lambda g, p, p_0: g + 2.0 * strength * (p - p_0), grads, params, state.initial
+        )
+        return pulled, state
+
+    return optax.GradientTransformation(lambda p: Initial(jax.tree.map(jnp.copy, p)), update)
+
+
+def _norm(leaf: Array) -> Array:
+    return jnp.linalg.norm(leaf.reshape(-1))
+
+
+def fixed_norms() -> optax.GradientTransformation:
+    """Every kernel goes back to its initial Frobenius norm: W ← ρ W / ‖W‖. Last in the chain
+    (NaP, Lyle et al. 2024, alg. 1). Biases are free."""
+
+    def update(updates, state, params):
+        def projected(update, old, norm):
+            if old.ndim < 2:
+                return update
+            new = old + update
+            return norm * new / jnp.maximum(_norm(new), 1e-12) - old
+
+        return jax.tree.map(projected, updates, params, state.norm), state
+
+    return optax.GradientTransformation(lambda p: Norms(jax.tree.map(_norm, p)), update)

@@ -1,0 +1,153 @@
+"""ReBorn: over-active neurons share their weights with dormant ones."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from knife_jax.nets.wiring import NeuronGroup, Wiring, at, check, hidden, layer, put
+from knife_jax.plasticity.base import PlasticityTransform
+from knife_jax.plasticity.combine import identity, operated
+from knife_jax.plasticity.meters import relative_activation
+from knife_jax.plasticity.rewrite import edited, fresh_kernels, seed_neurons
+from knife_jax.plasticity.select import ranks
+from knife_jax.schedules import Gate
+from knife_jax.types import PyTree
+
+MOST = 5
+"""recipients of one donor"""
+
+
+class Family(NamedTuple):
+    """Who takes over whose weights in one layer, and in which proportions.
+
+    With a donor x and its recipients, β_i scales what comes in and α_i / β_i what goes out; the
+    α_i of a family sum to 1, so that Σ α_i/β_i φ(β_i z_x) = φ(z_x) for ReLU.
+    """
+
+    source: Int[Array, "W"]
+    """the donor of recipients, and themselves for all others"""
+    touched: Bool[Array, "W"]
+    fresh: Bool[Array, "W"]
+    """dormant neurons nobody took"""
+    alpha: Float[Array, "W X"]
+    """X = 1, or one for each output"""
+    beta: Float[Array, "W"]
+
+
+def pair(
+    dormant: Bool[Array, "W"], donor: Bool[Array, "W"], key: PRNGKeyArray, *, code: bool
+) -> Int[Array, "W"]:
+    """The donor of each dormant neuron, -1 where it has none and for all other neurons.
+
+    In random order each donor takes M ~ U{2..5} of the dormant neurons that are left. In the
+    released code dormant neurons go one by one to donors that have fewer than 5.
+    """
+    turn_key, queue_key, count_key = jax.random.split(key, 3)
+    width = dormant.size
+    fewest = MOST if code else 2
+    wanted = jax.random.randint(count_key, (width, 1), fewest, MOST + 1)
+    places = donor[:, None] & (jnp.arange(MOST) < wanted)
+    turn = jax.random.uniform(turn_key, (width, MOST if code else 1))
+    by_turn = jnp.argsort(jnp.where(places, turn, jnp.inf).reshape(-1)) // MOST
+    queue = ranks(jnp.where(dormant, jax.random.uniform(queue_key, (width,)), jnp.inf))
+    served = dormant & (queue < jnp.sum(places))
+    return jnp.where(served, by_turn[queue], -1)
+
+
+def reborn(
+    wiring: Wiring,
+    *,
+    when: Gate,
+    alpha: float = 0.1,
+    beta: float = 3.0,
+    window: int = 20,
+    form: Literal["paper", "code"] = "paper",
+) -> PlasticityTransform:
+    """ReBorn (Qin et al. 2024): each over-active neuron, at least ``beta`` times the layer's mean
+    activation, hands its weights to 2 to 5 dormant ones, at most ``alpha`` times the mean; dormant
+    neurons that nobody takes are recycled, with the network's own initialiser. What the donor puts
+    out is preserved, the recipients' small output is lost.
+
+    ``form="code"`` follows the released code instead: up to 5 recipients, incoming scales of 0.3
+    to 0.8 (of 1 for the donor), proportions for every output separately, and the
+    optimiser left as it is. Both forms operate on the target network with the same draws.
+    """
+    groups, meter = hidden(wiring), relative_activation(hidden(wiring), window)
+    code = form == "code"
+
+    def init(online):
+        check(groups, online["params"])
+        return meter.init()
+
+    def family(group: NeuronGroup, score, mature, key: PRNGKeyArray, outputs: int) -> Family:
+        pair_key, alpha_key, beta_key = jax.random.split(key, 3)
+        dormant, donor = mature & (score <= alpha), mature & (score >= beta)
+        given = pair(dormant, donor, pair_key, code=code)
+        own = jnp.arange(group.width)
+        source = jnp.where(given >= 0, given, own)
+        parent = jnp.zeros(group.width, bool).at[source].max(given >= 0)
+        low, high = (0.3, 0.8) if code else (0.5, 1.5)
+        scale = jax.random.uniform(beta_key, (group.width,), minval=low, maxval=high)
+        scale = jnp.where(parent & code, 1.0, scale)
+        weight = jnp.exp(jax.random.normal(alpha_key, (group.width, outputs if code else 1)))
+        touched = parent | (given >= 0)
+        total = jnp.zeros_like(weight).at[source].add(jnp.where(touched[:, None], weight, 0.0))
+        share = jnp.where(touched[:, None], weight / total[source], 1.0)
+        fresh = dormant & (given < 0)
+        return Family(source, touched | fresh, fresh, share, jnp.where(touched, scale, 1.0))
+
+    def operate(patient, state, key):
+        params, scores, mature = patient.online["params"], meter.scores(state), meter.mature(state)
+        draw_key, *keys = jax.random.split(key, len(groups) + 1)
+        kernels = fresh_kernels(groups, params, draw_key)
+        families = {
+            g.name: family(g, scores[g.name], mature[g.name], k, _outputs(params, g))
+            for g, k in zip(groups, keys, strict=True)
+        }
+
+        def edit(params):
+            for g in groups:
+                params = hand_over(params, g, families[g.name], kernels[g.name])
+            return params
+
+        chosen = {name: f.touched for name, f in families.items()}
+        patient = edited(patient, edit)
+        if not code:
+            patient = patient._replace(opt_state=seed_neurons(groups, patient.opt_state, chosen))
+        return patient, meter.forget(state, chosen), operated(chosen)
+
+    return identity()._replace(
+        init=init,
+        measure=lambda state, probes, clock: meter.update(state, probes),
+        operate=operate,
+        gate=when,
+        preserves="nothing",
+        moments="kept" if code else "seeded",
+    )
+
+
+def _outputs(params: PyTree, group: NeuronGroup) -> int:
+    return sum(at(params, reader)["kernel"].shape[-1] for reader in group.readers)
+
+
+def hand_over(
+    params: PyTree, group: NeuronGroup, family: Family, kernel: Float[Array, "I W"]
+) -> PyTree:
+    """The parameters after the transfer in one layer; ``kernel`` has the fresh neurons' weights."""
+    old, (source, _, fresh, alpha, beta) = layer(params, group), family
+    incoming = {
+        "kernel": jnp.where(fresh, kernel, beta * old["kernel"][:, source]),
+        "bias": jnp.where(fresh, 0.0, beta * old["bias"][source]),
+    }
+    params, first = put(params, group.path, incoming), 0
+    for reader in group.readers:
+        reading = at(params, reader)
+        rows = reading["kernel"][source]
+        share = alpha if alpha.shape[1] == 1 else alpha[:, first : first + rows.shape[1]]
+        rows = jnp.where(fresh[:, None], 0.0, share / beta[:, None] * rows)
+        params, first = put(params, reader, {**reading, "kernel": rows}), first + rows.shape[1]
+    return params

@@ -1,0 +1,118 @@
+"""What the instruments need from one seed: arrays of the network on replayed windows."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from knife_jax import replay
+from knife_jax.chunk import Trainer, windows_added
+from knife_jax.losses import chosen, masked_mean
+from knife_jax.nets.wiring import layer
+from knife_jax.plasticity.meters import Running
+from knife_jax.types import Clock, Patient, PyTree, TrainState, Windows
+
+
+class View(NamedTuple):
+    """A look at one seed. Only arrays, so that vmap can stack seeds."""
+
+    batch: Windows
+    """the first windows, of which gradients are taken"""
+    target: Float[Array, "T B"]
+    """what Q_tot is regressed on there"""
+    features: dict[str, Float[Array, "M W"]]
+    """outputs of the ReLU layers and of the recurrent layer, a row per time, window and agent"""
+    counted: dict[str, Bool[Array, "M"]]
+    """the rows that have a transition"""
+    meter: dict[str, Running]
+    """the running measurements that the plasticity method keeps"""
+    used: dict[str, Int[Array, "W"]]
+    """graft slots in use"""
+
+
+def look(
+    t: Trainer, windows: int, gradients: int, state: TrainState, clock: Clock, key: PRNGKeyArray
+) -> View:
+    """The network on ``windows`` replayed windows; the first ``gradients`` are kept."""
+    online, learner, slots = state.patient.online, t.learner, t.slots
+    batch = replay.sample(state.replay, key, windows, windows_added(t, clock))
+    values, agent_sown = learner.unroll(online, batch, slots)
+    taken = chosen(values[:-1], batch.action)
+    _, mixer_sown = learner.mix(online, taken, batch.state[:-1], slots)
+    sown = {"agent": agent_sown, "mixer": mixer_sown}
+    outputs = {group.name: layer(sown, group)["activation"][0] for group in learner.wiring}
+    outputs["agent/memory"] = agent_sown["representation"][0]
+    outputs = {name: h[: batch.valid.shape[0]] for name, h in outputs.items()}
+    return View(
+        batch=first(batch, gradients),
+        target=learner.targets(state.patient, batch, values, slots)[:, :gradients],
+        features={name: h.reshape(-1, h.shape[-1]) for name, h in outputs.items()},
+        counted={name: along(batch.valid, h.shape[:-1]).ravel() for name, h in outputs.items()},
+        meter=stagnation(state.plasticity),
+        used={g.name: layer(online["grafts"], g)["used"] for g in learner.wiring if slots},
+    )
+
+
+def stagnation(plasticity: PyTree) -> dict[str, Running]:
+    """The running update activity in a plasticity method's state, by neuron group.
+
+    It is the last of the method's meters (``plasticity.combine.watched``). The age of a neuron is
+    counted from its last operation, which only the method's own meter may have seen.
+    """
+    found = jax.tree_util.tree_leaves_with_path(
+        plasticity, is_leaf=lambda leaf: isinstance(leaf, Running)
+    )
+    meters: dict[str, Running] = {}
+    for path, leaf in found:
+        if isinstance(leaf, Running):
+            name = path[-1].key
+            age = jnp.minimum(leaf.age, meters[name].age) if name in meters else leaf.age
+            meters[name] = Running(leaf.mean, age)
+    return meters
+
+
+def first(batch: Windows, n: int) -> Windows:
+    """The first n windows."""
+    return jax.tree.map(
+        lambda leaf, axis: jax.lax.slice_in_dim(leaf, 0, n, axis=axis), batch, replay.BATCH_AXIS
+    )
+
+
+def along(valid: Bool[Array, "T B"], shape: tuple[int, ...]) -> Bool[Array, "T B *X"]:
+    """The transitions, repeated over further axes."""
+    return jnp.broadcast_to(valid.reshape(*valid.shape, *(1,) * (len(shape) - 2)), shape)
+
+
+def td_gradient(
+    t: Trainer,
+    patient: Patient,
+    params: PyTree,
+    batch: Windows,
+    target: Float[Array, "T B"],
+    windows: Bool[Array, "B"],
+    heard: Float[Array, "N"],
+) -> PyTree:
+    """The gradient of the learner's loss at ``params``, on the chosen windows.
+
+    It reaches the agents' values multiplied by ``heard``: a one-hot gives what one agent
+    contributes to the gradient of the shared network. The loss itself does not change.
+    """
+
+    def loss(params: PyTree) -> Float[Array, ""]:
+        online = {**patient.online, "params": params}
+        values, _ = t.learner.unroll(online, batch, t.slots)
+        taken = chosen(values[:-1], batch.action)
+        still = jax.lax.stop_gradient(taken)
+        team, _ = t.learner.mix(online, still + heard * (taken - still), batch.state[:-1], t.slots)
+        return masked_mean(jnp.square(team - target), batch.valid & windows)
+
+    return jax.grad(loss)(params)
+
+
+def next_step(optimiser: optax.GradientTransformation, patient: Patient, grads: PyTree):
+    """The step that the optimiser would take."""
+    return optimiser.update(grads, patient.opt_state, patient.online["params"])[0]

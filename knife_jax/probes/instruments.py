@@ -1,0 +1,96 @@
+"""All instruments of a training program, as one function of its state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from knife_jax.chunk import Trainer
+from knife_jax.probes import collect, regression
+from knife_jax.probes.curvature import kernels, largest_eigenvalue, over_agents
+from knife_jax.probes.summary import Collected, summarise
+from knife_jax.types import Clock, PyTree, TrainState
+
+GRADIENTS = 8
+"""windows that gradients are taken of"""
+POWER_STEPS = 6
+"""Hessian-vector products for the largest eigenvalue"""
+SEED = 20230302
+"""with the env steps it decides what is sampled, so that a probe can be repeated"""
+
+
+class Sizes(NamedTuple):
+    """How much the instruments look at."""
+
+    windows: int
+    """replayed windows whose activations are looked at"""
+    functions: int
+    """random functions to learn"""
+    fit_steps: int
+    """optimiser steps on each; 0 = none"""
+
+
+Probe = Callable[[TrainState, Clock], dict[str, np.ndarray]]
+"""(state [S, ...], clock) -> flat names -> [S]"""
+
+
+def make_probe(
+    t: Trainer,
+    sizes: Sizes,
+    window: int,
+    over_seeds: Callable[[Callable, tuple[int | None, ...]], Callable] = jax.vmap,
+    fetch: Callable[[PyTree], Any] = jax.device_get,
+) -> Probe:
+    """All instruments of a trainer. They compile at their first use and change nothing.
+
+    ``window`` is the length of the running means of its plasticity method, ``over_seeds(f,
+    in_axes)`` maps over seeds and ``fetch`` brings arrays to the host. Randomness depends on the
+    env steps alone.
+    """
+    k = min(GRADIENTS, sizes.windows)
+
+    def compiled(f: Callable, *in_axes: int | None) -> Callable:
+        return jax.jit(over_seeds(f, in_axes))
+
+    look = compiled(partial(collect.look, t, sizes.windows, k), 0, None, None)
+    gradient = compiled(partial(collect.td_gradient, t), 0, 0, 0, 0, None, None)
+    next_step = compiled(partial(collect.next_step, t.learner.optimiser), 0, 0)
+    fit = compiled(partial(regression.fit, t, sizes.fit_steps), None, 0, 0)
+
+    @np.errstate(invalid="ignore", over="ignore")
+    def probe(state: TrainState, clock: Clock) -> dict[str, np.ndarray]:
+        env_steps = int(clock.env_steps)
+        rng = np.random.default_rng((SEED, env_steps))
+        view = look(state, clock, jax.random.fold_in(jax.random.key(SEED), env_steps))
+        n_agents = view.batch.obs.shape[3]
+        params = state.patient.online["params"]
+        all_windows, all_agents = np.ones(k, bool), np.ones(n_agents, np.float32)
+
+        def gradient_at(params: PyTree, windows=all_windows, heard=all_agents) -> PyTree:
+            given = state.patient, params, view.batch, view.target
+            return fetch(gradient(*given, windows, heard))
+
+        def of_agent(heard: np.ndarray) -> PyTree:
+            return kernels({"agent": gradient_at(params, heard=heard)["agent"]})
+
+        whole, weights = gradient_at(params), fetch(params)
+        collected = Collected(
+            view=fetch(view._replace(batch=(), target=())),
+            weights=weights,
+            whole=whole,
+            windows=[gradient_at(params, windows=one) for one in np.eye(k, dtype=bool)],
+            agents=over_agents([of_agent(one) for one in np.eye(n_agents, dtype=np.float32)]),
+            step=fetch(next_step(state.patient, whole)),
+            hessian=largest_eigenvalue(gradient_at, weights, POWER_STEPS, rng),
+            fits={},
+        )
+        if sizes.fit_steps:
+            random = regression.random_parameters(weights, sizes.functions, rng)
+            collected = collected._replace(fits=fetch(fit(random, state, view)))
+        return summarise(collected, int(clock.updates), window, t.slots)
+
+    return probe

@@ -1,0 +1,141 @@
+"""How well the networks can still learn: Lyle et al. (2023), section 3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float
+
+from knife_jax.chunk import Trainer
+from knife_jax.losses import chosen, masked_mean
+from knife_jax.probes.collect import View, along
+from knife_jax.types import PyTree, TrainState, Windows
+
+FREQUENCY = 1e5
+"""makes the targets of neighbouring inputs unrelated"""
+ROWS = 64
+"""about as many replayed rows are learnt on, of all agents"""
+
+
+class Fit(NamedTuple):
+    """The end of a regression, as means over the functions."""
+
+    variance: Float[Array, ""]
+    """of the targets: the loss of the best constant"""
+    loss: Float[Array, ""]
+    """mean squared error"""
+
+
+def random_parameters(params: PyTree, functions: int, rng: np.random.Generator) -> PyTree:
+    """Parameters of F random networks, ``[S, ...] -> [F, ...]``, drawn on the host.
+
+    Normal with variance 1/fan-in, biases 0.1 times normal: the initialisers proper would be a
+    second compilation of some seconds, and an orthogonal one a batched QR.
+    """
+
+    def draw(leaf: Float[np.ndarray, "S *X W"]) -> Float[np.ndarray, "F *X W"]:
+        shape = leaf.shape[1:]
+        scale = 1 / np.sqrt(shape[0]) if len(shape) > 1 else 0.1
+        return rng.normal(scale=scale, size=(functions, *shape)).astype(leaf.dtype)
+
+    return jax.tree.map(draw, params)
+
+
+def fit_random_functions(
+    outputs: Callable[[PyTree], Float[Array, "*X"]],
+    params: PyTree,
+    random: PyTree,
+    optimiser: optax.GradientTransformation,
+    counted: Bool[Array, "*X"],
+    steps: int,
+) -> Fit:
+    """Regress copies of a network onto random functions with its own optimiser.
+
+    Function j is g_j = a + sin(1e5 f(x; ω_j)), where ω_j is the j-th of the ``random``
+    parameters ``[F, ...]`` and a the mean output of the network at hand. The optimiser starts
+    anew, so that what is measured is the network: neither old moments nor a learning rate that
+    has decayed. The plasticity of Lyle et al. is ``variance - loss``.
+    """
+    every = jax.tree.map(lambda one, many: jnp.concatenate([one[None], many]), params, random)
+    now, *functions = jax.vmap(outputs)(every)
+    targets = masked_mean(now, counted) + jnp.sin(FREQUENCY * jnp.stack(functions))
+
+    def error(params: PyTree, target: Float[Array, "*X"]) -> Float[Array, ""]:
+        return masked_mean(jnp.square(outputs(params) - target), counted)
+
+    def fit(target: Float[Array, "*X"]):
+        def step(carry, _):
+            params, opt_state = carry
+            loss, grads = jax.value_and_grad(error)(params, target)
+            updates, opt_state = optimiser.update(grads, opt_state, params)
+            return (optax.apply_updates(params, updates), opt_state), loss
+
+        # one step more, to see the loss after the last one that counts
+        begin = (params, optimiser.init(params))
+        losses = jax.lax.scan(step, begin, length=steps + 1)[1]
+        constant = masked_mean(target, counted)
+        return masked_mean(jnp.square(target - constant), counted), losses[-1]
+
+    variance, loss = jax.vmap(fit)(targets)
+    return Fit(jnp.mean(variance), jnp.mean(loss))
+
+
+def fit(t: Trainer, steps: int, random: PyTree, state: TrainState, view: View) -> dict[str, Fit]:
+    """What a copy of the agent network, and one of the mixer, can learn on replayed rows.
+
+    A row is one step of the network: the agents' recurrent states and, for the mixer, the agents'
+    values stay what they are now. A mixer without parameters is left out.
+    """
+    learner, online = t.learner, state.patient.online
+    rows, action, counted = some_rows(view)
+
+    def with_params(name: str, params: PyTree):
+        return {**online, "params": {**online["params"], name: params}}
+
+    def agents(params: PyTree) -> Float[Array, "1 R N A"]:
+        return learner.unroll(with_params("agent", params), rows, t.slots)[0]
+
+    taken = chosen(agents(online["params"]["agent"]), action)
+
+    def team(params: PyTree) -> Float[Array, "1 R"]:
+        return learner.mix(with_params("mixer", params), taken, rows.state, t.slots)[0]
+
+    def fitted(name: str, outputs) -> Fit:
+        params = online["params"][name]
+        mask = along(counted, jax.eval_shape(outputs, params).shape)
+        return fit_random_functions(outputs, params, random[name], learner.optimiser, mask, steps)
+
+    networks = {"agent": agents, "mixer": team}
+    return {name: fitted(name, f) for name, f in networks.items() if name in online["params"]}
+
+
+def some_rows(view: View):
+    """Rows of the replayed windows as R windows of one row, their actions and what counts."""
+    batch = view.batch
+    times, n_windows, n_agents = batch.action.shape
+    after = view.features["agent/memory"].reshape(times, -1, n_agents, batch.hidden.shape[-1])
+    hidden = jnp.concatenate([batch.hidden[None], after[:-1, :n_windows]])
+    previous = jnp.concatenate([batch.previous[None], batch.action[:-1]])
+    every = max(1, times * n_windows // ROWS)
+
+    def thinned(leaf: Array) -> Array:
+        return leaf[:times].reshape(-1, *leaf.shape[2:])[::every]
+
+    rows = Windows(
+        obs=thinned(batch.obs)[None],
+        state=thinned(batch.state)[None],
+        legal=thinned(batch.legal)[None],
+        first=thinned(batch.first)[None],
+        action=jnp.zeros((0, *thinned(batch.action).shape), batch.action.dtype),
+        reward=jnp.zeros((0, 0)),
+        terminated=jnp.zeros((0, 0), bool),
+        valid=jnp.zeros((0, 0), bool),
+        hidden=thinned(hidden),
+        previous=thinned(previous),
+    )
+    return rows, thinned(batch.action)[None], thinned(batch.valid)[None]

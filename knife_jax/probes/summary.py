@@ -1,0 +1,135 @@
+"""What was collected becomes named numbers, one of each per seed."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from knife_jax.probes import metrics
+from knife_jax.probes.collect import View
+from knife_jax.probes.curvature import AgentSums, columns, kernels
+from knife_jax.probes.metrics import Numbers
+from knife_jax.probes.regression import Fit
+from knife_jax.types import PyTree
+
+EPS = 1e-12
+
+
+class Collected(NamedTuple):
+    """Everything that was fetched, in NumPy, with the axis S of seeds in front of every leaf."""
+
+    view: View
+    weights: PyTree
+    whole: PyTree
+    """the gradient over all windows"""
+    windows: list[PyTree]
+    """the gradient of each window"""
+    agents: dict[str, AgentSums]
+    step: PyTree
+    """what the optimiser would add to the weights"""
+    hessian: Float[np.ndarray, "S"]
+    fits: dict[str, Fit]
+
+
+def summarise(c: Collected, updates: int, window: int, slots: int) -> dict[str, np.ndarray]:
+    """Flat names such as ``agent/encoder/effective_rank`` -> ``[S]``.
+
+    Names are ``<layer>/<metric>``, ``<network>/<metric>`` for ``agent`` and ``mixer``, and
+    ``hessian_max``. ``updates`` have been made so far; ``window`` is the length of the meters'
+    running means and ``slots`` what a neuron has of them.
+    """
+    rows = []
+    for s in range(len(c.hessian)):
+        seed = jax.tree.map(lambda leaf, s=s: leaf[s], c)
+        layers: dict[str, Numbers] = {}
+        neurons = _neurons(seed.view, updates, window, slots)
+        for part in (_layers(seed), _features(seed.view), neurons):
+            for name, numbers in part.items():
+                layers.setdefault(name, {}).update(numbers)
+        row = {f"{name}/{m}": value for name, n in layers.items() for m, value in n.items()}
+        rows.append(row | _networks(seed, layers) | {"hessian_max": float(seed.hessian)})
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def _layers(c: Collected) -> dict[str, Numbers]:
+    """Weights, gradients and steps of every layer with a kernel, of one seed."""
+    weights, whole, step = kernels(c.weights), kernels(c.whole), kernels(c.step)
+    windows = [kernels(gradient) for gradient in c.windows]
+    layers = {}
+    for name, weight in weights.items():
+        activity = np.mean([columns(w[name]) for w in windows], axis=0) / (columns(weight) + EPS)
+        size = float(np.linalg.norm(weight))
+        layers[name] = metrics.update_activity(activity) | {
+            "weight_norm": size,
+            "grad_norm": float(np.linalg.norm(whole[name])),
+            "update_ratio": float(np.linalg.norm(step[name])) / (size + EPS),
+        }
+        if name in c.agents:
+            layers[name]["conflict"] = metrics.conflict(*c.agents[name])
+    return layers
+
+
+def _features(view: View) -> dict[str, Numbers]:
+    """Activations and ranks of the layers whose outputs are seen; the recurrent one has no other
+    metrics, since each of its gates has a kernel of its own."""
+    rows = {name: h[view.counted[name]] for name, h in view.features.items()}
+    return {name: metrics.activations(h) | metrics.ranks(h) for name, h in rows.items()}
+
+
+def _neurons(view: View, updates: int, window: int, slots: int) -> dict[str, Numbers]:
+    """What the plasticity method's running means and grafts say of the operable layers."""
+    numbers: dict[str, Numbers] = {}
+    for name, running in view.meter.items():
+        now = metrics.update_activity(running.mean)
+        revived = metrics.revival(running.mean, running.age, updates, window)
+        numbers[name] = {f"running_{m}": value for m, value in now.items()}
+        numbers[name]["revival_pct"] = revived
+    for name, used in view.used.items():
+        full = metrics.pct(used == slots)
+        numbers.setdefault(name, {}).update(slots_used_mean=np.mean(used), saturated_pct=full)
+    return numbers
+
+
+POOLED = (
+    "stagnant_pct", "volatile_pct", "dormant_pct", "dormant_025_pct", "overactive_pct", "dead_pct",
+)  # fmt: skip
+"""percentages that are given for a whole network: of the neurons of its operable layers"""
+
+
+def _networks(c: Collected, layers: dict[str, Numbers]) -> Numbers:
+    """The agent and the mixer as a whole."""
+    numbers: Numbers = {}
+    for network, weights in c.weights.items():
+        numbers |= {f"{network}/{m}": v for m, v in _pooled(c, layers, network).items()}
+        for name, tree in (("weight_norm", weights), ("grad_norm", c.whole[network])):
+            numbers[f"{network}/{name}"] = float(np.linalg.norm(_row(tree)))
+        rows = np.stack([_row(window[network]) for window in c.windows])
+        covariance = metrics.gradient_covariance(rows @ rows.T)
+        numbers |= {f"{network}/{m}": value for m, value in covariance.items()}
+    for network, fit in c.fits.items():
+        numbers[f"{network}/plasticity"] = float(fit.variance - fit.loss)
+        numbers[f"{network}/fit_loss"] = float(fit.loss) / (float(fit.variance) + EPS)
+    return numbers
+
+
+def _row(tree: PyTree) -> Float[np.ndarray, "P"]:
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)]).astype(np.float64)
+
+
+def _pooled(c: Collected, layers: dict[str, Numbers], network: str) -> Numbers:
+    widths = {
+        name: h.shape[-1]
+        for name, h in c.view.features.items()
+        if name.startswith(f"{network}/") and "stagnant_pct" in layers[name]
+    }
+    if not widths:
+        return {}
+
+    def mean(metric: str) -> float:
+        values = [layers[name][metric] for name in widths]
+        return float(np.average(values, weights=list(widths.values())))
+
+    return {metric: mean(metric) for metric in POOLED}

@@ -1,0 +1,264 @@
+"""KNIFE's options and controls: when it measures, whom it takes, what it is compared with."""
+
+import dataclasses
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+from ladder.environments import MEMORY
+from tiny import tiny_config
+
+from knife_jax.build import make_plasticity, n_weights, widened
+from knife_jax.nets.agent import _AddedGRU
+from knife_jax.nets.graft import GraftedDense, track
+from knife_jax.nets.init import INITS
+from knife_jax.nets.wiring import NeuronGroup
+from knife_jax.plasticity.base import Probes
+from knife_jax.plasticity.methods import METHODS, plasticity_injection
+from knife_jax.plasticity.rewrite import graft
+from knife_jax.plasticity_sections import PLASTICITIES, KnifeConfig
+from knife_jax.schedules import after_task_switch, crossed, once
+from knife_jax.types import Clock, Patient
+
+INIT = INITS["torch"](1.0)
+I, W, ROWS, WINDOW, TASK = 5, 13, 29, 3, 7
+LAYER = GraftedDense(W, INIT, slots=2)
+WIRING = (NeuronGroup("agent", W, INIT.columns),)
+
+
+def clock_at(step, task_steps=TASK):
+    """After ``step`` gradient steps, in tasks of equal length."""
+    task = max(step - 1, 0) // task_steps
+    now = {"updates": step, "task": task, "task_since": task * task_steps}
+    return Clock.zero()._replace(**{k: jnp.asarray(v) for k, v in now.items()})
+
+
+def test_gates_after_a_switch_and_once():
+    gate = after_task_switch(WINDOW)
+    fires = [s for s in range(1, 22) if crossed(gate, clock_at(s - 1), clock_at(s))]
+    assert fires == [TASK + WINDOW, 2 * TASK + WINDOW]
+    short = after_task_switch(99)  # tasks end before: as the next one begins
+    assert [s for s in range(1, 22) if crossed(short, clock_at(s - 1), clock_at(s))] == [15]
+    at = [
+        int(once(500)(Clock.zero()._replace(env_steps=jnp.asarray(n)))) for n in (0, 499, 500, 9999)
+    ]
+    assert at == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("measure", "judged"),
+    [
+        ("running", [(TASK + 1, None), (2 * TASK + 1, None)]),
+        ("pre_switch", [(TASK + 1, "first"), (2 * TASK + 1, "second")]),
+        ("post_switch", [(TASK + WINDOW, "second"), (2 * TASK + WINDOW, "third")]),
+    ],
+)
+def test_which_task_a_switch_is_judged_by(measure, judged):
+    """Another neuron is stagnant in each task; the surgery must take that of the right one."""
+    config = KnifeConfig(
+        name="knife", window=WINDOW, threshold=0.3, measure=measure, at_task_switch=True
+    )
+    method = make_plasticity(config, WIRING)
+    variables = LAYER.init(jax.random.key(0), jnp.zeros((1, I)), 0)
+    online = {name: {"agent": leaves} for name, leaves in variables.items() if name != "probes"}
+    online = {name: online[name] for name in ("params", "grafts")}
+    patient = Patient(online, {}, optax.sgd(0.1).init(online["params"]))
+    state, seen = method.init(online), []
+    operate, measured = jax.jit(method.operate), jax.jit(method.measure)
+    for step in range(1, 3 * TASK + 1):
+        stagnant = (step - 1) // TASK
+        gradient = jnp.ones(W).at[stagnant].set(0.0)
+        ones = {"agent": jnp.ones(W)}
+        clock = clock_at(step)
+        state = measured(state, Probes(ones, {"agent": gradient}, ones), clock)
+        if crossed(method.gate, clock_at(step - 1), clock):
+            before = patient.online["grafts"]["agent"]["used"]
+            patient, state, _ = operate(patient, state, jax.random.key(step))
+            taken = np.flatnonzero(patient.online["grafts"]["agent"]["used"] - before)
+            seen.append((step, list(taken)))
+    number = {"first": [0], "second": [1], "third": [2]}
+    assert [s for s, _ in seen] == [s for s, _ in judged]
+    for (_, taken), (_, task) in zip(seen, judged, strict=True):
+        assert task is None or taken == number[task]
+
+
+def test_plasticity_injection_is_the_graft_of_everyone():
+    """h(x) + h'(x) - h''(x) with h and h'' frozen, in NumPy (Nikishin et al. 2023, eq. 2)."""
+    layer = GraftedDense(W, INIT, slots=1)
+    variables = layer.init(jax.random.key(0), jnp.zeros((1, I)), 0)
+    online = {name: {"net": variables[name]} for name in ("params", "grafts")}
+    patient = Patient(online, {}, optax.adam(0.1).init(online["params"]))
+    method = plasticity_injection((NeuronGroup("net", W, INIT.columns),), at=500)
+    after, _, report = method.operate(patient, method.init(online), jax.random.key(1))
+    assert int(report.units_operated) == W
+    x = np.asarray(jax.random.normal(jax.random.key(2), (ROWS, I)))
+    trained = jax.tree.map(lambda leaf: leaf + 0.1, after.online["params"])
+
+    def relu(layer):
+        return np.maximum(x @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"]), 0)
+
+    old, fresh, now = (relu(p["net"]) for p in (online["params"], after.online["params"], trained))
+    assert np.abs(old - fresh).max() > 0.1
+    for params, expected in ((after.online["params"], old), (trained, old + now - fresh)):
+        got = layer.apply(
+            {"params": params["net"], "grafts": after.online["grafts"]["net"]}, jnp.asarray(x), 1
+        )
+        np.testing.assert_allclose(got, expected, atol=1e-5)
+    again, _, report = method.operate(after, method.init(online), jax.random.key(3))
+    assert int(report.units_operated) == 0
+    jax.tree.map(np.testing.assert_array_equal, after, again)
+
+
+def test_injecting_into_a_linear_layer_would_gain_nothing():
+    """The gradient of W' in (W + W' - W'')x is that of W, whatever W' is: why heads are left."""
+    keys = jax.random.split(jax.random.key(0), 4)
+    x, y = jax.random.normal(keys[0], (ROWS, I)), jax.random.normal(keys[1], (ROWS, 3))
+    w, fresh = jax.random.normal(keys[2], (I, 3)), jax.random.normal(keys[3], (I, 3))
+    plain = jax.grad(lambda v: jnp.mean((x @ v - y) ** 2))(w)
+    injected = jax.grad(lambda v: jnp.mean((x @ w + x @ v - x @ fresh - y) ** 2))(fresh)
+    np.testing.assert_allclose(plain, injected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_the_wider_control_has_as_many_weights_as_knife(slots):
+    wider = tiny_config(plasticity={"name": "wider", "method": "wider", "slots": slots})
+    knife = tiny_config(plasticity={"name": "knife", "method": "knife", "slots": slots})
+    plain, spec = tiny_config(), MEMORY.env.spec
+    made = widened(wider, spec)
+    goal = n_weights(knife, spec)
+    assert n_weights(plain, spec) < goal <= n_weights(made, spec) < 1.1 * goal
+    less = dataclasses.replace(made.algo, hidden=made.algo.hidden - 1)
+    assert n_weights(dataclasses.replace(made, algo=less), spec) < n_weights(made, spec)
+    ratio = made.algo.hidden / plain.algo.hidden
+    assert abs(made.algo.hyper_hidden - ratio * plain.algo.hyper_hidden) <= 0.5
+    assert widened(plain, spec) == plain
+
+
+def test_layer_norm_by_hand_with_and_without_grafts():
+    x = jax.random.normal(jax.random.key(2), (ROWS, I))
+    layer = GraftedDense(W, INIT, slots=2, layer_norm=True)
+    variables = layer.init(jax.random.key(0), x, 0)
+    kernel, bias = (np.asarray(variables["params"][n]) for n in ("kernel", "bias"))
+    z = np.asarray(x) @ kernel + bias
+    expected = np.maximum((z - z.mean(1, keepdims=True)) / z.std(1, keepdims=True), 0)
+    variables = {name: variables[name] for name in ("params", "grafts")}
+    np.testing.assert_allclose(layer.apply(variables, x, 0), expected, atol=1e-4)
+    np.testing.assert_array_equal(layer.apply(variables, x, 0), layer.apply(variables, x, 2))
+
+
+def test_sections_are_their_factories_arguments():
+    """What a section has beyond name, method, scope and schedule, the factory takes."""
+    built_in = {"name", "method", "scope", "interval", "at_task_switch"}
+    for method, section in PLASTICITIES.items():
+        if method == "none":
+            continue
+        fields = {field.name for field in dataclasses.fields(section)} - built_in
+        taken = {*inspect.signature(METHODS[method]).parameters} - {"wiring", "when"}
+        assert fields == taken, method
+        assert section.__dataclass_fields__["method"].default == method
+
+
+def make_mlp(slots):
+    """A hidden layer with grafts that have outgoing weights of their own, and two readers."""
+    layer = GraftedDense(W, INIT, slots, readers=(3, 2))
+
+    def apply(variables, x):
+        params = variables["params"]["net"]
+        parts = {name: tree["net"]["hidden"] for name, tree in variables.items()}
+        h, added = layer.apply(parts, x, slots)
+        return [
+            h @ params[n]["kernel"] + params[n]["bias"] + more
+            for n, more in zip(("out", "other"), added, strict=True)
+        ]
+
+    made = layer.init(jax.random.key(0), jnp.zeros((1, I)), 0)
+    keys = jax.random.split(jax.random.key(1), 2)
+    dense = {
+        n: {"kernel": jax.random.normal(k, (W, o)), "bias": jnp.ones(o)}
+        for n, o, k in zip(("out", "other"), (3, 2), keys, strict=True)
+    }
+    params = {"net": {"hidden": made["params"], **dense}}
+    wiring = (
+        NeuronGroup("net/hidden", W, INIT.columns, ("net/out", "net/other")),
+        NeuronGroup("net/out", 3, INIT.columns, (), "head"),
+        NeuronGroup("net/other", 2, INIT.columns, (), "head"),
+    )
+    return wiring, apply, {"params": params, "grafts": {"net": {"hidden": made["grafts"]}}}
+
+
+def test_own_outgoing_weights_by_hand():
+    """h V + Σ (k V_k - m V_m) in NumPy, over two surgeries with training between them."""
+    slots = 2
+    wiring, apply, online = make_mlp(slots)
+    rewrite = graft(wiring[:1], slots, wiring)
+    patient = Patient(online, online, optax.adam(0.1).init(online["params"]))
+    x = jax.random.normal(jax.random.key(2), (ROWS, I))
+    first, second = np.arange(W) % 2 == 0, np.arange(W) % 3 == 0
+
+    def branch(params, mask):
+        """What the masked neurons of these parameters put out, for each reader."""
+        net = jax.tree.map(np.asarray, params["net"])
+        h = np.maximum(np.asarray(x) @ net["hidden"]["kernel"] + net["hidden"]["bias"], 0) * mask
+        return [h @ net[n]["kernel"] for n in ("out", "other")]
+
+    def bias(params):
+        return [np.asarray(params["net"][n]["bias"]) for n in ("out", "other")]
+
+    frozen = [np.zeros((ROWS, 3)), np.zeros((ROWS, 2))]
+    for step, mask in enumerate((first, second)):
+        before = patient
+        patient = rewrite.apply(patient, {"net/hidden": jnp.asarray(mask)}, jax.random.key(step))
+        old, new = before.online["params"], patient.online["params"]
+        assert np.all(np.any(old["net"]["out"]["kernel"] != new["net"]["out"]["kernel"], 1) == mask)
+        for reader, (then, now) in enumerate(
+            zip(branch(old, mask), branch(new, mask), strict=True)
+        ):
+            frozen[reader] = frozen[reader] + then - now
+        for then, now in zip(apply(before.online, x), apply(patient.online, x), strict=True):
+            np.testing.assert_allclose(now, then, atol=1e-5)
+        trained = jax.tree.map(lambda leaf: leaf * 1.1 + 0.1, new)
+        patient = patient._replace(online={**patient.online, "params": trained})
+        expected = zip(branch(trained, np.ones(W)), bias(trained), frozen, strict=True)
+        for got, (h, b, rest) in zip(apply(patient.online, x), expected, strict=True):
+            np.testing.assert_allclose(got, h + b + rest, rtol=1e-4, atol=1e-4)
+    assert int(patient.online["grafts"]["net"]["hidden"]["used"].max()) == 2
+    plain = zip(branch(online["params"], np.ones(W)), bias(online["params"]), strict=True)
+    for got, (h, b) in zip(apply(online, x), plain, strict=True):
+        np.testing.assert_allclose(got, h + b, atol=1e-4)
+
+
+def test_the_cell_with_additions_is_flaxs_cell():
+    keys = jax.random.split(jax.random.key(0), 3)
+    h, x = jax.random.normal(keys[0], (ROWS, W)), jax.random.normal(keys[1], (ROWS, I))
+    ours, flaxs = _AddedGRU(W, INIT), nn.GRUCell(W)
+    variables = ours.init(keys[2], h, x, (0.0, 0.0, 0.0))
+    same = flaxs.apply(variables, h, x)[0]
+    np.testing.assert_allclose(ours.apply(variables, h, x, (0.0, 0.0, 0.0))[0], same, atol=1e-6)
+    # an addition to a gate is a larger bias of that gate
+    for i, gate in enumerate(("ir", "iz", "in")):
+        params = variables["params"]
+        biased = {**params, gate: {**params[gate], "bias": params[gate]["bias"] + 0.7}}
+        added = tuple(0.7 if j == i else 0.0 for j in range(3))
+        np.testing.assert_allclose(
+            ours.apply(variables, h, x, added)[0], flaxs.apply({"params": biased}, h, x)[0],
+            atol=1e-6,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("tau", [0.5, 0.05])
+def test_polyak_with_own_outgoing_weights_is_what_it_would_have_been(tau):
+    wiring, apply, online = make_mlp(1)
+    target = jax.tree.map(lambda leaf: leaf * 2, online)
+    patient = Patient(online, target, optax.adam(0.1).init(online["params"]))
+    chosen = {"net/hidden": jnp.arange(W) % 2 == 0}
+    operated = graft(wiring[:1], 1, wiring).apply(patient, chosen, jax.random.key(1))
+    x = jax.random.normal(jax.random.key(2), (ROWS, I))
+    without = apply(track(patient.online, patient.target, tau), x)
+    for got, expected in zip(
+        apply(track(operated.online, operated.target, tau), x), without, strict=True
+    ):
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
