@@ -14,7 +14,7 @@ LAYERS = [
     {"rollout", "learner", "sequence", "joint", "chunk", "greedy", "probes"},
     {
         "config", "env_config", "plasticity_sections", "make_env", "build", "host", "cli", "usage",
-        "train", "evaluate", "bench", "scrub",
+        "train", "evaluate", "bench", "scrub", "report",
     },
 ]  # fmt: skip
 OUTSIDE = {
