@@ -1,6 +1,7 @@
 """Measures of a run over a sequence of tasks, from the rows of its ``metrics.jsonl`` alone.
 
-S seeds, K tasks, P moments of evaluation. Where a sequence repeats, its first pass counts.
+S seeds, K tasks, P moments of evaluation. Scores are better the higher they are. Where a sequence
+repeats, its first pass counts.
 """
 
 from __future__ import annotations
