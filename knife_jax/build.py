@@ -21,8 +21,9 @@ from knife_jax.envs.tasks import Tasks, single
 from knife_jax.greedy import Episodes, evaluate
 from knife_jax.host import devices
 from knife_jax.host.devices import over_seeds, seed_mesh
+from knife_jax.joint import is_small, joint_values
 from knife_jax.learner import make_learner
-from knife_jax.make_env import make_tasks
+from knife_jax.make_env import make_sequence, make_tasks, rounds_in_a_chunk
 from knife_jax.make_networks import make_networks, widened
 from knife_jax.nets.wiring import Wiring, hidden
 from knife_jax.plasticity import methods
@@ -38,8 +39,8 @@ from knife_jax.plasticity_config import (
 from knife_jax.probes.instruments import Probe, Sizes, make_probe
 from knife_jax.schedules import after_task_switch, any_of, at_task_switch, every_env_steps, linear
 from knife_jax.schema import fields_of
-from knife_jax.sequence import TaskSequence, restarting
-from knife_jax.types import Clock, Patient, TrainState, Variables
+from knife_jax.sequence import restarting
+from knife_jax.types import Clock, TrainState, Variables
 
 
 class Program(NamedTuple):
@@ -62,6 +63,8 @@ class Program(NamedTuple):
     the metrics have the fault ``nan`` beside them."""
     evaluate: Callable[[TrainState, PRNGKeyArray, int], Episodes]
     """of a task, by its number"""
+    joint_values: Callable[[TrainState, PRNGKeyArray], Array] | None
+    """[S, A, A]: Q_tot of all joint actions of two agents when an episode begins"""
     params: Callable[[TrainState], Variables]
     probe: Probe
 
@@ -153,31 +156,6 @@ def _stagnation(config: PlasticityConfig) -> NoneConfig | KnifeConfig:
     return config if isinstance(config, NoneConfig | KnifeConfig) else NoneConfig()
 
 
-def make_sequence(
-    config: SequenceConfig, tasks: Tasks, round_steps: int, optimiser: optax.GradientTransformation
-) -> TaskSequence:
-    """When the tasks are trained, in whole rounds, and what a switch does by itself."""
-
-    def renew(patient: Patient) -> Patient:
-        return patient._replace(opt_state=optimiser.init(patient.online["params"]))
-
-    return TaskSequence(
-        env=lambda task: tasks.env(task, config.n_envs),
-        steps=math.ceil(config.steps_per_task / round_steps) * round_steps,
-        clear_replay=config.clear_replay,
-        renew=renew if config.restart_optimiser else lambda patient: patient,
-    )
-
-
-def rounds_in_a_chunk(trainer: training.Trainer, log_every: int) -> int:
-    """As many as ``log_every`` environment steps take; in a sequence, a whole part of a task."""
-    n = math.ceil(log_every / trainer.round_steps)
-    if trainer.sequence is None:
-        return n
-    in_a_task = trainer.sequence.steps // trainer.round_steps
-    return max(k for k in range(1, min(n, in_a_task) + 1) if in_a_task % k == 0)
-
-
 def build(config: Config) -> Program:
     """Everything the host needs for a run. Nothing is compiled yet."""
     return build_tasks(make_tasks(config.env), config)
@@ -191,7 +169,7 @@ def build_in(env: Callable[[int], VecEnv], config: Config) -> Program:
 def build_tasks(tasks: Tasks, config: Config) -> Program:
     """The same for tasks of one's own."""
     trainer = make_trainer(config, tasks.env(0, config.env.n_envs), tasks)
-    n_rounds = rounds_in_a_chunk(trainer, config.log_every)
+    n_rounds = rounds_in_a_chunk(trainer.sequence, trainer.round_steps, config.log_every)
     mesh = seed_mesh(1 if config.debug.nans else config.num_seeds)
     one_seed = partial(training.chunk, trainer, n_rounds)
     if config.debug.nans:
@@ -210,6 +188,14 @@ def build_tasks(tasks: Tasks, config: Config) -> Program:
             open_slots=trainer.slots, key=key, hidden=trainer.hidden,
         )  # fmt: skip
         return over_seeds(one, mesh, (0,), 0)(variables)
+
+    @jax.jit
+    def joint(variables: Variables, key: PRNGKeyArray) -> Array:
+        one = partial(
+            joint_values, trainer.env, trainer.learner, open_slots=trainer.slots, key=key,
+            hidden=trainer.hidden,
+        )  # fmt: skip
+        return jax.vmap(one)(variables)
 
     def place(state: TrainState, clock: Clock) -> tuple[TrainState, Clock]:
         return devices.place(state, mesh, devices.SEED), devices.place(clock, mesh, devices.SAME)
@@ -232,6 +218,9 @@ def build_tasks(tasks: Tasks, config: Config) -> Program:
         place=place,
         chunk=jax.jit(chunk, donate_argnums=0),
         evaluate=lambda state, key, task: judged(state.patient.online, key, jnp.int32(task)),
+        joint_values=(lambda state, key: joint(state.patient.online, key))
+        if is_small(trainer.env)
+        else None,
         params=lambda state: state.patient.online,
         probe=make_probe(
             trainer,

@@ -1,8 +1,11 @@
-"""Config becomes environments, and sequences of tasks in them."""
+"""Config becomes environments, tasks in them, and the sequence of these."""
 
 from __future__ import annotations
 
+import math
 from functools import partial
+
+import optax
 
 from knife_jax import env_config as configs
 from knife_jax.envs import matrix_games, sequences
@@ -12,6 +15,8 @@ from knife_jax.envs.grid_predator_prey import grid_predator_prey
 from knife_jax.envs.predator_prey import predator_prey
 from knife_jax.envs.smax import bounded_state, smax
 from knife_jax.envs.tasks import Tasks, shuffled, single
+from knife_jax.sequence import TaskSequence
+from knife_jax.types import Patient
 
 
 def make_tasks(config: configs.EnvConfig) -> Tasks:
@@ -61,3 +66,31 @@ def _sequence(config: configs.SequenceConfig) -> Tasks:
     if isinstance(config, configs.SmaxSequenceConfig):
         return sequences.battles(config.scenario, config.vary, n, seed)
     raise TypeError(f"no sequence for {config!r}")
+
+
+def make_sequence(
+    config: configs.SequenceConfig,
+    tasks: Tasks,
+    round_steps: int,
+    optimiser: optax.GradientTransformation,
+) -> TaskSequence:
+    """When the tasks are trained, in whole rounds, and what a switch does by itself."""
+
+    def renew(patient: Patient) -> Patient:
+        return patient._replace(opt_state=optimiser.init(patient.online["params"]))
+
+    return TaskSequence(
+        env=lambda task: tasks.env(task, config.n_envs),
+        steps=math.ceil(config.steps_per_task / round_steps) * round_steps,
+        clear_replay=config.clear_replay,
+        renew=renew if config.restart_optimiser else lambda patient: patient,
+    )
+
+
+def rounds_in_a_chunk(sequence: TaskSequence | None, round_steps: int, log_every: int) -> int:
+    """As many as ``log_every`` environment steps take; in a sequence, a whole part of a task."""
+    n = math.ceil(log_every / round_steps)
+    if sequence is None:
+        return n
+    in_a_task = sequence.steps // round_steps
+    return max(k for k in range(1, min(n, in_a_task) + 1) if in_a_task % k == 0)

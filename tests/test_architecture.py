@@ -11,10 +11,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"types", "schedules", "losses", "schema"},
     {"nets", "factorisation", "plasticity", "envs", "replay", "explore"},
-    {"rollout", "learner", "sequence", "chunk", "greedy", "probes"},
+    {"rollout", "learner", "sequence", "joint", "chunk", "greedy", "probes"},
     {
         "config", "env_config", "plasticity_config", "make_env", "make_networks", "build", "host",
-        "cli", "usage", "train", "evaluate", "bench", "scrub",
+        "cli", "usage", "train", "evaluate", "bench", "scrub", "report",
     },
 ]  # fmt: skip
 OUTSIDE = {

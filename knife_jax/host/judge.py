@@ -70,6 +70,11 @@ def judge(run: Path, which: str, episodes: int | None, seed: int | None) -> None
     print(f"{title(config)}, checkpoint {found.step:,} of {run}")
     print(f"greedy evaluation, {config.evaluation.episodes} episodes per seed")
     show_evaluation({"seeds": seeds, **results(rows, seeds, found.step)})
+    if program.joint_values is not None:
+        tables = devices.fetch(program.joint_values(state, evaluation_key(0)))
+        for s, table in zip(seeds, tables, strict=True):
+            print(f"seed {s}: values of joint actions at the start, first agent by rows")
+            print("\n".join("".join(f"{value:9.3f}" for value in row) for row in table))
 
 
 def _found(run: Path, which: str) -> Found:

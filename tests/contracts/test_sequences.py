@@ -69,15 +69,17 @@ def compiled(env, **sizes):
     return program, *train(program, seeds), (before, len(traces))
 
 
+MATRIX = MatrixSequenceConfig(
+    n_tasks=50, steps_per_task=4 * ROUND - 3, n_envs=7,
+    clear_replay=True, restart_epsilon=True, restart_optimiser=True,
+)  # fmt: skip
+
+
 @cache
 def fifty():
     """Fifty matrix games of four rounds, where a switch does all that it can do by itself."""
-    env = MatrixSequenceConfig(
-        n_tasks=50, steps_per_task=4 * ROUND - 3, n_envs=7,
-        clear_replay=True, restart_epsilon=True, restart_optimiser=True,
-    )  # fmt: skip
     sizes = {"learning_starts": 2 * ROUND, "epsilon_steps": 2 * ROUND, "seeds": 2}
-    return compiled(env, env_steps=50 * env.steps_per_task, **sizes)
+    return compiled(MATRIX, env_steps=50 * MATRIX.steps_per_task, **sizes)
 
 
 @cache
@@ -189,9 +191,8 @@ def test_gates_are_asked_about_a_switch_exactly_once(clear, starts):
 
 def test_a_schedule_restarts_with_each_task():
     schedule = restarting(lambda clock: clock.env_steps, 100)
-    values = [
-        int(schedule(Clock(*map(jnp.int32, (s, 0, s // 100, 0, 0))))) for s in (0, 99, 100, 250)
-    ]
+    clocks = [Clock(*map(jnp.int32, (s, 0, s // 100, 0, 0))) for s in (0, 99, 100, 250)]
+    values = [int(schedule(clock)) for clock in clocks]
     assert values == [0, 99, 0, 50]
 
 
@@ -251,3 +252,14 @@ def test_grid_games_differ_in_what_is_varied_and_fit_their_arrays(vary):
         assert (getattr(tasks.params, name) <= getattr(base, name)).all()
     assert (tasks.params.n_stags + tasks.params.n_hares >= 1).all()
     assert (tasks.params.n_agents >= 2).all() and (tasks.params.view >= 1).all()
+
+
+def test_the_table_of_joint_actions_is_what_the_learner_acts_on(key):
+    """Monotone mixing: the greedy joint action of the evaluation is the best of the table."""
+    program, state, *_ = fifty()
+    tables = np.asarray(program.joint_values(state, key))
+    assert tables.shape == (2, 5, 5)
+    payoffs = np.asarray(make_tasks(MATRIX).params.payoff)[7, 0]
+    returns = np.asarray(program.evaluate(state, key, 7).returns)[:, 0]
+    for table, paid in zip(tables, returns, strict=True):
+        assert payoffs[np.unravel_index(table.argmax(), table.shape)] == pytest.approx(paid)

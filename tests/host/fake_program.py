@@ -134,6 +134,7 @@ def install(monkeypatch=None, *, has_win: bool = True, before_each=lambda clock:
             place=lambda *trees: jax.tree.map(jnp.array, trees),
             chunk=chunk_of(config, before_each),
             evaluate=evaluate,
+            joint_values=None,
             probe=lambda state, clock: {"agent/srank": np.arange(s) + int(clock.updates)},
             params=lambda state: {
                 "params": {"agent": state.agent},

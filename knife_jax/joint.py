@@ -1,0 +1,55 @@
+"""What a learner thinks of every joint action: for games of a few agents and actions."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from knife_jax.envs.base import VecEnv
+from knife_jax.learner import Learner
+from knife_jax.types import Variables, Windows
+
+
+def joint_values(
+    env: VecEnv,
+    learner: Learner,
+    variables: Variables,
+    open_slots: Int[Array, ""] | int,
+    key: PRNGKeyArray,
+    *,
+    hidden: int,
+) -> Float[Array, "..."]:
+    """Q_tot of all A^N joint actions in the first row of an episode: one axis for each agent."""
+    n, n_actions = env.spec.n_agents, env.spec.n_actions
+    actions = jnp.stack(jnp.meshgrid(*[jnp.arange(n_actions)] * n, indexing="ij"), axis=-1)
+    actions = actions.reshape(-1, n)
+    row = jax.tree.map(lambda leaf: leaf[0], env.reset(key)[1])
+    b = len(actions)
+
+    def twice(leaf: Array) -> Array:
+        return jnp.broadcast_to(leaf, (2, b, *leaf.shape))
+
+    batch = Windows(
+        obs=twice(row.obs),
+        state=twice(row.state),
+        legal=twice(row.legal),
+        first=twice(row.first),
+        action=actions[None],
+        reward=jnp.zeros((1, b)),
+        terminated=jnp.zeros((1, b), bool),
+        valid=jnp.ones((1, b), bool),
+        hidden=jnp.zeros((b, n, hidden)),
+        previous=jnp.full((b, n), -1, jnp.int32),
+    )
+    team = learner.values(variables, batch, open_slots).team
+    return team.reshape((n_actions,) * n)
+
+
+MOST = 1024
+"""joint actions worth a table"""
+
+
+def is_small(env: VecEnv) -> bool:
+    """Whether a table of all joint actions can be looked at."""
+    return env.spec.n_agents == 2 and env.spec.n_actions**2 <= MOST

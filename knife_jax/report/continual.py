@@ -1,0 +1,109 @@
+"""Measures of a run over a sequence of tasks, from the rows of its ``metrics.jsonl`` alone.
+
+S seeds, K tasks, P moments of evaluation. Scores are better the higher they are. Where a sequence
+repeats, its first pass counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+
+class Scores(NamedTuple):
+    """How well every task was mastered through training: p_i(t)."""
+
+    seeds: Int[np.ndarray, "S"]
+    env_steps: Int[np.ndarray, "P"]
+    trained: Int[np.ndarray, "P"]
+    """the task in training up to each moment"""
+    values: Float[np.ndarray, "S K P"]
+
+
+def scores(rows: Sequence[Mapping[str, Any]], name: str = "return") -> Scores:
+    """The matrix of greedy evaluations of a run.
+
+    Raises ValueError where a task was not judged at some moment, or no training ended there.
+    """
+    judged = [row for row in rows if row["kind"] == "eval"]
+    trained = {row["env_steps"]: row["task"] for row in rows if row["kind"] == "train"}
+    seeds, tasks, steps = (
+        sorted({row[key] for row in judged}) for key in ("seed", "task", "env_steps")
+    )
+    points = {(row["seed"], row["task"], row["env_steps"]): row[name] for row in judged}
+    if len(points) != len(seeds) * len(tasks) * len(steps) or not set(steps) <= set(trained):
+        raise ValueError("every task must be judged at the same moments, at ends of train rows")
+    values = [[[points[s, k, t] for t in steps] for k in tasks] for s in seeds]
+    return Scores(
+        np.array(seeds), np.array(steps), np.array([trained[t] for t in steps]), np.array(values)
+    )
+
+
+def _window(p: Scores, task: int) -> np.ndarray:
+    """Which moments lie in the training of a task. Raises ValueError where none does."""
+    moments = np.flatnonzero(p.trained == task)
+    if not len(moments):
+        raise ValueError(f"task {task} was not trained up to an evaluation")
+    return moments
+
+
+def at_task_end(p: Scores) -> Float[np.ndarray, "S K"]:
+    """p_i at the end of task i."""
+    return np.stack([p.values[:, k, _window(p, k)[-1]] for k in range(p.values.shape[1])], axis=1)
+
+
+def area(p: Scores) -> Float[np.ndarray, "S K"]:
+    """The time average of p_i over the training of task i."""
+    n = p.values.shape[1]
+    return np.stack([p.values[:, k, _window(p, k)].mean(axis=1) for k in range(n)], axis=1)
+
+
+def average_performance(p: Scores) -> Float[np.ndarray, "S"]:
+    """The mean of all tasks' scores at the end of the run (Wołczyk et al. 2021)."""
+    return p.values[:, :, -1].mean(axis=1)
+
+
+def forgetting(p: Scores) -> Float[np.ndarray, "S K"]:
+    """What each task lost from its own end to that of the run (Wołczyk et al. 2021)."""
+    return at_task_end(p) - p.values[:, :, -1]
+
+
+def forward_transfer(p: Scores, fresh: Scores, best: float | None) -> Float[np.ndarray, "S K"]:
+    """How much more area a task has than with a fresh network, seed by seed.
+
+    As a share of what was left to gain, (a - b) / (best - b), with the best score there is
+    (Continual World, where it is 1); with ``best=None`` as a share of the fresh one's, (a - b) / b
+    (MEAL).
+    """
+    a, b = area(p), area(fresh)
+    return (a - b) / (b if best is None else best - b)
+
+
+def plasticity_gap(p: Scores, fresh: Scores) -> Float[np.ndarray, "S K"]:
+    """A fresh network's score at the end of each task, minus that of the run, seed by seed."""
+    return at_task_end(fresh) - at_task_end(p)
+
+
+def slope(over_tasks: Float[np.ndarray, "S K"]) -> Float[np.ndarray, "S"]:
+    """The least-squares trend per task: a growing gap is loss of plasticity."""
+    return np.polyfit(np.arange(over_tasks.shape[1]), over_tasks.T, deg=1)[0]
+
+
+def recovery_time(p: Scores, share: float = 0.9) -> Float[np.ndarray, "S K"]:
+    """Env steps from a switch until ``share`` of the way to the best score of the task is made.
+
+    The way begins at the score just before the switch. NaN for the first task, which has none.
+    """
+    n_seeds, n_tasks, _ = p.values.shape
+    out = np.full((n_seeds, n_tasks), np.nan)
+    for k in range(1, n_tasks):
+        moments = _window(p, k)
+        before = p.values[:, k, moments[0] - 1]
+        course = p.values[:, k, moments]
+        wanted = before + share * (course.max(axis=1) - before)
+        reached = np.argmax(course >= wanted[:, None], axis=1)
+        out[:, k] = p.env_steps[moments[reached]] - p.env_steps[moments[0] - 1]
+    return out
