@@ -77,12 +77,14 @@ class KnifeConfig(ScopedConfig):
     slots: Annotated[Count, "surgeries that one neuron can take"] = 2
     window: Annotated[Count, WINDOW] = 200
     cap: Annotated[Share, "largest share of a layer in one surgery"] = 0.5
+    maturity: Annotated[
+        Count | None, "updates a neuron is measured for before its next surgery; null = window"
+    ] = None
     measure: Annotated[
         str,
         choice("running", "pre_switch", "post_switch"),
         "whether a task switch restarts the average, after or before the surgery it calls for",
     ] = "running"
-
     out_mode: Annotated[
         str,
         choice("shared", "fresh"),

@@ -24,14 +24,19 @@ class Running(NamedTuple):
 
 
 def running(
-    wiring: Wiring, window: int, value: Callable[[Probes, str], Float[Array, "W"]]
+    wiring: Wiring,
+    window: int,
+    value: Callable[[Probes, str], Float[Array, "W"]],
+    maturity: int | None = None,
 ) -> Meter:
     """The running mean of ``value(probes, group name)`` over its mean in the layer.
 
     The plain mean over a neuron's first ``window`` steps since it was last operated on, and an
     exponential mean with that time constant afterwards. A neuron is mature once it has been
-    measured for one full window.
+    measured for ``maturity`` steps, one full window if not given.
     """
+
+    needed = window if maturity is None else maturity
 
     def init():
         return {g.name: Running(jnp.zeros(g.width), jnp.zeros(g.width, jnp.int32)) for g in wiring}
@@ -57,14 +62,15 @@ def running(
         init=init,
         update=update,
         scores=lambda state: {name: relative(r.mean) for name, r in state.items()},
-        mature=lambda state: {name: r.age >= window for name, r in state.items()},
+        mature=lambda state: {name: r.age >= needed for name, r in state.items()},
         forget=forget,
     )
 
 
-def relative_update_activity(wiring: Wiring, window: int) -> Meter:
+def relative_update_activity(wiring: Wiring, window: int, maturity: int | None = None) -> Meter:
     """KNIFE's stagnation measure: UA_i = ‖g_i‖ / (‖w_i‖ + ε), running mean over layer mean."""
-    return running(wiring, window, lambda p, name: p.gradient[name] / (p.weight[name] + EPS))
+    activity = lambda p, name: p.gradient[name] / (p.weight[name] + EPS)  # noqa: E731
+    return running(wiring, window, activity, maturity)
 
 
 def relative_activation(wiring: Wiring, window: int) -> Meter:

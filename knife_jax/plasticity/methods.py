@@ -41,6 +41,7 @@ def knife(
     threshold: float = 0.25,
     window: int = 200,
     cap: float = 0.5,
+    maturity: int | None = None,
     select: Literal["stagnant", "random"] = "stagnant",
     measure: Literal["running", "pre_switch", "post_switch"] = "running",
     out_mode: Literal["shared", "fresh"] = "shared",
@@ -48,8 +49,9 @@ def knife(
     """KNIFE (arXiv 2606.25335), as described in its abstract, with our documented choices.
 
     The neurons whose relative update activity is below ``threshold``, at most a share ``cap`` of
-    a layer, are grafted. Preserves the function exactly. ``select="random"`` operates on as many
-    random neurons instead.
+    a layer, are grafted, once they have been measured for ``maturity`` gradient steps since their
+    last surgery (one window if not given). Preserves the function exactly. ``select="random"``
+    operates on as many random neurons instead.
 
     With ``out_mode="fresh"`` active and compensation neuron have outgoing weights of their own,
     drawn anew, and the old ones are frozen with the knowledge neuron: this also revives a neuron
@@ -62,7 +64,7 @@ def knife(
     (``after_task_switch``).
     """
     groups = hidden(wiring)
-    meter, stagnant = relative_update_activity(groups, window), below(threshold, cap)
+    meter, stagnant = relative_update_activity(groups, window, maturity), below(threshold, cap)
     rule = random_like(stagnant) if select == "random" else stagnant
     rewrite = graft(groups, slots, wiring if out_mode == "fresh" else ())
     method = surgery(groups, meter, rule, rewrite, when)

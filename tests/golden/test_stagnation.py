@@ -65,6 +65,20 @@ def test_running_mean_is_plain_over_one_window_then_exponential():
         assert bool(jnp.all(meter.mature(state)["a"])) == (step >= WINDOW)
 
 
+def test_maturity_counts_steps_since_the_last_surgery():
+    """A window of one's own if it is not given."""
+    rng = np.random.default_rng(3)
+    for asked, needed in ((None, WINDOW), (2, 2), (WINDOW + 3, WINDOW + 3)):
+        meter = relative_update_activity(WIRING, WINDOW, asked)
+        state = meter.init()
+        for step in range(1, WINDOW + 5):
+            state = meter.update(state, probes_of(rng))
+            assert bool(meter.mature(state)["a"].all()) == (step >= needed)
+        first = {n: jnp.arange(w) == 0 for n, w in WIDTHS.items()}
+        state = meter.update(meter.forget(state, first), probes_of(rng))
+        assert list(meter.mature(state)["a"][:2]) == [False, True]
+
+
 def test_forgetting_restarts_only_the_operated_neurons():
     meter, rng = relative_update_activity(WIRING, WINDOW), np.random.default_rng(2)
     state = meter.init()
