@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from contextlib import closing, nullcontext, suppress
@@ -177,7 +178,8 @@ class _Run:
         self.state, self.clock, metrics = self.chunk(self.state, self.clock)
         clock, metrics = devices.fetch((self.clock, metrics))
         if (fault := metrics.pop("nan", None)) and (text := fault.get()):
-            raise FloatingPointError(" ".join(text.split()))
+            named = re.sub(r"mapped index (\d+)", lambda m: f"seed {self.seeds[int(m[1])]}", text)
+            raise FloatingPointError(" ".join(named.split()))
         frozen = set(progress.frozen)
         for seed in progress.freeze(self.seeds, metrics["train"].pop("finite")):
             at = f"{progress.env_steps:,} and {int(clock.env_steps):,} env steps"
