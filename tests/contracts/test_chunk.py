@@ -105,16 +105,6 @@ def test_knife_operates_on_time_and_changes_nothing():
     assert np.all(np.diff(used) >= 0)
 
 
-def test_the_control_operates_on_as_many_neurons():
-    """Until the runs diverge: at the first surgery both see the same network and meter."""
-    counts = []
-    for select in ("stagnant", "random"):
-        plasticity = {**KNIFE, "select": select}
-        _, _, seen = run(program_of(tiny_config(plasticity=plasticity)), (5,), chunks=1)
-        counts.append(fired(seen, "units_operated")[0])
-    assert counts[0] == counts[1] > 0
-
-
 def test_without_surgery_there_are_no_grafts_and_stagnation_is_still_measured():
     state, _, seen = run(program_of(tiny_config(), ENDLESS), (0,))
     assert not jax.tree.leaves(state.patient.online["grafts"])
@@ -162,7 +152,7 @@ def test_a_seed_that_diverges_is_frozen_and_the_others_keep_their_bits():
 
 
 def test_the_first_nan_is_named_and_healthy_training_has_none():
-    config = tiny_config(seeds=2, plasticity=KNIFE)
+    config = tiny_config(seeds=2)
     program = program_of(replace(config, debug=DebugConfig(nans=True)))
     state, clock, metrics = program.chunk(program.init((0, 1)), program.clock())
     assert metrics["nan"].get() is None

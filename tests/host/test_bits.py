@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import killer
-import pytest
 from stored import end_of
 
 SIZES = """
@@ -20,10 +19,6 @@ plasticity.interval=300 plasticity.window=10 plasticity.threshold=0.8 log_every=
 evaluation.every=1000 evaluation.episodes=7 checkpoint.every=500 checkpoint.keep=9
 logger.wandb=disabled logger.table=false env.n_envs=7 env_steps=2000
 """
-RUNS = {
-    "predator-prey, 4 seeds": (["env=mpe_predator_prey", "num_seeds=4"], 1),
-    "smax, 4 seeds on 2 devices": (["env=smax", "num_seeds=4"], 2),
-}
 
 
 def train(folder: Path, cache: Path, words: list[str], devices: int) -> None:
@@ -39,10 +34,9 @@ def train(folder: Path, cache: Path, words: list[str], devices: int) -> None:
     subprocess.run([*command, f"run_dir={folder}"], env=env, check=True, capture_output=True)
 
 
-@pytest.mark.parametrize("name", RUNS)
-def test_a_resumed_run_ends_with_the_bits_of_a_straight_one(tmp_path, name):
-    """Surgeries on both sides of the break; the straight run was another process."""
-    words, devices = RUNS[name]
+def test_a_resumed_run_ends_with_the_bits_of_a_straight_one(tmp_path):
+    """Four seeds on two devices, surgeries on both sides of the break, another process."""
+    words, devices = ["env=mpe_predator_prey", "num_seeds=4"], 2
     straight, resumed = tmp_path / "straight", tmp_path / "resumed"
     train(straight, tmp_path / "cache", words, devices)
     step, sums, rows = end_of(straight)

@@ -24,8 +24,11 @@ def learn(rung, env_steps, **algo):
     )  # fmt: skip
     env = partial(vectorise, rung.env)
     program = build_in(env, config)
-    state, _, _ = program.chunk(program.init(range(SEEDS)), program.clock())
-    episodes = program.evaluate(state, jax.random.key(7))
+    begun = program.init(range(SEEDS)), program.clock()
+    # here the running takes longer than the compiling
+    chunk = program.chunk.lower(*begun).compile({"xla_backend_optimization_level": 1})
+    state, _, _ = chunk(*begun)
+    episodes = program.evaluate(state, jax.random.key(7), 0)
     return make_trainer(config, env(16)), state, episodes
 
 
