@@ -116,7 +116,7 @@ class CheckpointConfig(Section):
     """What a run keeps of itself, to be resumed from."""
 
     section: ClassVar[str] = "checkpoint"
-    every: Annotated[Size, "env steps between checkpoints; 0 = only when the run ends"] = 200_000
+    every: Annotated[Size, "env steps between checkpoints; 0 = only when the run ends"] = 300_000
     keep: Annotated[Count, "newest checkpoints kept, beside the best one"] = 2
     buffer: Annotated[
         str, choice("full", "none"), "whether the replay is kept; only full resumes bit for bit"

@@ -71,6 +71,7 @@ class _Run:
         self.seeds = list(range(config.seed, config.seed + config.num_seeds))
         self.progress = Progress()
         self.saved = (-1, -1)
+        self.arrays: dict[str, np.ndarray] = {}
         self.about: dict[str, Any] = {
             "seeds": self.seeds, "config_hash": run.config_hash(config)
         }  # fmt: skip
@@ -225,13 +226,13 @@ class _Run:
             "versions": self.about["versions"],
             "progress": progress.record(),
         }
-        arrays = to_arrays(state) | {"metrics": metrics}
         try:
             self.checkpoints.wait()
             self._prune()
-            self.checkpoints.save(progress.env_steps, arrays, about)
         except NotSavedError as error:
             warn(f"a checkpoint could not be written: {error}")
+        self.arrays = to_arrays(state, into=self.arrays)
+        self.checkpoints.save(progress.env_steps, self.arrays | {"metrics": metrics}, about)
         progress.checkpoint_seconds += time.perf_counter() - began
 
     def _prune(self) -> None:
