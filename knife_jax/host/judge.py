@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,15 @@ from knife_jax.host import devices
 from knife_jax.host.checkpoint import Checkpoints, shapes, to_tree
 from knife_jax.host.progress import Progress
 from knife_jax.host.readout import title
-from knife_jax.host.resume import Found, ResumeError, check_arrays, check_schema, newest
+from knife_jax.host.resume import (
+    Found,
+    ResumeError,
+    check_arrays,
+    check_schema,
+    newest,
+    seeds_of,
+    start,
+)
 from knife_jax.host.rows import Row, evaluation_rows
 from knife_jax.host.run import CHECKPOINTS
 from knife_jax.host.summary import results, show_evaluation
@@ -59,9 +68,8 @@ def judge(run: Path, which: str, episodes: int | None, seed: int | None) -> None
     if episodes is not None:
         config = replace(config, evaluation=replace(config.evaluation, episodes=episodes))
     program = build(config)
-    seeds = list(range(config.seed, config.seed + config.num_seeds))
-    start = lambda: {"state": program.init(seeds), "clock": program.clock()}  # noqa: E731
-    like = jax.eval_shape(start)
+    seeds = seeds_of(config)
+    like = jax.eval_shape(partial(start, program, seeds))
     check_arrays(found.step, found.about, shapes(like))
     begun = to_tree(found.arrays, like)
     state, _ = program.place(begun["state"], begun["clock"])

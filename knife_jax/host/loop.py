@@ -68,7 +68,7 @@ class _Run:
 
     def __init__(self, config: Config, directory: Path, kept: Path, stop: Stop) -> None:
         self.config, self.directory, self.kept, self.stop = config, directory, kept, stop
-        self.seeds = list(range(config.seed, config.seed + config.num_seeds))
+        self.seeds = resume.seeds_of(config)
         self.progress = Progress()
         self.saved = (-1, -1)
         self.arrays: dict[str, np.ndarray] = {}
@@ -106,7 +106,7 @@ class _Run:
         config = self.config
         self.program = build(config)
         self.about["n_params"] = self.program.n_params
-        start = lambda: {"state": self.program.init(self.seeds), "clock": self.program.clock()}  # noqa: E731
+        start = partial(resume.start, self.program, self.seeds)
         like = jax.eval_shape(start)
         found = origin and self._found(origin, shapes(like))
         if found is None:
@@ -114,7 +114,7 @@ class _Run:
             run.begin(self.directory, config)
         else:
             begun = to_tree(found.arrays, like)
-            if not any(name.startswith(resume.REPLAY) for name in found.arrays):
+            if not found.has_replay:
                 clock = begun["clock"]
                 begun["clock"] = clock._replace(replay_since=clock.env_steps)
             run.begin(self.directory, config, found.arrays["metrics"].tobytes())
@@ -150,7 +150,7 @@ class _Run:
             lost = len(progress.frozen) == len(self.seeds)
             stopping, best = devices.agreed(self.stop.signal), False
             unjudged = (
-                progress.is_due(config.evaluation.every)
+                progress.passed(config.evaluation.every, progress.judged)
                 or self._task_ends()
                 or (finished and progress.judged < progress.env_steps)
             )
@@ -158,9 +158,8 @@ class _Run:
                 best = self._evaluate(sinks)
                 unjudged, stopping = False, devices.agreed(self.stop.signal)
             ending = finished or lost or stopping is not None
-            every = config.checkpoint.every
-            passed = every > 0 and progress.env_steps // every > self.saved[0] // every
-            if (ending or best or passed) and progress.env_steps > 0:
+            due = progress.passed(config.checkpoint.every, self.saved[0])
+            if (ending or best or due) and progress.env_steps > 0:
                 self._save()
             if ending:
                 self.stop.signal = stopping
@@ -190,8 +189,7 @@ class _Run:
         stamp = progress.stamp() | {"train_seconds": trained}
         rows = chunk_rows(self.seeds, metrics, self.program.spec.has_win, **stamp)
         sinks.write([row for row in rows if self._tells(row, frozen)])
-        every = self.config.probes.every
-        if every and progress.env_steps // every > before // every:
+        if progress.passed(self.config.probes.every, before):
             numbers = self.program.probe(self.state, self.clock)
             rows = seed_rows("probe", self.seeds, numbers, **progress.stamp())
             sinks.write([row for row in rows if row["seed"] not in progress.frozen])

@@ -57,9 +57,12 @@ class Progress:
         self.frozen |= dict.fromkeys(new, self.env_steps)
         return new
 
-    def is_due(self, every: int) -> bool:
-        """Whether a multiple of ``every`` env steps was passed since the newest evaluation."""
-        return self.env_steps // every > self.judged // every
+    def passed(self, every: int, since: int) -> bool:
+        """Whether a multiple of ``every`` env steps lies behind that was ahead at ``since``.
+
+        Never for ``every=0``.
+        """
+        return every > 0 and self.env_steps // every > since // every
 
     def judge(self, rows: Sequence[Row]) -> bool:
         """Note an evaluation; whether it is the best so far, by win rate, then by return."""

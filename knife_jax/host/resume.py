@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from omegaconf import OmegaConf
@@ -14,6 +14,9 @@ from knife_jax.host.checkpoint import SCHEMA, Checkpoints, DamagedError
 from knife_jax.host.logging import warn
 from knife_jax.host.run import CHECKPOINTS, CONFIG
 from knife_jax.schema import shown
+
+if TYPE_CHECKING:
+    from knife_jax.build import Program
 
 REPLAY = "state/replay/"
 MACHINE = ("jax", "jaxlib", "platform", "device_kind", "n_devices")
@@ -46,12 +49,27 @@ class Found(NamedTuple):
     about: Mapping[str, Any]
     arrays: Mapping[str, np.ndarray]
 
+    @property
+    def has_replay(self) -> bool:
+        """Whether the replay was kept."""
+        return any(name.startswith(REPLAY) for name in self.arrays)
+
+
+def seeds_of(config: Config) -> list[int]:
+    """The seeds of a run, in the order of its axis S."""
+    return list(range(config.seed, config.seed + config.num_seeds))
+
+
+def start(program: Program, seeds: Sequence[int]) -> dict[str, Any]:
+    """What training consists of before its first step, in the form that checkpoints hold."""
+    return {"state": program.init(seeds), "clock": program.clock()}
+
 
 def source(config: Config) -> Origin | None:
     """The checkpoints to go on from; None for a new run.
 
-     Raises ``ResumeError`` if there is no such folder; for ``resume=auto`` only
-    if there is a run of another configuration.
+    Raises ``ResumeError`` if there is no such folder; for ``resume=auto`` only if there is a run of
+    another configuration.
     """
     if config.resume is None:
         return None
@@ -159,7 +177,7 @@ def cautions(found: Found, config: Config, versions: Mapping[str, Any]) -> list[
     if config.algo.lr_decay and about["config"]["env_steps"] != config.env_steps:
         budgets = f"{about['config']['env_steps']:,} to {config.env_steps:,}"
         out.append(f"env_steps goes from {budgets}: the learning rate follows the new budget")
-    if not any(name.startswith(REPLAY) for name in about["arrays"]):
+    if not found.has_replay:
         out.append("the checkpoint holds no replay: learning waits until it is filled again")
     return out
 
