@@ -8,15 +8,13 @@ timed. The last line is JSON: the median rates and their ranges, the machine.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import platform
 import statistics
 import time
 
 import jax
 from smax_step import random_legal
+from stepping import length, options, where
 
 from knife_jax.cli import compose
 from knife_jax.make_env import make_tasks
@@ -68,13 +66,9 @@ def rates(words: str, n_envs: int, n_steps: int, rounds: int) -> list[float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--n-envs", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=200, help="steps in one timed run")
-    parser.add_argument("--rounds", type=int, default=7, help="timed runs of each")
-    parser.add_argument("--quick", action="store_true", help="50 steps, 3 rounds")
+    parser = options(__doc__, n_envs=128, rounds=7)
     args = parser.parse_args()
-    n_steps, rounds = (50, 3) if args.quick else (args.steps, args.rounds)
+    n_steps, rounds = length(args)
     table = {}
     for words in ENVIRONMENTS:
         measured = rates(words, args.n_envs, n_steps, rounds)
@@ -86,10 +80,7 @@ def main() -> None:
         "n_envs": args.n_envs,
         "env_steps_per_s": table,
         "rounds": rounds,
-        "backend": jax.default_backend(),
-        "cpus": os.cpu_count(),
-        "jax": jax.__version__,
-        "machine": platform.machine(),
+        **where(),
     }
     print(json.dumps(result))
 

@@ -10,10 +10,7 @@ compilation is not timed. The last line is JSON: the median ratio, the rates, th
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import platform
 import statistics
 import sys
 import time
@@ -26,6 +23,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "golden"))
 from grid_rules import StagHunt  # pyright: ignore[reportMissingImports]
 from smax_step import random_legal
+from stepping import length, options, where
 
 from knife_jax.envs.base import vectorise
 from knife_jax.envs.grid_games import SCENARIOS, Game
@@ -83,14 +81,10 @@ def seconds(run: Callable[[], None]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = options(__doc__, n_envs=512, rounds=9)
     parser.add_argument("--scenario", default="punish", choices=SCENARIOS)
-    parser.add_argument("--n-envs", type=int, default=512)
-    parser.add_argument("--steps", type=int, default=200, help="steps in one timed run")
-    parser.add_argument("--rounds", type=int, default=9, help="timed runs of each side")
-    parser.add_argument("--quick", action="store_true", help="50 steps, 3 rounds")
     args = parser.parse_args()
-    n_steps, rounds = (50, 3) if args.quick else (args.steps, args.rounds)
+    n_steps, rounds = length(args)
     game = SCENARIOS[args.scenario]
     runs = {
         "numpy": (numpy_steps(game, n_steps), n_steps),
@@ -114,10 +108,7 @@ def main() -> None:
         "ratio_max": round(max(ratios), 1),
         "env_steps_per_s": medians,
         "rounds": rounds,
-        "backend": jax.default_backend(),
-        "cpus": os.cpu_count(),
-        "jax": jax.__version__,
-        "machine": platform.machine(),
+        **where(),
     }
     print(json.dumps(result))
 

@@ -10,10 +10,7 @@ not timed. The last line is JSON: the median ratio, the rates, the machine.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -21,6 +18,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from stepping import length, options, where
 
 from knife_jax.envs.batched_smax import batched_smax
 
@@ -88,14 +86,10 @@ def seconds(run: Run, uniform: jax.Array) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = options(__doc__, n_envs=128, rounds=9)
     parser.add_argument("--scenario", default="2s3z")
-    parser.add_argument("--n-envs", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=200, help="steps in one timed run")
-    parser.add_argument("--rounds", type=int, default=9, help="timed runs of each side")
-    parser.add_argument("--quick", action="store_true", help="50 steps, 3 rounds")
     args = parser.parse_args()
-    n_steps, rounds = (50, 3) if args.quick else (args.steps, args.rounds)
+    n_steps, rounds = length(args)
     n_agents = batched_smax(args.scenario, 1).spec.n_agents
     uniform = jax.random.uniform(jax.random.key(0), (n_steps, args.n_envs, n_agents))
     runs, compile_s = {}, {}
@@ -121,10 +115,7 @@ def main() -> None:
         "env_steps_per_s": rates,
         "first_call_s": {name: round(value, 2) for name, value in compile_s.items()},
         "rounds": rounds,
-        "backend": jax.default_backend(),
-        "cpus": os.cpu_count(),
-        "jax": jax.__version__,
-        "machine": platform.machine(),
+        **where(),
     }
     print(json.dumps(result))
 
