@@ -114,30 +114,35 @@ class InjectionConfig(PlasticityConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReDoConfig(ScopedConfig):
+class ThresholdConfig(ScopedConfig):
+    """The same, on neurons on one side of a threshold."""
+
+    threshold: Threshold
+    window: Annotated[Count, WINDOW] = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReDoConfig(ThresholdConfig):
     """Dormant neurons are recycled."""
 
     method: Annotated[str, choice("redo"), "label"] = "redo"
     threshold: Threshold = 0.1
-    window: Annotated[Count, WINDOW] = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReverseReDoConfig(ScopedConfig):
+class ReverseReDoConfig(ThresholdConfig):
     """Over-active neurons are recycled."""
 
     method: Annotated[str, choice("reverse_redo"), "label"] = "reverse_redo"
     threshold: Threshold = 3.0
-    window: Annotated[Count, WINDOW] = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class PruningConfig(ScopedConfig):
+class PruningConfig(ThresholdConfig):
     """Dormant neurons are removed."""
 
     method: Annotated[str, choice("pruning"), "label"] = "pruning"
     threshold: Threshold = 0.1
-    window: Annotated[Count, WINDOW] = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,12 +157,11 @@ class ReBornConfig(ScopedConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReGraMaConfig(ScopedConfig):
+class ReGraMaConfig(ThresholdConfig):
     """Neurons with small gradients are recycled."""
 
     method: Annotated[str, choice("regrama"), "label"] = "regrama"
     threshold: Threshold = 0.01
-    window: Annotated[Count, WINDOW] = 20
 
 
 @dataclass(frozen=True, kw_only=True)
