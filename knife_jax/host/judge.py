@@ -91,7 +91,9 @@ def _found(run: Path, which: str) -> Found:
         only = int(which) if which.isdigit() else None
         if which == "best" and steps:
             best = newest(stored, check_schema)
-            only = best and best.about["progress"]["best"]["env_steps"]
+            if best is None or best.about["progress"]["best"] is None:
+                raise ResumeError(f"--checkpoint best is refused: {run} has no evaluation yet")
+            only = best.about["progress"]["best"]["env_steps"]
         elif which != "newest" and only not in steps:
             known = ", ".join(map(str, reversed(steps)))
             raise ResumeError(f"--checkpoint {which} is refused: must be newest, best, {known}")
