@@ -14,7 +14,7 @@ import jax
 import peer
 from settings import MPE_SCENARIOS, Settings
 
-from knife_jax import config
+from knife_jax import config, env_config
 from knife_jax.build import build
 
 
@@ -106,9 +106,9 @@ def our_side(scenario: str, settings: Settings, rounds: int) -> Side:
 def _our_config(scenario: str, s: Settings, rounds: int) -> config.Config:
     if scenario in MPE_SCENARIOS:
         n_predators = MPE_SCENARIOS[scenario]
-        env = config.PredatorPreyConfig(n_predators=n_predators, n_envs=s.n_envs)
+        env = env_config.PredatorPreyConfig(n_predators=n_predators, n_envs=s.n_envs)
     else:
-        env = config.SmaxConfig(scenario=scenario, n_envs=s.n_envs)
+        env = env_config.SmaxConfig(scenario=scenario, n_envs=s.n_envs)
     budget = s.total_rounds * s.steps_per_round
     algo = config.AlgoConfig(
         name="qmix",
