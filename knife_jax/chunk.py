@@ -137,7 +137,10 @@ def chunk(t: Trainer, n_rounds: int, state: TrainState, clock: Clock):
         state = state.replace(actor=actor, replay=ring, key=key)
         after = clock._replace(env_steps=clock.env_steps + t.round_steps)
         ready = after.env_steps - after.replay_since >= t.learning_starts
-        learn = lambda s: _learn(t, s, _last_asked(t, clock), after, learn_key)  # noqa: E731
+        # jit, so that what is traced for the shapes below is not traced again
+        learn = jax.jit(
+            lambda s: _learn(t, s, _last_asked(t, clock), after, learn_key), inline=True
+        )
         skipped = jax.tree.map(
             lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(learn, state)[2:]
         )
