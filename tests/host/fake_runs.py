@@ -32,10 +32,11 @@ def rows(*seeds, optimum=None, name="return", until=MOMENTS):
     return out
 
 
-def store(folder, content, words=("experiment=matrix_sequence",)):
-    """A run directory with these rows. Returns it."""
+def store(folder, content, config=None):
+    """A run directory with these rows, by default of the study of matrix games. Returns it."""
     folder.mkdir(parents=True)
-    write(folder / "config.yaml", json.dumps(to_dict(compose(words))).encode())
+    config = config or compose(["experiment=matrix_sequence"])
+    write(folder / "config.yaml", json.dumps(to_dict(config)).encode())
     lines = [json.dumps(row) + "\n" for row in content]
     write(folder / "metrics.jsonl", "".join(lines).encode())
     return folder

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from fake_runs import FIRST, FRESH, SECOND, rows, store
 
+from knife_jax.cli import compose
 from knife_jax.report import continual, marl_eval, study
 from knife_jax.report.load import folders, load
 from knife_jax.report.measures import compare, measure, surgery
@@ -99,7 +100,8 @@ def test_visits_of_a_sequence_that_repeats_are_tasks():
 def test_runs_that_cannot_be_compared_are_named_and_left_out(tmp_path, capsys):
     store(tmp_path / "none", rows(FIRST, SECOND))
     store(tmp_path / "redo", rows(FIRST, SECOND, until=4))
-    store(tmp_path / "wider", rows(FIRST), ["experiment=matrix_sequence", "algo.hidden=32"])
+    smaller = compose(["experiment=matrix_sequence", "algo.hidden=32"])
+    store(tmp_path / "wider", rows(FIRST), smaller)
     lost = [row for row in rows(FIRST, SECOND) if row["seed"] == 3 or row["env_steps"] < 40]
     store(tmp_path / "knife", lost)
     (tmp_path / "cbp").mkdir()
