@@ -31,7 +31,7 @@ from knife_jax.schema import (
 )
 from knife_jax.scrub import leak
 
-GROUPS = ("env", "algo", "preset", "plasticity", "logger")
+GROUPS = ("env", "algo", "preset", "plasticity", "logger", "experiment")
 """groups of files in ``configs/``"""
 
 MISSING_VALUE = "???"
@@ -88,6 +88,15 @@ class AlgoConfig(Section):
                 f"algo.weight_decay={self.weight_decay} is refused: "
                 f"must be 0 unless algo.optimiser=adamw (it is {self.optimiser})"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentConfig(Section):
+    """Which study a run belongs to."""
+
+    section: ClassVar[str] = "experiment"
+    name: Annotated[str, word(), "label"] = "none"
+    methods: Annotated[str, "what knife_jax.study compares: plasticity methods, a,b,..."] = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +171,7 @@ class Config(Section):
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     evaluation: EvaluationConfig
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
     debug: DebugConfig = field(default_factory=DebugConfig)
     probes: ProbesConfig = field(default_factory=ProbesConfig)
 

@@ -20,6 +20,7 @@ examples:
   python -m knife_jax.train env.scenario=2s3z num_seeds=3 env_steps=1e6
   python -m knife_jax.train env=mpe_predator_prey algo=qmix logger.wandb=disabled
   python -m knife_jax.train run_dir=runs/mine resume=auto
+  python -m knife_jax.train +experiment=matrix_sequence algo=qmix_redo
   python -m knife_jax.train -m seed=0,1 algo=qmix,qmix_knife,qmix_redo
 
 options:
@@ -40,6 +41,7 @@ def help_text(config: Config) -> str:
         "preset": config.algo.preset,
         "plasticity": config.plasticity.name,
         "logger": config.logger.name,
+        "experiment": config.experiment.name,
     }
     lines = [HEAD, "groups (env=smax, +env=smax and ++env=smax mean the same; * = chosen):"]
     for group in GROUPS:

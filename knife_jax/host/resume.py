@@ -25,7 +25,7 @@ MACHINE = ("jax", "jaxlib", "platform", "device_kind", "n_devices")
 
 FREE = (
     "run_dir", "distributed", "resume", "env_steps", "log_every", "logger", "evaluation",
-    "checkpoint", "probes", "debug",
+    "checkpoint", "probes", "debug", "experiment",
     "algo.name", "algo.preset", "plasticity.name",
 )  # fmt: skip
 """what may change when a run goes on: budget, reports and labels"""

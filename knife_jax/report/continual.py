@@ -42,6 +42,15 @@ def scores(rows: Sequence[Mapping[str, Any]], name: str = "return") -> Scores:
     )
 
 
+def by_visit(p: Scores) -> Scores:
+    """The same with a row for each time that a task was trained, in the order of training.
+
+    A sequence that repeats is then a longer one: all passes count, not only the first.
+    """
+    visits = np.arange(p.trained.max() + 1)
+    return p._replace(values=p.values[:, visits % p.values.shape[1]])
+
+
 def _window(p: Scores, task: int) -> np.ndarray:
     """Which moments lie in the training of a task. Raises ValueError where none does."""
     moments = np.flatnonzero(p.trained == task)

@@ -66,7 +66,7 @@ def test_help_needs_no_jax_and_lists_every_group_option_and_field(tmp_path):
     for group in GROUPS:
         assert re.search(rf"^  {group} ", result.stdout, re.MULTILINE)
         assert all(f" {file.stem}" in result.stdout for file in options(group))
-    labels = {"env.name", "algo.name", "algo.preset", "logger.name"}
+    labels = {"env.name", "experiment.name", "algo.name", "algo.preset", "logger.name"}
     labels |= {"plasticity.name", "plasticity.method"}
     for name, value in to_dict(compose()).items():
         keys = [f"{name}.{key}" for key in value] if isinstance(value, dict) else [name]
@@ -121,6 +121,9 @@ SCENARIOS = "must be one of 3m, 2s3z, 25m, 3s5z, 8m, 5m_vs_6m, "
         ("plasticity=redo plasticity.slots=2", "error: unknown key 'plasticity.slots'; "),
         ("env=../algo/qmix",
          "error: env=../algo/qmix is refused: must be one of " + ENVS),
+        ("experiment=matrix_sequenc", "error: experiment=matrix_sequenc is refused: must be one "
+         "of matrix_sequence, predator_prey_sequence; did you mean 'matrix_sequence'?"),
+        ("experiment=null", "error: experiment=null is refused: must be one of matrix_sequence, "),
         ("env=null", "error: env=null is refused: must be one of " + ENVS),
         ("plasticity@algo=knife",
          "error: 'plasticity@algo=knife' is refused: write plasticity=... without '@'"),

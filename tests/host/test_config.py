@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knife_jax.cli import compose, options
+from knife_jax.cli import compose, configs_dir, options
 from knife_jax.config import (
     AlgoConfig,
     LoggerConfig,
@@ -24,6 +24,7 @@ from knife_jax.schema import ConfigError
 
 STEMS = {group: [file.stem for file in options(group)] for group in ("env", "algo", "preset")}
 PLASTICITY = [file.stem for file in options("plasticity")]
+EXPERIMENTS = [file.stem for file in options("experiment")]
 COMBINATIONS = list(itertools.product(*STEMS.values()))
 LOGGERS = itertools.cycle(("local", "wandb", "wandb", "local", "local"))
 JOBS = list(zip(COMBINATIONS, LOGGERS, strict=False))
@@ -40,6 +41,7 @@ def test_the_groups_are_those_promised():
         type(compose([f"plasticity={name}"]).plasticity).__name__ for name in PLASTICITY
     }
     assert [file.stem for file in options("logger")] == ["local", "wandb"]
+    assert EXPERIMENTS == ["matrix_sequence", "predator_prey_sequence"]
 
 
 @pytest.mark.parametrize(("names", "logger"), JOBS)
@@ -86,6 +88,42 @@ def test_every_method_is_a_group_option_and_part_of_an_algorithm(name):
     for field in {"threshold", "slots", "share", "scope"} - fields:
         with pytest.raises(ConfigError, match=f"unknown key 'plasticity.{field}'"):
             compose([f"plasticity={name}", f"plasticity.{field}=0.5"])
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_fixes_all_but_the_method(name):
+    plain = compose([f"+experiment={name}"])
+    assert (plain.experiment.name, plain.algo.name, plain.algo.preset) == (
+        name,
+        "qmix",
+        "continual",
+    )
+    assert plain == compose([f"experiment={name}"]) and plain.plasticity.method == "none"
+    assert plain.num_seeds >= 10 and plain.env_steps >= plain.env.n_tasks * plain.env.steps_per_task
+    methods = plain.experiment.methods.split(",")
+    assert {*methods} <= {*PLASTICITY} and len({*methods}) == len(methods) == 8
+    for method in {*methods} - {"none"}:
+        config = compose([f"experiment={name}", f"algo=qmix_{method}"])
+        assert config.plasticity.name == method
+        same = dataclasses.replace(config, algo=plain.algo, plasticity=plain.plasticity)
+        assert same == plain
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_what_an_experiment_tells_a_method_is_told_to_no_other(name):
+    own = {file.stem for file in (configs_dir() / "experiment" / name).glob("*.yaml")}
+    assert own >= {"redo", "plasticity_injection"}
+    for method in PLASTICITY:
+        told = compose([f"experiment={name}", f"plasticity={method}"])
+        alone = compose([f"plasticity={method}"])
+        assert (told.plasticity == alone.plasticity) == (method not in own), method
+    words = [f"experiment={name}", "algo=qmix_redo"]
+    assert compose(words).plasticity.interval == compose(words).env.steps_per_task
+    assert compose([*words, "plasticity.interval=7", "preset=fast"]).plasticity.interval == 7
+    assert compose([*words, "preset=fast"]).algo.preset == "fast"
+    control = compose([f"experiment={name}", "algo=qmix_knife_random"]).plasticity
+    treated = compose([f"experiment={name}", "algo=qmix_knife"]).plasticity
+    assert dataclasses.replace(control, name="knife", select="stagnant") == treated
 
 
 def test_the_control_differs_in_the_selection_alone():

@@ -1,0 +1,164 @@
+"""The entry that runs a study: which runs, what is skipped, and how it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from knife_jax.host.run import config_hash
+from knife_jax.schema import ConfigError
+from knife_jax.study import FAILED, REFUSED, is_complete, jobs
+
+HERE = Path(__file__).parent
+
+FAKE_LOOP = """
+import json, os, sys, time, types
+from pathlib import Path
+
+def train(config):
+    sys.path.insert(0, {here!r})
+    from fake_runs import FIRST, FRESH, rows, store
+    from knife_jax.host.run import config_hash, write_json
+    from knife_jax.host.signals import stop_on_signal
+    method, folder = config.plasticity.name, Path(config.run_dir)
+    print("trained", method, config.num_seeds, config.resume, flush=True)
+    if method == os.environ.get("WAITS"):
+        with stop_on_signal() as stop:
+            print("waiting", flush=True)
+            while stop.signal is None:
+                time.sleep(0.01)
+        return 128 + stop.signal
+    if method == os.environ.get("FAILS"):
+        return 1
+    store(folder, rows(FRESH if method == "fresh_per_task" else FIRST), config)
+    about = {{"config_hash": config_hash(config), "versions": {{"jax": "0"}}, "wall_seconds": 2.5}}
+    write_json(folder / "summary.json", {{"status": "complete", **about}})
+    return 0
+
+if "knife_jax.train" in sys.orig_argv:
+    sys.modules["knife_jax.host.loop"] = types.ModuleType("knife_jax.host.loop")
+    sys.modules["knife_jax.host.loop"].train = train
+"""
+"""training that takes no time, in all processes that are started with it on their path"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts the entry in a folder, with the fake loop."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(FAKE_LOOP.format(here=str(HERE)))
+
+    def started(*words, **environment):
+        path = os.pathsep.join([str(tmp_path / "site"), *filter(None, sys.path)])
+        return subprocess.Popen(
+            [sys.executable, "-m", "knife_jax.study", *words],
+            cwd=tmp_path, env={**os.environ, "PYTHONPATH": path, **environment},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    return started
+
+
+def trained(out):
+    return [line.split()[1] for line in out.splitlines() if line.startswith("trained")]
+
+
+def test_every_method_of_the_file_is_a_run_of_its_own(tmp_path):
+    listed = jobs("matrix_sequence", None, tmp_path, ["num_seeds=3", "algo.hidden=13"])
+    assert [job.method for job in listed] == [
+        "none", "fresh_per_task", "knife", "knife_random", "redo", "reborn",
+        "plasticity_injection", "wider",
+    ]  # fmt: skip
+    assert [job.config.plasticity.name for job in listed] == [job.method for job in listed]
+    assert {job.config.num_seeds for job in listed} == {3}
+    assert listed[0].words == [
+        "experiment=matrix_sequence", "algo=qmix", "num_seeds=3", "algo.hidden=13",
+        f"run_dir={tmp_path / 'none'}", "resume=auto",
+    ]  # fmt: skip
+    assert listed[4].words[1] == "algo=qmix_redo"
+    assert listed[4].config.algo.hidden == 13 and listed[4].config.resume == "auto"
+
+
+def test_methods_and_algorithm_can_be_chosen(tmp_path):
+    listed = jobs("predator_prey_sequence", "snr,none", tmp_path, ["+algo=qmix", "seed=20"])
+    assert [job.words[1] for job in listed] == ["algo=qmix_snr", "algo=qmix"]
+    assert [job.words.count("+algo=qmix") for job in listed] == [0, 0]
+    assert {job.config.seed for job in listed} == {20}
+
+
+@pytest.mark.parametrize(
+    ("name", "methods", "word", "told"),
+    [
+        ("matrix", None, "seed=1", "experiment=matrix is refused: must be one of matrix_sequence"),
+        ("matrix_sequence", "none,radio", "seed=1", "algo=qmix_radio is refused: must be one of"),
+        ("matrix_sequence", "none", "algo.lrr=1", "unknown key 'algo.lrr'; did you mean"),
+        ("matrix_sequence", "none", "seed=1,2", "seed=1,2 is a sweep"),
+        ("matrix_sequence", "none", "+run_dir=a", "+run_dir=a is refused: the study says so"),
+        ("matrix_sequence", "none", "plasticity=redo", "plasticity=redo is refused: the study"),
+    ],
+)
+def test_what_a_study_cannot_run_is_refused(name, methods, word, told, tmp_path):
+    with pytest.raises(ConfigError) as refused:
+        jobs(name, methods, tmp_path, [word])
+    assert str(refused.value).startswith(told)
+
+
+def test_only_the_very_run_counts_as_complete(tmp_path):
+    (job,) = jobs("matrix_sequence", "none", tmp_path, [])
+    (other,) = jobs("matrix_sequence", "none", tmp_path, ["algo.hidden=13"])
+    assert not is_complete(job, tmp_path)
+    for status in ("complete", "interrupted"):
+        summary = {"status": status, "config_hash": config_hash(job.config)}
+        (tmp_path / "summary.json").write_text(json.dumps(summary))
+        assert is_complete(job, tmp_path) == (status == "complete")
+        assert not is_complete(other, tmp_path)
+
+
+def test_a_study_goes_on_past_a_failure_and_again_from_where_it_was(tmp_path, start):
+    words = ("matrix_sequence", "--methods", "none,redo,fresh_per_task", "num_seeds=4")
+    out, err = (process := start(*words, FAILS="redo")).communicate(timeout=120)
+    assert process.returncode == FAILED
+    assert trained(out) == ["none", "redo", "fresh_per_task"]
+    assert err.splitlines() == [
+        "error: redo ended with code 1; the others go on",
+        "warning: redo is left out: there is no metrics.jsonl",
+        "error: not complete: redo",
+    ]
+    folder = tmp_path / "runs" / "matrix_sequence"
+    record = json.loads((folder / "report.json").read_text())
+    assert list(record["methods"]) == ["none", "fresh_per_task"]
+    assert record["command"] == f"python -m knife_jax.study {' '.join(words)}"
+    assert record["methods"]["none"]["wall_seconds"] == 2.5 and record["versions"] == {"jax": "0"}
+    out, err = (process := start(*words)).communicate(timeout=120)
+    assert (process.returncode, err, trained(out)) == (0, "", ["redo"])
+    assert "trained redo 4 auto" in out and "method 1 of 3: none is complete" in out
+    record = json.loads((folder / "report.json").read_text())
+    assert list(record["methods"]) == ["none", "redo", "fresh_per_task"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_run_at_hand_and_the_study(start, number):
+    process = start("matrix_sequence", "--methods", "none,redo,wider", WAITS="redo")
+    while process.stdout.readline() != "waiting\n":
+        assert process.poll() is None
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert trained(out) == [] and "report" not in out
+    assert err.splitlines() == [
+        f"{number.name}: ending after this chunk; Ctrl-C again leaves at once",
+        "interrupted: the same command goes on from here",
+    ]
+
+
+def test_the_command_line_is_refused_in_one_line_or_explained(start):
+    process = start("matrix", "--methods", "none")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (REFUSED, "")
+    assert err.startswith("error: experiment=matrix is refused: ") and err.count("\n") == 1
+    out, err = start("--help").communicate(timeout=60)
+    assert "matrix_sequence, predator_prey_sequence" in " ".join(out.split()) and err == ""
