@@ -19,7 +19,9 @@ RECIPES = recipes(slots=2, window=37, steps=183)
 def test_every_registered_method_is_compared():
     """``reset_full`` at every switch goes by the name of what it is there, an oracle."""
     renamed = {"reset_full": "fresh_per_task"}
-    assert {renamed.get(name, name) for name in METHODS} | {"knife_random"} == set(RECIPES)
+    assert {renamed.get(name, name) for name in METHODS} | {"knife_random", "knife_fresh"} == set(
+        RECIPES
+    )
     assert list(RECIPES)[:4] == ["none", "fresh_per_task", "wider", "knife"]
 
 

@@ -20,6 +20,7 @@ from knife_jax.host.checkpoint import to_arrays
 pytestmark = pytest.mark.xdist_group("chunk")  # they share programs
 
 CHUNKS = 4
+SEEDS = (0, 1, 2, 3)
 
 
 @cache
@@ -29,9 +30,9 @@ def program_of(config, rung=MEMORY):
 
 @cache
 def knife_run():
-    """Three seeds with KNIFE: the program, its end state and all metrics."""
-    program = program_of(tiny_config(seeds=3, plasticity=KNIFE))
-    return program, *run(program, (0, 1, 2))
+    """Four seeds with KNIFE: the program, its end state and all metrics."""
+    program = program_of(tiny_config(seeds=4, plasticity=KNIFE))
+    return program, *run(program, SEEDS)
 
 
 def run(program, seeds, chunks=CHUNKS):
@@ -80,12 +81,12 @@ def primitives(jaxpr, inside_cond=False):
 
 def test_surgery_stays_a_branch_under_the_seed_vmap():
     """Only surgery sorts. A batched condition would have become a select: no branch at all."""
-    config = tiny_config(seeds=3, plasticity=KNIFE)
+    config = tiny_config(seeds=4, plasticity=KNIFE)
     trainer = make_trainer(config, vectorise(MEMORY.env, 7))
     program = program_of(config)
     one = partial(training.chunk, trainer, 2)
     many = jax.vmap(one, in_axes=(0, None), out_axes=(0, None, 0))
-    jaxpr = jax.make_jaxpr(many)(program.init((0, 1, 2)), program.clock())
+    jaxpr = jax.make_jaxpr(many)(program.init(SEEDS), program.clock())
     sorts = [inside for name, inside in primitives(jaxpr.jaxpr) if name == "sort"]
     assert sorts and all(sorts)
 
@@ -120,7 +121,7 @@ def test_without_surgery_there_are_no_grafts_and_stagnation_is_still_measured():
 
 def test_same_seed_same_bits():
     program, state, _, _ = knife_run()
-    again, _, _ = run(program, (0, 1, 2))
+    again, _, _ = run(program, SEEDS)
     assert to_bytes(state) == to_bytes(again)
 
 
@@ -138,15 +139,15 @@ def poisoned(state, seed):
 
 def test_a_seed_that_diverges_is_frozen_and_the_others_keep_their_bits():
     program, calm, _, _ = knife_run()
-    state, clock = program.init((0, 1, 2)), program.clock()
+    state, clock = program.init(SEEDS), program.clock()
     state, clock, _ = program.chunk(state, clock)
     before, seen = to_bytes(state.patient, 1), []
     state = poisoned(state, 1)
     for _ in range(CHUNKS - 1):
         state, clock, metrics = program.chunk(state, clock)
         seen.append(list(metrics["train"]["finite"]))
-    assert seen == [[True, False, True]] * (CHUNKS - 1)
-    assert to_bytes(state, 0, 2) == to_bytes(calm, 0, 2)
+    assert seen == [[True, False, True, True]] * (CHUNKS - 1)
+    assert to_bytes(state, 0, 2, 3) == to_bytes(calm, 0, 2, 3)
     assert to_bytes(state.patient, 1) == before
     assert program.chunk._cache_size() == 1
 
@@ -163,7 +164,7 @@ def test_the_first_nan_is_named_and_healthy_training_has_none():
 def test_seeds_do_not_mix():
     """Seed 1 trained beside others is seed 1 trained alone, up to rounding."""
     alone, _, one = run(program_of(tiny_config(plasticity=KNIFE)), (1,), chunks=1)
-    beside, _, many = run(knife_run()[0], (0, 1, 2), chunks=1)
+    beside, _, many = run(knife_run()[0], SEEDS, chunks=1)
     np.testing.assert_array_equal(alone.replay.action[0], beside.replay.action[1])
     for mine, ours in zip(*map(jax.tree.leaves, (alone.patient, beside.patient)), strict=True):
         np.testing.assert_allclose(mine[0], ours[1], rtol=1e-3, atol=1e-4)
