@@ -100,7 +100,7 @@ def test_visits_of_a_sequence_that_repeats_are_tasks():
 def test_runs_that_cannot_be_compared_are_named_and_left_out(tmp_path, capsys):
     store(tmp_path / "none", rows(FIRST, SECOND))
     store(tmp_path / "redo", rows(FIRST, SECOND, until=4))
-    smaller = compose(["experiment=matrix_sequence", "algo.hidden=32"])
+    smaller = compose(["experiment=matrix_sequence", "algo.hidden=13"])
     store(tmp_path / "wider", rows(FIRST), smaller)
     lost = [row for row in rows(FIRST, SECOND) if row["seed"] == 3 or row["env_steps"] < 40]
     store(tmp_path / "knife", lost)
@@ -114,7 +114,7 @@ def test_runs_that_cannot_be_compared_are_named_and_left_out(tmp_path, capsys):
     assert told[1].startswith("warning: snr is left out: cannot be read (")
     assert told[2:] == [
         "warning: redo is left out: judged up to 40 of 60 env steps",
-        "warning: wider is left out: algo.hidden=32 (none 64)",
+        "warning: wider is left out: algo.hidden=13 (none 32)",
         "warning: knife: seed 4 diverged and is left out",
     ]
     record = json.loads((tmp_path / "report.json").read_text())
