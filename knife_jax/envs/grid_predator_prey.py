@@ -139,6 +139,7 @@ def grid_predator_prey(game: Game, n_envs: int, largest: Game | None = None) -> 
 def draw_cells(key: PRNGKeyArray, n: int, n_envs: int, game: Game, room: Room) -> Int[Array, "n E"]:
     """``n`` different cells of the grid, uniformly, in random order: Floyd's sample, shuffled.
 
+    The game's grid must have as many.
     Bentley & Floyd, "Programming pearls: a sample of brilliance", CACM 30(9), 1987.
     """
     first = game.size**2 - n

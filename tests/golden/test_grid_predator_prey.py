@@ -252,3 +252,8 @@ def test_published_sizes():
     }
     spec = grid.grid_predator_prey(SCENARIOS["punish"], 1).spec
     assert (spec.n_actions, spec.obs_size, spec.state_size, spec.horizon) == (6, 75, 300, 200)
+
+
+def test_no_environments_are_refused():
+    with pytest.raises(ValueError, match="need n_envs >= 1, got 0"):
+        grid.grid_predator_prey(SCENARIOS["small"], 0)
