@@ -38,7 +38,7 @@ def make_env(config: configs.EnvConfig, n_envs: int) -> VecEnv:
     if isinstance(config, configs.PredatorPreyConfig):
         return vectorise(predator_prey(config.n_predators), n_envs)
     if isinstance(config, configs.GridPredatorPreyConfig):
-        return vectorise(grid_predator_prey(config.game()), n_envs)
+        return grid_predator_prey(config.game(), n_envs)
     raise TypeError(f"no environment for {config!r}")
 
 

@@ -25,7 +25,6 @@ from grid_rules import StagHunt  # pyright: ignore[reportMissingImports]
 from smax_step import random_legal
 from stepping import length, options, where
 
-from knife_jax.envs.base import vectorise
 from knife_jax.envs.grid_games import SCENARIOS, Game
 from knife_jax.envs.grid_predator_prey import grid_predator_prey
 
@@ -58,7 +57,7 @@ def numpy_steps(game: Game, n_steps: int) -> Callable[[], None]:
 
 def jax_steps(game: Game, n_envs: int, n_steps: int) -> Callable[[], None]:
     """``n_steps`` steps of ``n_envs`` games under one jit."""
-    env = vectorise(grid_predator_prey(game), n_envs)
+    env = grid_predator_prey(game, n_envs)
     start = jax.jit(env.reset)(jax.random.key(1))
     uniform = jax.random.uniform(jax.random.key(0), (n_steps, n_envs, env.spec.n_agents))
 

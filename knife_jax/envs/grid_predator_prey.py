@@ -2,7 +2,7 @@
 
 Rules of Böhmer, Kurin & Whiteson, "Deep Coordination Graphs" (arXiv 1910.00091), with the action
 "catch" and without mountains, ghosts or a torus. Whoever is caught, or frozen after a catch,
-leaves the grid.
+leaves the grid. Many games are played at once: arrays have one column for each of E environments.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
-from knife_jax.envs.base import Env, EnvSpec, TimeStep, first_row
+from knife_jax.envs.base import EnvSpec, TimeStep, VecEnv
+from knife_jax.envs.batched_smax.state import fold
 from knife_jax.envs.grid_games import Game
 
 STAY, CATCH = 4, 5
@@ -23,8 +24,6 @@ GONE = 0
 """the cell of whoever is not on the grid"""
 AGENT, STAG, HARE = range(3)
 """channels of observation and state"""
-NEEDED = {STAG: 2, HARE: 1}
-"""catchers at the sides of a prey, in the same step, that it takes"""
 
 
 class World(NamedTuple):
@@ -33,21 +32,29 @@ class World(NamedTuple):
     Cells are numbered by ``Room``.
     """
 
-    agents: Int[Array, "N"]
-    prey: Int[Array, "P"]
-    steps: Int[Array, ""]
+    agents: Int[Array, "N E"]
+    prey: Int[Array, "P E"]
+    steps: Int[Array, " E"]
 
 
 class Draws(NamedTuple):
     """The random numbers of one step."""
 
-    agent_order: Int[Array, "N"]
-    """a permutation: who moves first"""
-    prey_order: Int[Array, "P"]
-    rest: Float[Array, "P"]
-    """in [0, 1): a prey rests below the game's probability"""
-    turn: Float[Array, "P"]
-    """in [0, 1): which of its free ways a prey takes"""
+    agent_turn: Int[Array, "N E"]
+    """a permutation of the agents: when each of them moves"""
+    prey_turn: Int[Array, "P E"]
+    rest: Float[Array, "P E"]
+    """in [0, 1): whose turn it is rests below the game's probability"""
+    way: Float[Array, "P E"]
+    """in [0, 1): which of its free ways a prey takes whose turn it is"""
+
+
+class Hunts(NamedTuple):
+    """Running games; those that have ended start anew at the next step."""
+
+    world: World
+    ended: Bool[Array, " E"]
+    key: PRNGKeyArray
 
 
 class Room:
@@ -70,39 +77,52 @@ class Room:
         row, column = self.place(cell)
         return (row >= 0) & (row < size) & (column >= 0) & (column < size)
 
-    def beside(self, one: Int[Array, "A"], other: Int[Array, "B"]) -> Bool[Array, "A B"]:
+    def beside(self, one: Array, other: Array) -> Array:
         """Which cells of the grid share a side; a cell that is GONE has no neighbours."""
-        apart = jnp.abs(one[:, None] - other)
+        apart = jnp.abs(one - other)
         return (apart == 1) | (apart == self.stride)
 
 
-def grid_predator_prey(game: Game, largest: Game | None = None) -> Env:
-    """The hunt as an environment; it terminates when no prey or no agent is left on the grid.
+def grid_predator_prey(game: Game, n_envs: int, largest: Game | None = None) -> VecEnv:
+    """``n_envs`` hunts that start anew by themselves; one ends when no prey or no agent is left.
 
     ``largest`` gives the sizes of all arrays where it is not ``game`` itself: a game with fewer
     agents, prey or cells, a shorter view or limit leaves the rest of them empty, and its numbers
     may be traced. Agents that are not on the grid see zeros and may only stay. An agent sees its
     window of the grid, the state is all of it; channels are agents, stags, hares.
+    Raises ValueError unless ``n_envs`` is at least 1.
     """
+    if n_envs < 1:
+        raise ValueError(f"need n_envs >= 1, got {n_envs}")
     most = game if largest is None else largest
     room = Room(most.size)
-    n_prey = most.n_stags + most.n_hares
-    channel = np.array([AGENT] * most.n_agents + [STAG] * most.n_stags + [HARE] * most.n_hares)
 
-    def see(world: World) -> tuple[Array, Array, Array]:
-        return observe(world, game, most, room, channel)
+    def start(key: PRNGKeyArray) -> World:
+        return spawn(draw_cells(key, most.population, n_envs, game, room), game, most)
 
-    def reset(key: PRNGKeyArray) -> tuple[World, TimeStep]:
-        world = spawn(draw_cells(key, len(channel), game, room), game, most)
-        return world, first_row(*see(world))
-
-    def step(key: PRNGKeyArray, world: World, action: Int[Array, "N"]) -> tuple[World, TimeStep]:
-        draws = draw(key, most.n_agents, n_prey)
-        world, reward = play(world, action, draws, game, room, channel[most.n_agents :])
-        over = jnp.all(world.agents == GONE) | jnp.all(world.prey == GONE)
+    def row(world: World, reward: Array, first: Array) -> TimeStep:
+        over = jnp.all(world.agents == GONE, axis=0) | jnp.all(world.prey == GONE, axis=0)
         late = world.steps >= game.time_limit
-        no = jnp.zeros((), bool)
-        return world, TimeStep(*see(world), reward, over & ~late, late, first=no, won=no)
+        obs, state, legal = observe(world, game, most, room)
+        reward = jnp.where(first, 0.0, reward)
+        no = jnp.zeros(n_envs, bool)
+        return TimeStep(obs, state, legal, reward, over & ~late, late, first, no)
+
+    def reset(key: PRNGKeyArray) -> tuple[Hunts, TimeStep]:
+        key, now = jax.random.split(key)
+        world = start(now)
+        rows = row(world, jnp.zeros(n_envs), jnp.ones(n_envs, bool))
+        return Hunts(world, rows.last, key), rows
+
+    def step(hunts: Hunts, action: Int[Array, "E N"]) -> tuple[Hunts, TimeStep]:
+        key, now, anew = jax.random.split(hunts.key, 3)
+        draws = draw(now, most.n_agents, most.n_stags + most.n_hares, n_envs)
+        world, reward = play(hunts.world, action.T, draws, game, room, most.n_stags)
+        first = hunts.ended
+        fresh = jax.lax.cond(jnp.any(first), start, lambda _: world, anew)
+        world = jax.tree.map(lambda new, old: jnp.where(first, new, old), fresh, world)
+        rows = row(world, reward, first)
+        return Hunts(world, rows.last, key), rows
 
     spec = EnvSpec(
         name="grid_predator_prey",
@@ -113,133 +133,153 @@ def grid_predator_prey(game: Game, largest: Game | None = None) -> Env:
         horizon=most.time_limit,
         has_win=False,
     )
-    return Env(spec, reset, step)
+    return VecEnv(spec, n_envs, reset, step)
 
 
-def draw_cells(key: PRNGKeyArray, n: int, game: Game, room: Room) -> Int[Array, "n"]:
-    """``n`` different cells of the grid, uniformly, in random order."""
-    cells = jnp.arange(room.stride**2)
-    luck = jnp.where(room.inside(cells, game.size), jax.random.uniform(key, cells.shape), -1.0)
-    return jax.lax.top_k(luck, n)[1].astype(jnp.int32)
+def draw_cells(key: PRNGKeyArray, n: int, n_envs: int, game: Game, room: Room) -> Int[Array, "n E"]:
+    """``n`` different cells of the grid, uniformly, in random order: Floyd's sample, shuffled.
+
+    The game's grid must have as many.
+    Bentley & Floyd, "Programming pearls: a sample of brilliance", CACM 30(9), 1987.
+    """
+    first = game.size**2 - n
+    bits = jax.random.bits(key, (2 * n, n_envs))
+    uniform = unit(bits[:n])
+
+    def one(k, chosen):
+        number = (uniform[k] * (first + k + 1)).astype(jnp.int32)
+        taken = jnp.any(chosen == number, axis=0)
+        return chosen.at[k].set(jnp.where(taken, first + k, number))
+
+    chosen = jax.lax.fori_loop(0, n, one, jnp.full((n, n_envs), -1, jnp.int32))
+    chosen = jnp.take_along_axis(chosen, permutation(bits[n:]), axis=0)
+    return room.cell(chosen // game.size, chosen % game.size)
 
 
-def spawn(cells: Int[Array, "M"], game: Game, most: Game) -> World:
+def spawn(cells: Int[Array, "M E"], game: Game, most: Game) -> World:
     """The world in which everyone stands on the cell of its number."""
     number = np.concatenate([np.arange(n) for n in (most.n_agents, most.n_stags, most.n_hares)])
     counts = [game.n_agents] * most.n_agents + [game.n_stags] * most.n_stags
     present = number < jnp.array(counts + [game.n_hares] * most.n_hares)
-    cells = jnp.where(present, cells, GONE)
-    return World(cells[: most.n_agents], cells[most.n_agents :], jnp.zeros((), jnp.int32))
+    cells = jnp.where(present[:, None], cells, GONE)
+    steps = jnp.zeros(cells.shape[1], jnp.int32)
+    return World(cells[: most.n_agents], cells[most.n_agents :], steps)
 
 
-def draw(key: PRNGKeyArray, n_agents: int, n_prey: int) -> Draws:
+def draw(key: PRNGKeyArray, n_agents: int, n_prey: int, n_envs: int) -> Draws:
     """Fair random numbers for one step."""
-    bits = jax.random.bits(key, (n_agents + 3 * n_prey,))
+    bits = jax.random.bits(key, (n_agents + 3 * n_prey, n_envs))
     agents, prey, uniform = jnp.split(bits, [n_agents, n_agents + n_prey])
-    rest, turn = jnp.split((uniform >> 8) * np.float32(2**-24), 2)
-    return Draws(permutation(agents), permutation(prey), rest, turn)
+    return Draws(permutation(agents), permutation(prey), *jnp.split(unit(uniform), 2))
 
 
-def permutation(bits: UInt32[Array, "n"]) -> Int[Array, "n"]:
-    """The order of the numbers, whose lowest bits give way to the index: cheaper than argsort."""
+def unit(bits: UInt32[Array, "n E"]) -> Float[Array, "n E"]:
+    """Uniform numbers in [0, 1)."""
+    return (bits >> 8) * np.float32(2**-24)
+
+
+def permutation(bits: UInt32[Array, "n E"]) -> Int[Array, "n E"]:
+    """The rank of each number in its column, where its lowest bits give way to its index."""
     low = np.uint32(2 ** (len(bits) - 1).bit_length() - 1)
-    index = jnp.arange(len(bits), dtype=jnp.uint32)
-    return (jnp.sort((bits & ~low) | index) & low).astype(jnp.int32)
+    bits = (bits & ~low) | np.arange(len(bits), dtype=np.uint32)[:, None]
+    return fold(
+        lambda k, rank: rank + (bits[k] < bits), jnp.zeros(bits.shape, jnp.int32), len(bits)
+    )
 
 
 def play(
     world: World,
-    action: Int[Array, "N"],
+    action: Int[Array, "N E"],
     draws: Draws,
     game: Game,
     room: Room,
-    kind: Int[np.ndarray, "P"],
-) -> tuple[World, Float[Array, ""]]:
-    """One step with given random numbers: agents walk in turn, then prey are caught or walk."""
-    agents, n_stuck = walk(world.agents, world.prey, action, draws.agent_order, game, room)
-    needed = np.vectorize(NEEDED.get, otypes=[int])(kind)
-    tries = room.beside(world.prey, agents) & (action == CATCH)
-    order = draws.prey_order
-    at = (world.prey, tries, jnp.asarray(needed), draws.rest < game.rest, draws.turn)
-    prey, tries, needs, rests, turn = jax.tree.map(lambda leaf: leaf[order], at)
+    n_stags: int,
+) -> tuple[World, Float[Array, " E"]]:
+    """One step with given random numbers: agents walk in turn, then prey are caught or walk.
+
+    A stag takes two catchers at its sides, a hare one.
+    """
+    agents = walk(world, action, draws.agent_turn, game, room)
+    n_stuck = jnp.sum((agents == world.agents) & (agents != GONE), axis=0)
+    reward = game.time + game.collision * n_stuck.astype(jnp.float32)
 
     def one(k, carry):
-        agents, prey, caught, n_missed = carry
-        cell, trying = prey[k], tries[k] & (agents != GONE)
-        n, alive = jnp.sum(trying), cell != GONE
-        is_caught = alive & (n >= needs[k])
-        n_missed += alive & (n > 0) & (n < needs[k])
-        target = cell + room.ways[:4]
-        free = is_free(target, agents, prey, game, room)
-        chosen = jnp.cumsum(free) - 1 == (turn[k] * jnp.sum(free)).astype(jnp.int32)
-        way = jnp.sum(jnp.where(free & chosen, room.ways[:4], 0))
-        moved = jnp.where(rests[k] | ~alive, cell, cell + way)
-        prey = prey.at[k].set(jnp.where(is_caught, GONE, moved))
-        agents = jnp.where(trying & is_caught & game.freeze, GONE, agents)
-        return agents, prey, caught.at[k].set(is_caught), n_missed
+        agents, prey, reward = carry
+        mine = draws.prey_turn == k
+        cell = jnp.sum(jnp.where(mine, prey, 0), axis=0)
+        stag = jnp.any(mine[:n_stags], axis=0)
+        tries = room.beside(cell, agents) & (action == CATCH)
+        n = jnp.sum(tries, axis=0)
+        caught = n >= jnp.where(stag, 2, 1)
+        free = is_free(cell + room.ways[:4, None], agents, prey, game, room)
+        wanted = (draws.way[k] * jnp.sum(free, axis=0)).astype(jnp.int32)
+        chosen = free & (jnp.cumsum(free, axis=0) - 1 == wanted) & (draws.rest[k] >= game.rest)
+        moved = cell + jnp.sum(jnp.where(chosen, room.ways[:4, None], 0), axis=0)
+        prey = jnp.where(mine, jnp.where(caught, GONE, moved), prey)
+        agents = jnp.where(tries & caught & game.freeze, GONE, agents)
+        missed = jnp.where(n > 0, game.miss, 0.0)
+        return (
+            agents,
+            prey,
+            reward + jnp.where(caught, jnp.where(stag, game.stag, game.hare), missed),
+        )
 
-    carry = (agents, prey, jnp.zeros(len(kind), bool), jnp.zeros((), jnp.int32))
-    agents, prey, caught, n_missed = jax.lax.fori_loop(0, len(kind), one, carry)
-    worth = jnp.where(jnp.asarray(kind)[order] == STAG, game.stag, game.hare)
-    reward = game.time + game.collision * n_stuck + game.miss * n_missed
-    reward = reward + jnp.sum(jnp.where(caught, worth, 0.0))
-    prey = jnp.zeros_like(prey).at[order].set(prey)
+    carry = (agents, world.prey, reward)
+    agents, prey, reward = jax.lax.fori_loop(0, len(world.prey), one, carry)
     return World(agents, prey, world.steps + 1), reward
 
 
 def walk(
-    agents: Int[Array, "N"],
-    prey: Int[Array, "P"],
-    action: Int[Array, "N"],
-    order: Int[Array, "N"],
-    game: Game,
-    room: Room,
-) -> tuple[Int[Array, "N"], Int[Array, ""]]:
-    """Agents move in turn, each onto a free cell or not at all; how many did not."""
-    way = jnp.asarray(room.ways)[action][order]
+    world: World, action: Int[Array, "N E"], turn: Int[Array, "N E"], game: Game, room: Room
+) -> Int[Array, "N E"]:
+    """Where agents are who move in turn, each onto a free cell or not at all."""
+    there = jnp.where(world.agents == GONE, GONE, world.agents + jnp.asarray(room.ways)[action])
 
-    def one(k, cells):
-        target = cells[k] + way[k]
-        free = is_free(target[None], cells, prey, game, room)[0] & (cells[k] != GONE)
-        return cells.at[k].set(jnp.where(free, target, cells[k]))
+    def one(k, agents):
+        mine = turn == k
+        target = jnp.sum(jnp.where(mine, there, 0), axis=0, keepdims=True)
+        free = is_free(target, agents, world.prey, game, room)
+        return jnp.where(mine & free, target, agents)
 
-    before = agents[order]
-    after = jax.lax.fori_loop(0, len(agents), one, before)
-    n_stuck = jnp.sum((after == before) & (before != GONE))
-    return jnp.zeros_like(agents).at[order].set(after), n_stuck
+    return jax.lax.fori_loop(0, len(turn), one, world.agents)
 
 
 def is_free(
-    target: Int[Array, "T"], agents: Int[Array, "N"], prey: Int[Array, "P"], game: Game, room: Room
-) -> Bool[Array, "T"]:
+    target: Int[Array, "T E"],
+    agents: Int[Array, "N E"],
+    prey: Int[Array, "P E"],
+    game: Game,
+    room: Room,
+) -> Bool[Array, "T E"]:
     """Whether a cell is on the grid with nobody in it."""
     taken = jnp.any(target[:, None] == jnp.concatenate([agents, prey]), axis=1)
     return room.inside(target, game.size) & ~taken
 
 
 def observe(
-    world: World, game: Game, most: Game, room: Room, channel: Int[np.ndarray, "M"]
-) -> tuple[Float[Array, "N O"], Float[Array, "D"], Bool[Array, "N A"]]:
+    world: World, game: Game, most: Game, room: Room
+) -> tuple[Float[Array, "E N O"], Float[Array, "E D"], Bool[Array, "E N A"]]:
     """What agents see, the state, and the legal actions."""
+    channel = np.repeat([AGENT, STAG, HARE], [most.n_agents, most.n_stags, most.n_hares])[:, None]
+    n, n_envs = world.agents.shape
+    env, agent = np.arange(n_envs), np.arange(n)[:, None, None]
     present = world.agents != GONE
-    size, view = most.size, most.view
-    wide = size + 2 * view
-    row, column = room.place(jnp.concatenate([world.agents, world.prey]))
-    corner = row * wide + column  # of the window around it, in a grid with ``view`` more cells
+    members = jnp.concatenate([world.agents, world.prey])
+    row, column = room.place(members)
 
-    def mark(cell: Array, n_cells: int) -> Array:
-        point = jnp.where(row < 0, n_cells, cell) * 3 + channel
-        return jnp.zeros(n_cells * 3).at[point].set(1.0, mode="drop")
+    wide = 2 * most.view + 1
+    down, right = row - row[:n, None], column - column[:n, None]  # from agent to member, [N, M, E]
+    near = jnp.maximum(jnp.abs(down), jnp.abs(right)) <= game.view
+    seen = near & present[:, None] & (members != GONE)
+    point = ((down + most.view) * wide + right + most.view) * 3 + channel
+    obs = jnp.zeros((n_envs, n, wide**2 * 3))
+    obs = obs.at[env, agent, jnp.where(seen, point, obs.shape[-1])].set(1.0, mode="drop")
 
-    reach = np.abs(np.arange(2 * view + 1) - view)
-    visible = (np.maximum(reach[:, None], reach) <= game.view).reshape(-1)
-    window = (np.arange(2 * view + 1)[:, None] * wide + np.arange(2 * view + 1)).reshape(-1)
-    grid = mark(corner + view * (wide + 1), wide**2).reshape(-1, 3)
-    seen = grid[jnp.maximum(corner[: len(present), None], 0) + window]
-    obs = jnp.where((present[:, None] & visible)[..., None], seen, 0.0)
+    point = (row * most.size + column) * 3 + channel
+    state = jnp.zeros((n_envs, most.size**2 * 3))
+    state = state.at[env, jnp.where(members != GONE, point, state.shape[-1])].set(1.0, mode="drop")
 
-    moves = room.inside(world.agents[:, None] + room.ways[:4], game.size) & present[:, None]
-    prey_near = jnp.any(room.beside(world.agents, world.prey), axis=1)
-    legal = [moves, jnp.ones_like(present)[:, None], prey_near[:, None]]
-    obs = obs.reshape(len(present), -1)
-    return obs, mark(row * size + column, size**2), jnp.concatenate(legal, axis=1)
+    moves = room.inside(world.agents[:, None] + room.ways[:4, None], game.size) & present[:, None]
+    prey_near = jnp.any(room.beside(world.agents[:, None], world.prey), axis=1)
+    legal = jnp.stack([*moves.swapaxes(0, 1), jnp.ones_like(present), prey_near], axis=1)
+    return obs, state, legal.transpose(2, 0, 1)

@@ -72,7 +72,7 @@ def grid_games(scenario: str, vary: str, n: int, seed: int) -> Tasks:
         "rest": lambda: {"rest": rng.uniform()},
     }
     games = _drawn(base, changes, vary, n)
-    return Tasks(n, _stack(games), lambda game, e: vectorise(grid_predator_prey(game, base), e))
+    return Tasks(n, _stack(games), lambda game, e: grid_predator_prey(game, e, base))
 
 
 def pursuits(n_predators: int, vary: str, n: int, seed: int) -> Tasks:

@@ -52,7 +52,10 @@ CASES = {
         for name in ("2s3z", "smacv2_5_units")
     },
     "grid_predator_prey": Case(
-        lambda: grid_predator_prey(Game(5, 3, 2, 1, time_limit=29)), 79, same_length=False
+        lambda: grid_predator_prey(Game(5, 3, 2, 1, time_limit=29), ENVS),
+        79,
+        batched=True,
+        same_length=False,
     ),
     **{
         f"matrix_game/{name}": Case(

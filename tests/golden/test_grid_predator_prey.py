@@ -12,8 +12,9 @@ from grid_rules import StagHunt
 from knife_jax.envs import grid_predator_prey as grid
 from knife_jax.envs.grid_games import SCENARIOS, Game
 
-SCALE = int(os.environ.get("GRID_STEPS", "211"))
-"""steps per game; 20,000 and more over all games are played with GRID_STEPS=4000"""
+ENVS = 3
+SCALE = int(os.environ.get("GRID_STEPS", "73"))
+"""steps of each of ENVS games together; GRID_STEPS=1400 plays more than 4,000 per configuration"""
 
 GAMES = {
     "punish": SCENARIOS["punish"],
@@ -33,94 +34,106 @@ LARGEST = Game(11, 11, 8, 5, 3, 211)
 def jitted(game, largest):
     """The rules with given random numbers, in arrays of the sizes of ``largest``."""
     room = grid.Room(largest.size)
-    kind = np.array([grid.STAG] * largest.n_stags + [grid.HARE] * largest.n_hares)
-    channel = np.concatenate([np.zeros(largest.n_agents, int), kind])
 
-    def start(game, cells):
-        world = grid.spawn(cells, game, largest)
-        return world, grid.observe(world, game, largest, room, channel)
+    def start(game, cells, old, anew):
+        fresh = grid.spawn(cells, game, largest)
+        world = jax.tree.map(lambda new, old: jnp.where(anew, new, old), fresh, old)
+        return world, grid.observe(world, game, largest, room)
 
     def play(game, world, action, draws):
-        world, reward = grid.play(world, action, draws, game, room, kind)
-        return world, reward, grid.observe(world, game, largest, room, channel)
+        world, reward = grid.play(world, action, draws, game, room, largest.n_stags)
+        return world, reward, grid.observe(world, game, largest, room)
 
     return jax.jit(start), jax.jit(play), room
 
 
-class Pair:
-    """The same game on both sides. Members that only the larger arrays have come last."""
+class Single:
+    """One of the games that are played together, in NumPy, and its place in the arrays.
 
-    def __init__(self, game, largest, seed):
-        self.rng = np.random.default_rng(seed)
-        self.game, self.largest = game, largest
-        self.start, self.play, self.room = jitted(game, largest)
+    Members that only the larger arrays have come last in each team.
+    """
+
+    def __init__(self, game, largest, room, rng):
+        self.game, self.largest, self.room, self.rng = game, largest, room, rng
         self.rules = StagHunt(**game._asdict())
-        n, s = game.n_agents, game.n_stags
-        self.agents = np.arange(n)
-        self.prey = np.r_[:s, largest.n_stags + np.arange(game.n_hares)]
-        self.members = np.r_[self.agents, largest.n_agents + self.prey]
-        self.n_members = largest.n_agents + largest.n_stags + largest.n_hares
+        self.prey = np.r_[: game.n_stags, largest.n_stags + np.arange(game.n_hares)]
+        self.members = np.r_[: game.n_agents, largest.n_agents + self.prey]
+        self.ended, self.expected = True, (0.0, False, False)
 
     def reset(self):
+        """Where everybody starts."""
         flat = self.rng.permutation(self.game.size**2)[: len(self.members)]
         places = np.stack(np.divmod(flat, self.game.size), axis=1)
         self.rules.reset(places)
-        cells = np.full(self.n_members, self.room.cell(0, 0), np.int32)
+        cells = np.full(self.largest.population, self.room.cell(0, 0), np.int32)
         cells[self.members] = self.room.cell(*places.T)
-        self.world, seen = self.start(self.game, cells)
-        self.compare(seen)
+        return cells
 
-    def step(self):
+    def act(self):
+        """Legal actions; agents catch more often than not where they may."""
         legal = self.rules.legal()
-        keen = self.rng.random(len(legal)) < 0.6
-        action = np.where(
-            legal[:, 5] & keen, 5, (self.rng.random(legal.shape) * legal).argmax(1)
-        ).astype(np.int32)
-        n_prey = self.n_members - self.largest.n_agents
-        order = self.rng.permutation(self.largest.n_agents)
-        prey_order = self.rng.permutation(n_prey)
-        rest, turn = self.rng.random((2, n_prey), np.float32)
-        everyone = np.full(self.largest.n_agents, grid.STAY, np.int32)
-        everyone[self.agents] = action
-        draws = grid.Draws(order, prey_order, rest, turn)
-        self.world, reward, seen = self.play(self.game, self.world, everyone, draws)
-        back = {old: new for new, old in enumerate(self.prey)}
-        expected, terminated, stopped = self.rules.step(
-            action,
-            [i for i in order if i < len(action)],
-            [back[p] for p in prey_order if p in back],
-            rest[self.prey],
-            turn[self.prey],
+        keen = legal[:, 5] & (self.rng.random(len(legal)) < 0.6)
+        action = np.full(self.largest.n_agents, grid.STAY, np.int32)
+        action[: len(legal)] = np.where(
+            keen, grid.CATCH, (self.rng.random(legal.shape) * legal).argmax(1)
         )
-        np.testing.assert_allclose(reward, expected, rtol=1e-6)
-        self.compare(seen)
-        over = bool(jnp.all(self.world.agents == 0) | jnp.all(self.world.prey == 0))
-        late = int(self.world.steps) >= self.game.time_limit
-        assert (over and not late, late) == (terminated, stopped)
-        return reward, terminated or stopped
+        return action
 
-    def compare(self, seen):
-        obs, state, legal = map(np.asarray, seen)
-        world, rules = self.world, self.rules
-        assert int(world.steps) == rules.steps
-        cells = np.concatenate([world.agents, world.prey])
+    def draw(self):
+        n = self.largest.n_agents
+        n_prey = self.largest.population - n
+        turns = (self.rng.permutation(k).astype(np.int32) for k in (n, n_prey))
+        return grid.Draws(*turns, *self.rng.random((2, n_prey), np.float32))
+
+    def step(self, action, draws):
+        """The same step by the rules, which take orders, and random numbers by prey."""
+        turn = draws.prey_turn[self.prey]
+        self.expected = self.rules.step(
+            action[: self.game.n_agents],
+            np.argsort(draws.agent_turn[: self.game.n_agents]),
+            np.argsort(turn),
+            draws.rest[turn],
+            draws.way[turn],
+        )
+        self.ended = any(self.expected[1:])
+
+    def compare(self, world, seen):
+        """With its column of the world, and its row of observations, state and legal actions."""
+        obs, state, legal = seen
+        rules, n = self.rules, self.game.n_agents
+        assert world.steps == rules.steps
         here = [not frozen for frozen in rules.frozen] + rules.alive
         places = np.array(rules.agents + rules.prey)
-        expected = np.zeros(self.n_members, int)
+        expected = np.zeros(self.largest.population, int)
         expected[self.members] = np.where(here, self.room.cell(*places.T), grid.GONE)
-        np.testing.assert_array_equal(cells, expected)
+        np.testing.assert_array_equal(np.r_[world.agents, world.prey], expected)
 
         wide, v, size = 2 * self.largest.view + 1, self.game.view, self.game.size
         window = slice(self.largest.view - v, self.largest.view + v + 1)
         obs = obs.reshape(-1, wide, wide, 3)
         state = state.reshape(self.largest.size, self.largest.size, 3)
-        small = obs[self.agents, window, window]
-        np.testing.assert_array_equal(small.reshape(len(small), -1), rules.observations())
+        small = obs[:n, window, window]
+        np.testing.assert_array_equal(small.reshape(n, -1), rules.observations())
         np.testing.assert_array_equal(state[:size, :size].reshape(-1), rules.state())
         assert obs.sum() == small.sum() and state.sum() == state[:size, :size].sum()
-        np.testing.assert_array_equal(legal[self.agents], rules.legal())
-        absent = legal[len(self.agents) :]
+        np.testing.assert_array_equal(legal[:n], rules.legal())
+        absent = legal[n:]
         np.testing.assert_array_equal(absent, np.tile(np.arange(6) == grid.STAY, (len(absent), 1)))
+
+
+def columns(tree):
+    """A tree of arrays [..., E] as E trees."""
+    leaves = jax.tree.map(np.asarray, tree)
+    return [jax.tree.map(lambda leaf: leaf[..., e], leaves) for e in range(ENVS)]  # noqa: B023
+
+
+def rows(tree):
+    """A tree of arrays [E, ...] as E trees."""
+    return columns(jax.tree.map(lambda leaf: np.moveaxis(np.asarray(leaf), 0, -1), tree))
+
+
+def stacked(trees):
+    return jax.tree.map(lambda *leaves: np.stack(leaves, axis=-1), *trees)
 
 
 EMBEDDED = [name for name, game in GAMES.items() if game.size <= LARGEST.size]
@@ -132,62 +145,93 @@ EMBEDDED = [name for name, game in GAMES.items() if game.size <= LARGEST.size]
 def test_every_step_is_that_of_the_rules(name, larger):
     """In arrays of its own size, and of the largest game of a sequence."""
     game = GAMES[name]
-    pair = Pair(game, LARGEST if larger else game, seed=len(name))
-    rewards, ended = [], True
+    largest = LARGEST if larger else game
+    start, play, room = jitted(game, largest)
+    rng = np.random.default_rng(len(name))
+    games = [Single(game, largest, room, rng) for _ in range(ENVS)]
+    cells = np.zeros((largest.population, ENVS), np.int32)
+    world = grid.spawn(jnp.asarray(cells), game, largest)
+    rewards = []
     for _ in range(SCALE):
-        if ended:
-            pair.reset()
-        reward, ended = pair.step()
-        rewards.append(float(reward))
+        anew = np.array([each.ended for each in games])
+        if anew.any():
+            for e in np.flatnonzero(anew):
+                cells[:, e] = games[e].reset()
+            world, seen = start(game, cells, world, anew)
+            for each, column, row in zip(games, columns(world), rows(seen), strict=True):
+                each.compare(column, row)
+        actions, draws = [each.act() for each in games], [each.draw() for each in games]
+        world, reward, seen = play(game, world, stacked(actions), stacked(draws))
+        for e, (column, row) in enumerate(zip(columns(world), rows(seen), strict=True)):
+            games[e].step(actions[e], draws[e])
+            games[e].compare(column, row)
+            rewards.append(games[e].expected[0])
+            np.testing.assert_allclose(reward[e], rewards[-1], rtol=1e-6)
     if game.size < 20:  # else some hundred random steps may not see it
         assert max(rewards) > game.time, "nothing was caught"
         assert not game.miss or min(rewards) < game.time
 
 
-def test_the_environment_plays_these_rules(key):
-    """Reset and step of the ``Env``: its own fair draws, the flags and the row."""
+@pytest.mark.parametrize("larger", [False, True])
+def test_the_environment_plays_these_rules(key, larger):
+    """Its own fair draws, the flags and rows, and a new start after each end."""
     game = GAMES["crowded"]
-    env = grid.grid_predator_prey(game)
-    *_, room = jitted(game, game)
-    world, row = jax.jit(env.reset)(key)
+    largest = LARGEST if larger else game
+    env = grid.grid_predator_prey(game, ENVS, largest)
+    *_, room = jitted(game, largest)
+    sizes = largest.n_agents, largest.n_stags + largest.n_hares, ENVS
+    draw = jax.jit(lambda key: grid.draw(jax.random.split(key, 3)[1], *sizes))
     step = jax.jit(env.step)
-    assert row.first and len(set(np.asarray([*world.agents, *world.prey]).tolist())) == 12
-    rules = StagHunt(**game._asdict())
-    cells = jnp.concatenate([world.agents, world.prey])
-    rules.reset(np.stack(list(map(np.asarray, room.place(cells))), axis=1))
-    for t in range(game.time_limit):
-        step_key = jax.random.fold_in(key, t)
-        wanted = np.where(row.legal[:, 5], 5, t % 5)
-        allowed = np.take_along_axis(np.asarray(row.legal), wanted[:, None], axis=1)[:, 0]
-        action = np.where(allowed, wanted, grid.STAY).astype(np.int32)
-        draws = jax.tree.map(np.asarray, grid.draw(step_key, 5, 7))
-        world, row = step(step_key, world, action)
-        expected = rules.step(action, *draws)
-        seen = (float(row.reward), bool(row.terminated), bool(row.truncated))
-        assert seen == pytest.approx(expected)
-        np.testing.assert_array_equal(row.obs, rules.observations())
-        np.testing.assert_array_equal(row.state, rules.state())
-        np.testing.assert_array_equal(row.legal, rules.legal())
-        if row.last:
-            return
-    raise AssertionError("the episode had no end")
+    games = [Single(game, largest, room, np.random.default_rng(e)) for e in range(ENVS)]
+    hunts, now = jax.jit(env.reset)(key)
+    ends = []
+    for _ in range(3 * game.time_limit):
+        draws, action = columns(draw(hunts.key)), np.zeros((ENVS, largest.n_agents), np.int32)
+        for e, (column, row) in enumerate(zip(columns(hunts.world), rows(now), strict=True)):
+            each = games[e]
+            assert row.first == each.ended
+            if row.first:
+                cells = np.r_[column.agents, column.prey][each.members]
+                assert len(set(cells.tolist())) == game.population
+                each.rules.reset(np.stack(room.place(jnp.asarray(cells)), axis=1))
+                each.expected = (0.0, False, False)
+            each.compare(column, (row.obs, row.state, row.legal))
+            flags = (float(row.reward), bool(row.terminated), bool(row.truncated))
+            assert flags == pytest.approx(each.expected)
+            if row.last:
+                ends.append(flags[1:])
+            else:
+                action[e] = each.act()
+                each.step(action[e], draws[e])
+            each.ended = bool(row.last)
+        hunts, now = step(hunts, action)
+    assert set(ends) == {(True, False), (False, True)}
 
 
 def test_draws_are_fair(key):
-    draws = jax.vmap(lambda k: grid.draw(k, 3, 5))(jax.random.split(key, 3001))
-    orders, counts = np.unique(draws.agent_order, axis=0, return_counts=True)
-    assert len(orders) == 6 and abs(counts - 500).max() < 100
-    assert (np.sort(draws.prey_order, axis=1) == np.arange(5)).all()
-    for uniform in (draws.rest, draws.turn):
+    draws = jax.jit(lambda key: grid.draw(key, 3, 5, 3001))(key)
+    turns, counts = np.unique(draws.agent_turn, axis=1, return_counts=True)
+    assert turns.shape == (3, 6) and abs(counts - 500).max() < 100
+    assert (np.sort(draws.prey_turn, axis=0) == np.arange(5)[:, None]).all()
+    for uniform in (draws.rest, draws.way):
         assert uniform.min() >= 0 and uniform.max() < 1
-        np.testing.assert_allclose(uniform.mean(0), 0.5, atol=0.03)
-    game = Game(3, 2, 1, 0)
-    room = grid.Room(5)
-    cells = jax.vmap(lambda k: grid.draw_cells(k, 3, game, room))(jax.random.split(key, 4001))
+        np.testing.assert_allclose(uniform.mean(1), 0.5, atol=0.03)
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_starts_are_fair(key, traced):
+    """Every cell is as likely for each member, and every ordered pair of cells for the first."""
+    game, room, n = Game(3, 2, 1, 0), grid.Room(5), 7001
+    draw = lambda game: grid.draw_cells(key, 3, n, game, room)  # noqa: E731
+    cells = np.asarray(jax.jit(draw)(game) if traced else draw(game))
     inner = {int(room.cell(r, c)) for r, c in np.ndindex(3, 3)}
-    places, counts = np.unique(cells, return_counts=True)
-    assert set(places.tolist()) == inner and abs(counts * 9 / counts.sum() - 1).max() < 0.1
-    assert all(len(set(row)) == 3 for row in np.asarray(cells).tolist())
+    for member in cells:
+        places, counts = np.unique(member, return_counts=True)
+        assert set(places.tolist()) == inner and abs(counts * 9 / n - 1).max() < 0.15
+    for pair in (cells[:2], cells[1:]):
+        pairs, counts = np.unique(pair, axis=1, return_counts=True)
+        assert pairs.shape == (2, 72) and (pairs[0] != pairs[1]).all()
+        assert abs(counts * 72 / n - 1).max() < 0.45
 
 
 def test_published_sizes():
@@ -206,5 +250,10 @@ def test_published_sizes():
         "reborn_middle": (12, 24, 0, 30, 1, 200),
         "reborn_large": (18, 36, 0, 40, 1, 200),
     }
-    spec = grid.grid_predator_prey(SCENARIOS["punish"]).spec
+    spec = grid.grid_predator_prey(SCENARIOS["punish"], 1).spec
     assert (spec.n_actions, spec.obs_size, spec.state_size, spec.horizon) == (6, 75, 300, 200)
+
+
+def test_no_environments_are_refused():
+    with pytest.raises(ValueError, match="need n_envs >= 1, got 0"):
+        grid.grid_predator_prey(SCENARIOS["small"], 0)
