@@ -14,12 +14,15 @@ from knife_jax.host.curve import series
 from knife_jax.report import continual
 from knife_jax.report.load import Run
 from knife_jax.report.measures import Compared
-from knife_jax.report.stats import by_task
+from knife_jax.report.stats import course
+
+POINTS = 20
+"""tasks beyond so many are taken together in groups"""
 
 
 def draw(runs: Sequence[Run], compared: Compared) -> bytes:
-    """A PNG: scores at task ends, IQM over seeds with 95 % intervals, over the tasks, and dormant
-    and stagnant neurons, means over seeds, over training."""
+    """A PNG: scores at task ends, IQM over seeds and neighbouring tasks with 95 % intervals;
+    dormant and stagnant neurons over training, means over seeds."""
     figure = Figure(figsize=(12, 5), dpi=150, layout="constrained")
     grid = figure.add_gridspec(2, 2, width_ratios=(3, 2))
     left = figure.add_subplot(grid[:, 0])
@@ -27,17 +30,17 @@ def draw(runs: Sequence[Run], compared: Compared) -> bytes:
     colours = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
     for i, run in enumerate(runs):
         colour = colours[i % len(colours)]
-        course = by_task(continual.at_task_end(compared.courses[run.name]))
-        tasks = np.arange(1, len(course.value) + 1)
-        left.fill_between(tasks, course.low, course.high, color=colour, alpha=0.12, lw=0)
-        marker = "o" if len(tasks) < 12 else None
-        left.plot(tasks, course.value, color=colour, lw=1.5, marker=marker, ms=3, label=run.name)
+        places, estimate = course(continual.at_task_end(compared.courses[run.name]), POINTS)
+        left.fill_between(places + 1, estimate.low, estimate.high, color=colour, alpha=0.12, lw=0)
+        left.plot(
+            places + 1, estimate.value, color=colour, lw=1.5, marker="o", ms=3, label=run.name
+        )
         for axes, name in zip(rights, ("dormant_pct", "stagnant_pct"), strict=True):
             steps, values = series(run.rows, "train", name)
             if steps.size:
                 axes.plot(steps, np.nanmean(values, axis=0), color=colour, lw=1.2)
     left.set(xlabel="task", ylabel=f"greedy {compared.metric.replace('_', ' ')} at task end")
-    left.set_title("IQM over seeds, 95 % bootstrap intervals", fontsize=10)
+    left.set_title("IQM over seeds and neighbouring tasks, 95 % bootstrap intervals", fontsize=10)
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes, label in zip(rights, ("dormant", "stagnant"), strict=True):
         axes.set_ylabel(f"{label} neurons (%)")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from rliable import library, metrics
 
-from knife_jax.report.stats import DRAWS, by_task, iqm, pooled, resample
+from knife_jax.report.stats import DRAWS, course, iqm, pooled, resample
 
 SCORES = np.random.default_rng(5).uniform(size=(7, 5))
 
@@ -54,8 +54,17 @@ def test_pairs_of_seeds_are_drawn_together():
 
 def test_an_interval_can_be_repeated_and_tasks_have_their_own():
     assert pooled(SCORES) == pooled(SCORES)
-    course = by_task(SCORES)
-    np.testing.assert_allclose(course.value, [iqm(column) for column in SCORES.T])
-    np.testing.assert_allclose(course.low[0], np.quantile(iqm(resample(SCORES)[:, :, 0]), 0.025))
-    constant = by_task(np.ones((7, 3)) * [1, 2, 3])
+    places, each = course(SCORES, most=9)
+    assert places.tolist() == [0, 1, 2, 3, 4]
+    np.testing.assert_allclose(each.value, [iqm(column) for column in SCORES.T])
+    np.testing.assert_allclose(
+        each.low[0], np.quantile(iqm(resample(SCORES[:, :1])[..., 0]), 0.025)
+    )
+    constant = course(np.ones((7, 3)) * [1, 2, 3], most=3)[1]
     np.testing.assert_array_equal(constant, [[1, 2, 3]] * 3)
+
+
+def test_neighbouring_tasks_are_taken_together():
+    places, estimate = course(SCORES, most=2)
+    assert places.tolist() == [1, 3.5]
+    assert estimate.value.tolist() == [pooled(SCORES[:, :3]).value, pooled(SCORES[:, 3:]).value]
