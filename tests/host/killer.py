@@ -2,10 +2,11 @@
 
     python tests/host/killer.py [--kills 50] [--seed 0]
 
-A small run (SMAX, KNIFE, one seed over two devices, a checkpoint after every chunk) is started with ``resume=auto`` and sent
-SIGKILL at a random moment, while it starts, trains or saves; again and again until it is through.
-Its end state, leaf by leaf, and its metrics must then be those of the run that nobody disturbed: a
-single wrong resumption would show. The last line of the output is JSON.
+A small run (SMAX, KNIFE, one seed over two devices, a checkpoint after every chunk) is started with
+``resume=auto`` and sent SIGKILL at a random moment, while it starts, trains or saves; again and
+again until it is through. Its end state, leaf by leaf, and its metrics must then be those of the
+run that nobody disturbed: a single wrong resumption would show. The last line of the output is
+JSON.
 """
 
 from __future__ import annotations

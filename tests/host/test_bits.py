@@ -51,7 +51,7 @@ def test_a_resumed_run_ends_with_the_bits_of_a_straight_one(tmp_path):
 
 
 def test_kills_at_random_moments_change_nothing(tmp_path):
-    """SMAX, one seed on two devices, a few kills; ``tests/host/killer.py`` does any number of them."""
+    """SMAX, one seed on two devices, a few kills; ``tests/host/killer.py`` does any number."""
     log = killer.kill_at_random(kills=2, seed=5, env_steps=2000, scratch=tmp_path)
     assert len(log) == 2
 
