@@ -128,7 +128,10 @@ def install(monkeypatch=None, *, has_win: bool = True, before_each=lambda clock:
             init=lambda seeds: State(
                 agent={"kernel": jnp.outer(jnp.array(seeds, jnp.float32), jnp.ones(2))},
                 replay={"rows": jax.random.normal(jax.random.key(0), (s, shares, 3000 // shares))},
-                actor={"at": jnp.arange(s * shares).reshape(s, shares)},
+                actor={
+                    "at": jnp.arange(s * shares).reshape(s, shares),
+                    "key": jax.random.split(jax.random.key(1), (s, shares)),
+                },
             ),
             clock=Clock.zero,
             env_steps=config.env_steps,
