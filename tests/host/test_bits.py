@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -21,15 +22,19 @@ logger.wandb=disabled logger.table=false env.n_envs=14 env_steps=2000
 """
 
 
-def train(folder: Path, cache: Path, words: list[str]) -> None:
-    """A process of its own, which finds compiled programs in ``cache``."""
+def started(module: str, words: list[str], cache: Path) -> str:
+    """What a process of its own prints, which finds compiled programs in ``cache``."""
     env = os.environ | {
         "PYTHONPATH": str(killer.ROOT),
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
-    command = [sys.executable, "-m", "knife_jax.train", *SIZES.split(), *words]
-    subprocess.run([*command, f"run_dir={folder}"], env=env, check=True, capture_output=True)
+    command = [sys.executable, "-m", f"knife_jax.{module}", *words]
+    return subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout
+
+
+def train(folder: Path, cache: Path, words: list[str]) -> None:
+    started("train", [*SIZES.split(), *words, f"run_dir={folder}"], cache)
 
 
 def test_a_resumed_run_ends_with_the_bits_of_a_straight_one(tmp_path):
@@ -47,7 +52,12 @@ def test_a_resumed_run_ends_with_the_bits_of_a_straight_one(tmp_path):
         shutil.rmtree(resumed / "checkpoints" / str(later))
     train(resumed, tmp_path / "cache", [*words, "resume=auto"])
     assert end_of(resumed) == (step, sums, rows)
-    assert json.loads((resumed / "summary.json").read_text())["mesh"] == {"seed": 2, "data": 2}
+    summary = json.loads((resumed / "summary.json").read_text())
+    assert summary["mesh"] == {"seed": 2, "data": 2}
+    # the policy is played on any number of devices, here on as many as there are cores
+    told = started("evaluate", [str(resumed)], tmp_path / "cache")
+    for seed, returned in enumerate(summary["final_return"]):
+        assert re.search(rf"\| +{seed} +\| +{returned:.3g}", told)
 
 
 def test_kills_at_random_moments_change_nothing(tmp_path):
