@@ -90,6 +90,28 @@ def test_gradients_and_probes_are_those_of_the_joined_batch(valid):
         np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
+def test_what_shares_tell_each_other():
+    """Two shares with the windows 0, 1, 2 and 10, 11, 12 of a batch."""
+    shards = Shards(2)
+    number = jnp.array([[0, 1, 2], [10, 11, 12]])
+
+    def one(number):
+        batch = jax.tree.map(lambda axis: number[None] if axis else number, BATCH_AXIS)
+        keys = jax.random.key_data(shards.own(jax.random.key(0)))
+        told = (
+            shards.total(jnp.sum(number)),
+            shards.largest(number[1]),
+            shards.whole(batch, BATCH_AXIS),
+        )
+        return keys, told
+
+    keys, (total, largest, joined) = jax.vmap(one, out_axes=(0, None), axis_name=AXIS)(number)
+    assert not np.array_equal(keys[0], keys[1])
+    assert (total, largest) == (36, 11)
+    for leaf in jax.tree.leaves(joined):
+        np.testing.assert_array_equal(np.squeeze(leaf), [0, 1, 2, 10, 11, 12])
+
+
 def test_two_devices_train_one_seed_with_the_same_bits():
     root = Path(__file__).parents[1]
     paths = (str(root.parent), str(root))
