@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from knife_jax.envs.base import EnvSpec, VecEnv
 from knife_jax.envs.tasks import Tasks, single
 from knife_jax.greedy import Episodes, evaluate
 from knife_jax.host import devices
-from knife_jax.host.devices import over_seeds, seed_mesh
+from knife_jax.host.devices import make_mesh, over_seeds
 from knife_jax.joint import is_small, joint_values
 from knife_jax.learner import make_learner
 from knife_jax.make_env import make_sequence, make_tasks, rounds_in_a_chunk
@@ -40,6 +40,7 @@ from knife_jax.probes.instruments import Probe, Sizes, make_probe
 from knife_jax.schedules import after_task_switch, any_of, at_task_switch, every_env_steps, linear
 from knife_jax.schema import fields_of
 from knife_jax.sequence import restarting
+from knife_jax.shards import AXIS, SAME, SEEDS, WHOLE, Shards
 from knife_jax.types import Clock, TrainState, Variables
 
 
@@ -56,6 +57,8 @@ class Program(NamedTuple):
     """environment steps from one task of a sequence to the next"""
     optimum: Sequence[float | None]
     """the best expected return of each task, where it is known"""
+    mesh: Mapping[str, int]
+    """``seed``: devices that the seeds are shared out to; ``data``: over how many each is split"""
     place: Callable[[TrainState, Clock], tuple[TrainState, Clock]]
     """arrays of the host, where ``chunk`` takes them"""
     chunk: jax.stages.Wrapped
@@ -112,25 +115,32 @@ def make_plasticity(config: PlasticityConfig, wiring: Wiring) -> PlasticityTrans
     return watched(method, relative_update_activity(hidden(wiring), NoneConfig().window))
 
 
-def make_trainer(config: Config, env: VecEnv, tasks: Tasks | None = None) -> training.Trainer:
-    """Network, learner, method and sizes of a config, in the first of its tasks or the only one."""
+def make_trainer(
+    config: Config, env: VecEnv, tasks: Tasks | None = None, shards: Shards = WHOLE
+) -> training.Trainer:
+    """Network, learner, method and sizes of a config, in the first of its tasks or the only one.
+
+    The environments and, in the trainer, batch and capacity are those of one of the shards.
+    """
     config = widened(config, env.spec)
     algo, plasticity = config.algo, config.plasticity
     agent, mixer, wiring = make_networks(config, env.spec)
     method = make_plasticity(plasticity, wiring)
     episodes_only = algo.data == "episodes"
     length = env.spec.horizon if episodes_only else algo.window
-    rounds = math.ceil(config.env_steps / (length * env.n_envs))
+    n_envs = env.n_envs * shards.n
+    rounds = math.ceil(config.env_steps / (length * n_envs))
     optimiser = method.optimiser(make_optimiser(algo, rounds * algo.updates_per_round))
     learner = make_learner(
         env.spec, agent, mixer, hidden(wiring), optimiser,
         hidden=algo.hidden, gamma=algo.gamma, td_lambda=algo.td_lambda, double_q=algo.double_q,
         target_period=algo.target_period, tau=algo.tau, needs=method.needs,
+        shards=shards,
     )  # fmt: skip
     epsilon = linear(algo.epsilon_start, algo.epsilon_end, algo.epsilon_steps)
     sequence = None
     if tasks is not None and isinstance(config.env, SequenceConfig):
-        sequence = make_sequence(config.env, tasks, length * env.n_envs, optimiser)
+        sequence = make_sequence(config.env, tasks, env.n_envs, length * n_envs, optimiser)
         if config.env.restart_epsilon:
             epsilon = restarting(epsilon, sequence.steps)
     return training.Trainer(
@@ -145,9 +155,10 @@ def make_trainer(config: Config, env: VecEnv, tasks: Tasks | None = None) -> tra
         length=length,
         updates=algo.updates_per_round,
         learning_starts=algo.learning_starts,
-        batch=algo.batch_size,
-        capacity=math.ceil(algo.buffer_size / env.n_envs) * env.n_envs,
+        batch=algo.batch_size // shards.n,
+        capacity=math.ceil(algo.buffer_size / n_envs) * env.n_envs,
         sequence=sequence,
+        shards=shards,
     )
 
 
@@ -168,18 +179,22 @@ def build_in(env: Callable[[int], VecEnv], config: Config) -> Program:
 
 def build_tasks(tasks: Tasks, config: Config) -> Program:
     """The same for tasks of one's own."""
-    trainer = make_trainer(config, tasks.env(0, config.env.n_envs), tasks)
+    splits = config.env.n_envs, config.algo.batch_size
+    mesh = make_mesh(config.num_seeds, splits, 1 if config.debug.nans else config.devices)
+    shards = Shards(mesh.shape[AXIS])
+    trainer = make_trainer(config, tasks.env(0, config.env.n_envs // shards.n), tasks, shards)
     n_rounds = rounds_in_a_chunk(trainer.sequence, trainer.round_steps, config.log_every)
-    mesh = seed_mesh(1 if config.debug.nans else config.num_seeds)
     one_seed = partial(training.chunk, trainer, n_rounds)
     if config.debug.nans:
         one_seed = _watched(one_seed)
-    chunk = over_seeds(one_seed, mesh, in_axes=(0, None), out_axes=(0, None, 0))
+    whole = shards.layout, SAME
+    chunk = over_seeds(one_seed, mesh, whole, (*whole, SEEDS))
+    begin = shards.over(partial(training.init, trainer))
 
     @jax.jit
     def init(keys: PRNGKeyArray) -> TrainState:
         # seed by seed: an orthogonal initialiser batched over seeds may deadlock on a CPU
-        return jax.lax.map(partial(training.init, trainer), keys)
+        return jax.lax.map(begin, keys)
 
     @jax.jit
     def judged(variables: Variables, key: PRNGKeyArray, task: Int[Array, ""]) -> Episodes:
@@ -187,7 +202,7 @@ def build_tasks(tasks: Tasks, config: Config) -> Program:
             evaluate, tasks.env(task, config.evaluation.episodes), trainer.learner.act,
             open_slots=trainer.slots, key=key, hidden=trainer.hidden,
         )  # fmt: skip
-        return over_seeds(one, mesh, (0,), 0)(variables)
+        return over_seeds(one, mesh, (SEEDS,), SEEDS)(variables)
 
     @jax.jit
     def joint(variables: Variables, key: PRNGKeyArray) -> Array:
@@ -198,11 +213,10 @@ def build_tasks(tasks: Tasks, config: Config) -> Program:
         return jax.vmap(one)(variables)
 
     def place(state: TrainState, clock: Clock) -> tuple[TrainState, Clock]:
-        return devices.place(state, mesh, devices.SEED), devices.place(clock, mesh, devices.SAME)
+        return devices.place((state, clock), mesh, whole)
 
     sizes = Sizes(config.probes.windows, config.probes.functions, config.probes.fit_steps)
-    key = jax.random.key(0)
-    shapes = jax.eval_shape(partial(training.init, trainer), key).patient.online["params"]
+    shapes = jax.eval_shape(begin, jax.random.key(0)).patient.online["params"]
     env_steps, task_steps = config.env_steps, None
     if isinstance(config.env, SequenceConfig) and trainer.sequence is not None:
         task_steps = trainer.sequence.steps
@@ -215,6 +229,7 @@ def build_tasks(tasks: Tasks, config: Config) -> Program:
         env_steps=env_steps,
         task_steps=task_steps,
         optimum=[None] * tasks.n if tasks.optimum is None else tasks.optimum.tolist(),
+        mesh=dict(mesh.shape),
         place=place,
         chunk=jax.jit(chunk, donate_argnums=0),
         evaluate=lambda state, key, task: judged(state.patient.online, key, jnp.int32(task)),
@@ -226,7 +241,7 @@ def build_tasks(tasks: Tasks, config: Config) -> Program:
             trainer,
             sizes,
             _stagnation(config.plasticity).window,
-            over_seeds=lambda f, in_axes: over_seeds(f, mesh, in_axes, 0),
+            over_seeds=lambda f, layout: over_seeds(f, mesh, layout, SEEDS),
             fetch=devices.fetch,
         ),
     )

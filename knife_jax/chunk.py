@@ -18,6 +18,7 @@ from knife_jax.plasticity.invariants import change
 from knife_jax.plasticity.meters import share_below
 from knife_jax.rollout import EpisodeSums, first_episodes, rollout, start
 from knife_jax.sequence import TaskSequence, asked, switch
+from knife_jax.shards import WHOLE, Shards
 from knife_jax.types import Clock, Patient, PyTree, TrainState
 
 DORMANT = 0.1
@@ -40,7 +41,10 @@ class Surgery(NamedTuple):
 
 
 class Trainer(NamedTuple):
-    """The rounds of training and their fixed sizes."""
+    """The rounds of training and their fixed sizes.
+
+    Environments, batch and capacity are those of one share, where a seed is split over devices.
+    """
 
     env: VecEnv
     learner: Learner
@@ -59,18 +63,19 @@ class Trainer(NamedTuple):
     capacity: int
     sequence: TaskSequence | None = None
     """None where one task is trained throughout; else ``env`` is that of the first"""
+    shards: Shards = WHOLE
 
     @property
     def round_steps(self) -> int:
-        """Environment steps in a round, over all environments."""
-        return self.length * self.env.n_envs
+        """Environment steps in a round, over all environments of all shares."""
+        return self.length * self.env.n_envs * self.shards.n
 
 
 def init(t: Trainer, key: PRNGKeyArray) -> TrainState:
-    """One seed before its first step."""
+    """One seed before its first step, or a share of it."""
     key, net_key, env_key = jax.random.split(key, 3)
     patient = t.learner.init(net_key)
-    actor = start(t.env, t.hidden, env_key)
+    actor = start(t.env, t.hidden, t.shards.own(env_key))
     _, example, _ = jax.eval_shape(lambda a, k: _play(t, patient, a, Clock.zero(), k), actor, key)
     state = TrainState(
         patient=patient,
@@ -96,7 +101,7 @@ def _open_slots(t: Trainer, clock: Clock) -> Int[Array, ""]:
 
 
 def windows_added(t: Trainer, clock: Clock) -> Int[Array, ""]:
-    """How many windows the replay was given since it was last empty."""
+    """How many windows the replay (of a share) was given since it was last empty."""
     return (clock.env_steps - clock.replay_since) // t.round_steps * t.env.n_envs
 
 
@@ -125,14 +130,14 @@ def chunk(t: Trainer, n_rounds: int, state: TrainState, clock: Clock):
     keeps them from then on: ``finite`` is False. What was seen of it in this chunk is void.
     """
     if t.sequence is not None:
-        state, clock = switch(t.sequence, t.hidden, state, clock)
+        state, clock = switch(t.sequence, t.hidden, state, clock, t.shards)
         t = t._replace(env=t.sequence.env(clock.task))
     healthy = state.patient, state.plasticity
 
     def one_round(carry, _):
         state, clock = carry
         key, play_key, learn_key = jax.random.split(state.key, 3)
-        actor, windows, sums = _play(t, state.patient, state.actor, clock, play_key)
+        actor, windows, sums = _play(t, state.patient, state.actor, clock, t.shards.own(play_key))
         ring = replay.add(state.replay, windows, windows_added(t, clock))
         state = state.replace(actor=actor, replay=ring, key=key)
         after = clock._replace(env_steps=clock.env_steps + t.round_steps)
@@ -174,6 +179,7 @@ def _learn(t: Trainer, state: TrainState, before: Clock, clock: Clock, key: PRNG
         began = jnp.where(clock.task > before.task, clock.updates, clock.task_since)
         clock = clock._replace(task_since=began)
         sample_key, surgery_key = jax.random.split(key)
+        sample_key = t.shards.own(sample_key)
         batch = replay.sample(state.replay, sample_key, t.batch, windows_added(t, clock))
         batch = t.plasticity.augment(batch, jax.random.fold_in(sample_key, 1))
         patient, probes, metrics = t.learner.update(patient, batch, clock, _open_slots(t, before))
@@ -187,7 +193,7 @@ def _learn(t: Trainer, state: TrainState, before: Clock, clock: Clock, key: PRNG
             if t.plasticity.continual:
                 return operated, forgotten, report.units_operated, jnp.asarray(jnp.nan)
             values = lambda v: t.learner.values(v, batch, _open_slots(t, after))  # noqa: E731
-            churn = change(values, patient.online, operated.online)
+            churn = t.shards.largest(change(values, patient.online, operated.online))
             return operated, forgotten, report.units_operated, churn
 
         def leave():
@@ -228,7 +234,7 @@ def dormant_pct(activation: PerNeuron) -> Float[Array, ""]:
 
 def _summary(t: Trainer, state: TrainState, clock: Clock, sums: EpisodeSums, learnt):
     """The chunk in one number per quantity; NaN where nothing was seen."""
-    sums = jax.tree.map(jnp.sum, sums)
+    sums = t.shards.total(jax.tree.map(jnp.sum, sums))
     learnt = jax.tree.map(jnp.sum, learnt)
     updates = learnt.pop("updates")
     slots = occupancy(state.patient.online["grafts"], t.slots)

@@ -159,6 +159,11 @@ class Config(Section):
     num_seeds: Annotated[Count, "seeds trained side by side: seed, seed+1, …"] = 1
     env_steps: Annotated[Count, "budget of each seed"]
     run_dir: Annotated[str | None, "where results go; null = a new folder in runs/"] = None
+    devices: Annotated[
+        int | None,
+        at_least(1),
+        "devices to train on; null = all, and a CPU counts as one per core, at most 8",
+    ] = None
     distributed: Annotated[bool, "several processes share the seeds (jax.distributed)"] = False
     resume: Annotated[
         str | None,

@@ -18,6 +18,7 @@ from knife_jax.nets.wiring import Wiring, layer
 from knife_jax.plasticity.base import Probe, Probes
 from knife_jax.plasticity.meters import probe
 from knife_jax.schedules import crossed, every_updates
+from knife_jax.shards import WHOLE, Shards
 from knife_jax.types import Clock, Patient, PyTree, Variables, Windows
 
 PROBED_WINDOWS = 8
@@ -92,11 +93,15 @@ def make_learner(
     target_period: int,
     tau: float,
     needs: tuple[Probe, ...] = (),
+    shards: Shards = WHOLE,
 ) -> Learner:
     """Q-learning on Q_tot with a target network (Rashid et al. 2018, eq. 6; van Hasselt 2016).
 
     The neurons of ``wiring`` are probed at every update, and what ``needs`` names beside that.
+    The batch that an update learns from is that of all ``shards``, each of which gives its own.
     """
+
+    probed = max(1, PROBED_WINDOWS // shards.n)
 
     def part(variables: Variables, name: str) -> Variables:
         return {collection: tree[name] for collection, tree in variables.items() if name in tree}
@@ -165,11 +170,11 @@ def make_learner(
 
     def activations(sown, batch: Windows):
         """Mean |h_i| of each neuron over the rows that have a transition, of a few windows."""
-        valid = batch.valid[:, :PROBED_WINDOWS]
+        valid = batch.valid[:, :probed]
 
         def mean(group):
             (h,) = layer(sown, group)["activation"]
-            h = h[: valid.shape[0], :PROBED_WINDOWS]
+            h = h[: valid.shape[0], :probed]
             weight = valid.reshape(*valid.shape, *(1,) * (h.ndim - 2))
             total = jnp.sum(jnp.abs(h) * weight, axis=tuple(range(h.ndim - 1)))
             return total / jnp.maximum(jnp.sum(weight) * (h[0, 0].size // group.width), 1)
@@ -181,7 +186,7 @@ def make_learner(
 
         def mean(group):
             z = layer(felt, group)["pre_activation"]
-            return jnp.mean(jnp.abs(z), axis=tuple(range(z.ndim - 1)))
+            return jnp.mean(jnp.abs(z), axis=tuple(range(z.ndim - 1))) / shards.n
 
         return {group.name: mean(group) for group in wiring}
 
@@ -193,8 +198,12 @@ def make_learner(
         grads, (activation, metrics) = jax.grad(loss, has_aux=True)(
             trained, patient, batch, open_slots
         )
-        grads, felt = grads["params"], grads.get("perturbations")
-        probes = probe(wiring, params, grads, activation, sensitivity(felt) if felt else {}, needs)
+        felt = sensitivity(grads["perturbations"]) if "sensitivity" in needs else {}
+        (grads, felt, metrics), activation = shards.means(
+            ((grads["params"], felt, metrics), jnp.sum(batch.valid)),
+            (activation, jnp.sum(batch.valid[:, :probed])),
+        )
+        probes = probe(wiring, params, grads, activation, felt, needs)
         updates, opt_state = optimiser.update(grads, patient.opt_state, params)
         online = {**patient.online, "params": optax.apply_updates(params, updates)}
         due = crossed(

@@ -71,6 +71,7 @@ def _sequence(config: configs.SequenceConfig) -> Tasks:
 def make_sequence(
     config: configs.SequenceConfig,
     tasks: Tasks,
+    n_envs: int,
     round_steps: int,
     optimiser: optax.GradientTransformation,
 ) -> TaskSequence:
@@ -80,7 +81,7 @@ def make_sequence(
         return patient._replace(opt_state=optimiser.init(patient.online["params"]))
 
     return TaskSequence(
-        env=lambda task: tasks.env(task, config.n_envs),
+        env=lambda task: tasks.env(task, n_envs),
         steps=math.ceil(config.steps_per_task / round_steps) * round_steps,
         clear_replay=config.clear_replay,
         renew=renew if config.restart_optimiser else lambda patient: patient,

@@ -11,6 +11,7 @@ from jaxtyping import Array, Int
 
 from knife_jax.envs.base import VecEnv
 from knife_jax.rollout import start
+from knife_jax.shards import Shards
 from knife_jax.types import Clock, Patient, TrainState
 
 
@@ -25,7 +26,7 @@ class TaskSequence(NamedTuple):
     renew: Callable[[Patient], Patient]
 
 
-def switch(sequence: TaskSequence, hidden: int, state: TrainState, clock: Clock):
+def switch(sequence: TaskSequence, hidden: int, state: TrainState, clock: Clock, shards: Shards):
     """At the head of a chunk: the task that is due, entered if it is a new one.
 
     Episodes under way are left behind. Their windows end where they stand, so that no transition
@@ -36,7 +37,7 @@ def switch(sequence: TaskSequence, hidden: int, state: TrainState, clock: Clock)
 
     def enter():
         key, start_key = jax.random.split(state.key)
-        actor = start(sequence.env(task), hidden, start_key)
+        actor = start(sequence.env(task), hidden, shards.own(start_key))
         return sequence.renew(state.patient), actor, key
 
     patient, actor, key = jax.lax.cond(

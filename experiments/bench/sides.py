@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import sys
 import time
@@ -25,6 +26,7 @@ class Side(NamedTuple):
     advance: Callable[[], int]
     """trains for the given rounds, waits for the result, returns the transitions made"""
     sizes: dict[str, int]
+    devices: int
 
 
 def _jaxmarl_env(scenario: str) -> Any:
@@ -69,13 +71,13 @@ def peer_side(scenario: str, settings: Settings, rounds: int, root: Path | None)
 
     for _ in range(math.ceil(settings.batch / rounds) + 1):
         advance()
-    return Side(label, advance, peer.sizes(env, settings))
+    return Side(label, advance, peer.sizes(env, settings), 1)
 
 
-def our_side(scenario: str, settings: Settings, rounds: int) -> Side:
+def our_side(scenario: str, settings: Settings, rounds: int, devices: int | None) -> Side:
     """This project's chunk, of as many rounds; exits if it learns less often than the peer."""
-    program = build(_our_config(scenario, settings, rounds))
-    state, clock = program.init([0]), program.clock()
+    program = build(dataclasses.replace(_our_config(scenario, settings, rounds), devices=devices))
+    state, clock = program.place(program.init([0]), program.clock())
     run = _compiled("ours", program.chunk, state, clock)
     cell = [state, clock]
 
@@ -100,7 +102,7 @@ def our_side(scenario: str, settings: Settings, rounds: int) -> Side:
         "obs": spec.obs_size,
         "state": spec.state_size,
     }
-    return Side("knife_jax", advance, sizes)
+    return Side("knife_jax", advance, sizes, math.prod(program.mesh.values()))
 
 
 def _our_config(scenario: str, s: Settings, rounds: int) -> config.Config:

@@ -38,16 +38,20 @@ def main() -> None:
     args = _arguments()
     # before jax is imported: a batched QR can deadlock on a pool of two threads
     os.environ.setdefault("NPROC", str(max(4, os.cpu_count() or 1)))
+    from knife_jax.host import devices
+
+    devices.begin(args.devices)
     import sides
 
     settings = _settings(args)
     print(f"{args.scenario}: {settings}")
     peer = sides.peer_side(args.scenario, settings, args.rounds, args.jaxmarl)
-    ours = sides.our_side(args.scenario, settings, args.rounds)
+    ours = sides.our_side(args.scenario, settings, args.rounds, args.devices)
     pairs = []
     for i in range(args.repeats):
-        pair = {"peer": _timed(peer), "ours": _timed(ours)}
-        pairs.append({**pair, "ratio": pair["ours"] / pair["peer"]})
+        (theirs, their_cpu), (mine, my_cpu) = _timed(peer), _timed(ours)
+        ratios = {"ratio": mine / theirs, "cpu_ratio": my_cpu / their_cpu}
+        pairs.append({"peer": theirs, "ours": mine, **ratios})
         print(f"pair {i + 1}: {_line(pairs[i])}", flush=True)
     middle = {name: statistics.median(pair[name] for pair in pairs) for name in pairs[0]}
     print(f"median: {_line(middle)}")
@@ -55,7 +59,8 @@ def main() -> None:
 
 
 def _line(pair: dict[str, float]) -> str:
-    return "ours {ours:,.0f}, peer {peer:,.0f} env steps/s, ratio {ratio:.3f}".format(**pair)
+    rates = "ours {ours:,.0f}, peer {peer:,.0f} env steps/s, ratio {ratio:.3f}".format(**pair)
+    return rates + ", per CPU second {cpu_ratio:.3f}".format(**pair)
 
 
 def _arguments() -> argparse.Namespace:
@@ -73,6 +78,11 @@ def _arguments() -> argparse.Namespace:
         "--hidden", type=int, default=64, help="width of the agent network (default: 64)"
     )
     parser.add_argument("--n-envs", type=int, help="environments (default: 16, MPE: 8)")
+    parser.add_argument(
+        "--devices",
+        type=int,
+        help="devices of our side, as in its configuration (default: what a user gets)",
+    )
     parser.add_argument("--rounds", type=int, help="rounds in a timed call (default: 8, MPE: 160)")
     parser.add_argument("--repeats", type=int, default=9, help="pairs of timed calls (default: 9)")
     parser.add_argument(
@@ -114,11 +124,12 @@ def _settings(args: argparse.Namespace) -> Settings:
     return settings
 
 
-def _timed(side: Side) -> float:
-    """Transitions per second of one call."""
-    start = time.perf_counter()
+def _timed(side: Side) -> tuple[float, float]:
+    """Transitions per second of one call, and per second of CPU time over all threads."""
+    start, cpu = time.perf_counter(), time.process_time()
     transitions = side.advance()
-    return transitions / (time.perf_counter() - start)
+    wall, cpu = time.perf_counter() - start, time.process_time() - cpu
+    return transitions / wall, transitions / cpu
 
 
 def _record(args, settings: Settings, ours: Side, peer: Side, pairs, middle) -> dict[str, Any]:
@@ -129,6 +140,8 @@ def _record(args, settings: Settings, ours: Side, peer: Side, pairs, middle) -> 
         "ours_env_steps_per_s": middle["ours"],
         "peer_env_steps_per_s": middle["peer"],
         "ratio": middle["ratio"],
+        "cpu_ratio": middle["cpu_ratio"],
+        "devices": ours.devices,
         "pairs": pairs,
         "peer": peer.label,
         "sizes": {"ours": ours.sizes, "peer": peer.sizes},

@@ -186,10 +186,10 @@ def to_tree(arrays: Arrays, like: PyTree) -> PyTree:
     """
 
     def leaf(path, shape):
-        array = arrays.get(_name(path))
-        if not jnp.issubdtype(shape.dtype, jax.dtypes.prng_key):
-            return np.zeros(shape.shape, shape.dtype) if array is None else array
-        return jax.random.wrap_key_data(array)
+        plain = jax.eval_shape(_plain, shape)
+        array = arrays.get(_name(path), np.zeros(plain.shape, plain.dtype))
+        is_key = jnp.issubdtype(shape.dtype, jax.dtypes.prng_key)
+        return jax.random.wrap_key_data(array) if is_key else array
 
     return jax.tree_util.tree_map_with_path(leaf, like)
 

@@ -1,9 +1,11 @@
-"""Seeds over devices and processes. Seeds never talk to each other, so nothing is exchanged."""
+"""Seeds, and shares of a seed, over devices and processes. Seeds never talk to each other."""
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import jax
@@ -11,11 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
 
+from knife_jax.schema import ConfigError
+from knife_jax.shards import SAME, SHARES
 from knife_jax.types import PyTree
 
-SEED = PartitionSpec("seed")
-SAME = PartitionSpec()
+FORCED = "xla_force_host_platform_device_count"
+MOST = 8
+"""devices that a CPU counts as, unless told otherwise"""
 
 
 def join() -> bool:
@@ -30,48 +36,86 @@ def join() -> bool:
     return jax.process_index() == 0
 
 
-def seed_mesh(n_seeds: int) -> Mesh:
-    """All devices, or as many of them as divide the seeds evenly."""
+def begin(n: int | None) -> None:
+    """Let the CPU count as ``n`` devices, or as one per core up to ``MOST``.
+
+    Several programs of half the size keep two cores busier than one whole. To be called before
+    anything else of jax; without effect where jax runs already or ``XLA_FLAGS`` says how many.
+    """
+    told = FORCED in os.environ.get("XLA_FLAGS", "") or jax.config.jax_num_cpu_devices > 0
+    if not told:
+        with suppress(RuntimeError):
+            jax.config.update("jax_num_cpu_devices", n or min(_cores(), MOST))
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def make_mesh(n_seeds: int, splits: Sequence[int], n: int | None) -> Mesh:
+    """``n`` devices, or all: as many as divide the seeds evenly, and for each of these as many of
+    the rest as divide every one of ``splits``.
+
+    Raises ``ConfigError`` where there are not so many.
+    """
     devices = jax.devices()
-    n = max(d for d in range(1, len(devices) + 1) if n_seeds % d == 0)
-    return jax.make_mesh((n,), SEED, axis_types=(AxisType.Auto,), devices=devices[:n])
-
-
-def over_seeds(
-    f: Callable[..., Any], mesh: Mesh, in_axes: tuple[int | None, ...], out_axes: Any
-) -> Callable[..., Any]:
-    """``vmap`` over the seeds (axis 0, None: the same for all), each device its own share."""
-    mapped = jax.vmap(f, in_axes, out_axes)
-    if mesh.size == 1:
-        return mapped
-
-    def specs(axes: Any) -> Any:
-        return jax.tree.map(lambda a: SAME if a is None else SEED, axes, is_leaf=_is_none)
-
-    return jax.shard_map(
-        mapped, mesh=mesh, in_specs=specs(in_axes), out_specs=specs(out_axes), check_vma=False
+    if n is not None and n > len(devices):
+        raise ConfigError(f"devices={n} is refused: there are {len(devices)}")
+    n = n or len(devices)
+    seeds = max(d for d in range(1, n + 1) if n_seeds % d == 0)
+    shares = max(d for d in range(1, n // seeds + 1) if math.gcd(*splits) % d == 0)
+    return jax.make_mesh(
+        (seeds, shares), SHARES, axis_types=(AxisType.Auto,) * 2, devices=devices[: seeds * shares]
     )
 
 
-def _is_none(x: Any) -> bool:
-    return x is None
+def over_seeds(f: Callable[..., Any], mesh: Mesh, layout: Any, out: Any) -> Callable[..., Any]:
+    """``f`` of one seed, or of one share of it, over all of them, each device its own part.
+
+    ``layout`` and ``out`` have a ``PartitionSpec`` for each argument and result, or a tree of them.
+    """
+
+    def axes(specs: Any) -> Any:
+        return jax.tree.map(lambda spec: None if spec == SAME else 0, specs)
+
+    def own(specs: Any, tree: PyTree, change: Callable[[Array], Array]) -> PyTree:
+        """With a change to the leaves that have an axis of shares."""
+
+        def leaves(spec, part):
+            return jax.tree.map(change, part) if spec == SHARES else part
+
+        return jax.tree.map(leaves, specs, tree)
+
+    def one_share(*args: Any) -> Any:
+        results = f(*own(layout, args, lambda leaf: leaf[0]))
+        return own(out, results, lambda leaf: leaf[None])
+
+    mapped = jax.vmap(one_share, axes(layout), axes(out))
+    if mesh.size == 1:
+        return mapped
+    return jax.shard_map(mapped, mesh=mesh, in_specs=layout, out_specs=out, check_vma=False)
 
 
-def place(tree: PyTree, mesh: Mesh, spec: PartitionSpec) -> PyTree:
+def place(tree: PyTree, mesh: Mesh, layout: Any) -> PyTree:
     """The arrays of a tree on the mesh, in memory of their own; arrays of jax are given up."""
-    sharding = NamedSharding(mesh, spec)
 
-    def put(leaf: Any) -> jax.Array:
+    def put(leaf: Any, sharding: NamedSharding) -> jax.Array:
         if jax.process_count() > 1:  # each process has all of it, and gives its devices their part
             if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-                return jax.random.wrap_key_data(put(jax.random.key_data(leaf)))
+                return jax.random.wrap_key_data(put(jax.random.key_data(leaf), sharding))
             whole = np.asarray(leaf)
             return jax.make_array_from_callback(whole.shape, sharding, lambda at: whole[at])
         if isinstance(leaf, jax.Array):
             return jax.device_put(leaf, sharding, donate=True)
         return jax.device_put(leaf, sharding, may_alias=False)
 
-    return jax.tree.map(put, tree)
+    def part(spec: PartitionSpec, leaves: PyTree) -> PyTree:
+        return jax.tree.map(lambda leaf: put(leaf, NamedSharding(mesh, spec)), leaves)
+
+    return jax.tree.map(part, layout, tree)
 
 
 def fetch(tree: PyTree) -> PyTree:

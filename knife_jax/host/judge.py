@@ -18,6 +18,7 @@ from knife_jax.host.checkpoint import Checkpoints, shapes, to_tree
 from knife_jax.host.progress import Progress
 from knife_jax.host.readout import title
 from knife_jax.host.resume import (
+    OF_SHARES,
     Found,
     ResumeError,
     check_arrays,
@@ -63,15 +64,17 @@ def judge(run: Path, which: str, episodes: int | None, seed: int | None) -> None
     """
     from knife_jax.build import build
 
+    devices.begin(None)
     found = _found(run, which)
     config = from_dict(found.about["config"])
     if episodes is not None:
         config = replace(config, evaluation=replace(config.evaluation, episodes=episodes))
-    program = build(config)
+    program = build(replace(config, devices=None))
     seeds = seeds_of(config)
     like = jax.eval_shape(partial(start, program, seeds))
-    check_arrays(found.step, found.about, shapes(like))
-    begun = to_tree(found.arrays, like)
+    # the policy does not depend on how its seeds were shared out
+    check_arrays(found.step, found.about, shapes(like), OF_SHARES)
+    begun = to_tree(found.without_shares().arrays, like)
     state, _ = program.place(begun["state"], begun["clock"])
     progress = Progress.recalled(found.about["progress"])
     rows = greedy_rows(program, state, seeds, progress, SEED if seed is None else seed)

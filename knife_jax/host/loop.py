@@ -27,6 +27,7 @@ from knife_jax.host.rows import chunk_rows, over_tasks, read_rows, seed_rows
 from knife_jax.host.signals import Stop, stop_on_signal
 from knife_jax.host.table import compiling, open_table
 from knife_jax.host.wandb_sink import open_wandb
+from knife_jax.schema import ConfigError
 from knife_jax.scrub import scrub
 
 FAILED, REFUSED, DIVERGED = 1, 2, 3
@@ -40,7 +41,11 @@ def train(config: Config) -> int:
     Errors of the program are raised, after ``summary.json`` says that the run failed.
     """
     # before the handlers of signals are set: jax sets one of its own
-    first = devices.join() if config.distributed else True
+    first = True
+    if config.distributed:
+        first = devices.join()
+    else:
+        devices.begin(config.devices)
     with stop_on_signal() as stop, TemporaryDirectory() as scratch:
         try:
             if first:
@@ -52,7 +57,7 @@ def train(config: Config) -> int:
                     config, logger=replace(config.logger, table=False, wandb="disabled")
                 )
             return _Run(config, directory, kept, stop).train(resume.source(config))
-        except (run.RunDirectoryError, resume.ResumeError) as error:
+        except (ConfigError, run.RunDirectoryError, resume.ResumeError) as error:
             code, text = REFUSED, str(error)
         except (NotSavedError, FloatingPointError) as error:
             code, text = FAILED, str(error)
@@ -105,7 +110,7 @@ class _Run:
 
         config = self.config
         self.program = build(config)
-        self.about["n_params"] = self.program.n_params
+        self.about |= {"n_params": self.program.n_params, "mesh": self.program.mesh}
         start = partial(resume.start, self.program, self.seeds)
         like = jax.eval_shape(start)
         found = origin and self._found(origin, shapes(like))
@@ -114,6 +119,8 @@ class _Run:
             run.begin(self.directory, config)
         else:
             begun = to_tree(found.arrays, like)
+            if found.shares != self.program.mesh["data"]:
+                begun["state"] = begun["state"].replace(actor=start()["state"].actor)
             if not found.has_replay:
                 clock = begun["clock"]
                 begun["clock"] = clock._replace(replay_since=clock.env_steps)
@@ -131,11 +138,14 @@ class _Run:
         """The checkpoint to go on from; the progress is then that of the run it is of."""
         folder = origin.folder
         with closing(Checkpoints(folder)) as stored:
-            same = partial(resume.check_same, config=self.config, shapes=shapes)
+            shares = self.program.mesh["data"]
+            same = partial(resume.check_same, config=self.config, shapes=shapes, shares=shares)
             found = resume.newest(stored, same, origin.step)
         if found is None:
             return None
-        for caution in resume.cautions(found, self.config, self.about["versions"]):
+        if found.shares != shares:
+            found = found.without_shares()
+        for caution in resume.cautions(found, self.config, self.about["versions"], shares):
             warn(caution)
         print(f"going on from checkpoint {found.step:,} of {folder.parent}", flush=True)
         self.progress = Progress.recalled(found.about["progress"])
@@ -222,6 +232,7 @@ class _Run:
         about = {
             "config": to_dict(self.config),
             "versions": self.about["versions"],
+            "mesh": self.program.mesh,
             "progress": progress.record(),
         }
         try:

@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from knife_jax.build import Program
 
 REPLAY = "state/replay/"
+OF_SHARES = (REPLAY, "state/actor/")
+"""what each share of a seed has of its own, so that it fits only as many shares"""
 MACHINE = ("jax", "jaxlib", "platform", "device_kind", "n_devices")
 """versions on which the bits of a run depend"""
 
 
 FREE = (
-    "run_dir", "distributed", "resume", "env_steps", "log_every", "logger", "evaluation",
+    "run_dir", "devices", "distributed", "resume", "env_steps", "log_every", "logger", "evaluation",
     "checkpoint", "probes", "debug", "experiment",
     "algo.name", "algo.preset", "plasticity.name",
 )  # fmt: skip
@@ -53,6 +55,16 @@ class Found(NamedTuple):
     def has_replay(self) -> bool:
         """Whether the replay was kept."""
         return any(name.startswith(REPLAY) for name in self.arrays)
+
+    @property
+    def shares(self) -> int:
+        """How many devices each seed was split over."""
+        return shares_of(self.about)
+
+    def without_shares(self) -> Found:
+        """Without what each share of a seed has of its own."""
+        kept = {k: v for k, v in self.arrays.items() if not k.startswith(OF_SHARES)}
+        return self._replace(arrays=kept)
 
 
 def seeds_of(config: Config) -> list[int]:
@@ -121,18 +133,36 @@ def check_schema(step: int, about: Mapping[str, Any]) -> None:
 
 
 def check_same(
-    step: int, about: Mapping[str, Any], *, config: Config, shapes: Mapping[str, list[Any]]
+    step: int,
+    about: Mapping[str, Any],
+    *,
+    config: Config,
+    shapes: Mapping[str, list[Any]],
+    shares: int,
 ) -> None:
     """Raise ``ResumeError`` where the checkpoint is not of such a run."""
     check_schema(step, about)
     differing = differences(decisive(about["config"]), decisive(to_dict(config)))
     if differing:
         raise ResumeError(f"checkpoint {step:,} is of another run: {_listed(differing)}")
-    check_arrays(step, about, shapes)
+    check_arrays(step, about, shapes, () if shares_of(about) == shares else OF_SHARES)
 
 
-def check_arrays(step: int, about: Mapping[str, Any], shapes: Mapping[str, list[Any]]) -> None:
-    """Raise ``ResumeError`` where the checkpoint is not of such networks; the replay may lack."""
+def shares_of(about: Mapping[str, Any]) -> int:
+    """How many devices each seed was split over."""
+    return about.get("mesh", {}).get("data", 1)
+
+
+def check_arrays(
+    step: int,
+    about: Mapping[str, Any],
+    shapes: Mapping[str, list[Any]],
+    but: tuple[str, ...] = (),
+) -> None:
+    """Raise ``ResumeError`` where the checkpoint is not of such networks.
+
+    The replay may lack, and arrays whose names begin with one of ``but`` may be any.
+    """
     saved = {name: [row["shape"], row["dtype"]] for name, row in about["arrays"].items()}
     wrong = [
         f"{name} is {saved.get(name)} there and {shapes.get(name)} here"
@@ -140,6 +170,7 @@ def check_arrays(step: int, about: Mapping[str, Any], shapes: Mapping[str, list[
         if saved.get(name) != shapes.get(name)
         and name != "metrics"
         and not (name.startswith(REPLAY) and name not in saved)
+        and not name.startswith(but)
     ]
     if wrong:
         raise ResumeError(f"checkpoint {step:,} is of another network: {_listed(wrong)}")
@@ -168,7 +199,7 @@ def differences(saved: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]
     ]
 
 
-def cautions(found: Found, config: Config, versions: Mapping[str, Any]) -> list[str]:
+def cautions(found: Found, config: Config, versions: Mapping[str, Any], shares: int) -> list[str]:
     """Why going on from a checkpoint will not be bit for bit, one line each."""
     about, out = found.about, []
     changed = differences(*({k: v[k] for k in MACHINE} for v in (about["versions"], versions)))
@@ -177,7 +208,12 @@ def cautions(found: Found, config: Config, versions: Mapping[str, Any]) -> list[
     if config.algo.lr_decay and about["config"]["env_steps"] != config.env_steps:
         budgets = f"{about['config']['env_steps']:,} to {config.env_steps:,}"
         out.append(f"env_steps goes from {budgets}: the learning rate follows the new budget")
-    if not found.has_replay:
+    if found.shares != shares:
+        out.append(
+            f"each seed was split over {found.shares} devices and is now over {shares}: "
+            "episodes begin anew, and learning waits until the replay is filled again"
+        )
+    elif not found.has_replay:
         out.append("the checkpoint holds no replay: learning waits until it is filled again")
     return out
 

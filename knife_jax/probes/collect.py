@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -39,7 +40,10 @@ def look(
 ) -> View:
     """The network on ``windows`` replayed windows; the first ``gradients`` are kept."""
     online, learner, slots = state.patient.online, t.learner, t.slots
-    batch = replay.sample(state.replay, key, windows, windows_added(t, clock))
+    mine = replay.sample(
+        state.replay, t.shards.own(key), math.ceil(windows / t.shards.n), windows_added(t, clock)
+    )
+    batch = first(t.shards.whole(mine, replay.BATCH_AXIS), windows)
     values, agent_sown = learner.unroll(online, batch, slots)
     taken = chosen(values[:-1], batch.action)
     _, mixer_sown = learner.mix(online, taken, batch.state[:-1], slots)

@@ -13,6 +13,7 @@ from knife_jax.chunk import Trainer
 from knife_jax.probes import collect, regression
 from knife_jax.probes.curvature import kernels, largest_eigenvalue, over_agents
 from knife_jax.probes.summary import Collected, summarise
+from knife_jax.shards import SAME, SEEDS
 from knife_jax.types import Clock, PyTree, TrainState
 
 GRADIENTS = 8
@@ -42,24 +43,24 @@ def make_probe(
     t: Trainer,
     sizes: Sizes,
     window: int,
-    over_seeds: Callable[[Callable, tuple[int | None, ...]], Callable] = jax.vmap,
-    fetch: Callable[[PyTree], Any] = jax.device_get,
+    over_seeds: Callable[[Callable, tuple[Any, ...]], Callable],
+    fetch: Callable[[PyTree], Any],
 ) -> Probe:
     """All instruments of a trainer. They compile at their first use and change nothing.
 
     ``window`` is the length of the running means of its plasticity method, ``over_seeds(f,
-    in_axes)`` maps over seeds and ``fetch`` brings arrays to the host. Randomness depends on the
+    layout)`` maps over seeds and ``fetch`` brings arrays to the host. Randomness depends on the
     env steps alone.
     """
     k = min(GRADIENTS, sizes.windows)
 
-    def compiled(f: Callable, *in_axes: int | None) -> Callable:
-        return jax.jit(over_seeds(f, in_axes))
+    def compiled(f: Callable, *layout: Any) -> Callable:
+        return jax.jit(over_seeds(f, layout))
 
-    look = compiled(partial(collect.look, t, sizes.windows, k), 0, None, None)
-    gradient = compiled(partial(collect.td_gradient, t), 0, 0, 0, 0, None, None)
-    next_step = compiled(partial(collect.next_step, t.learner.optimiser), 0, 0)
-    fit = compiled(partial(regression.fit, t, sizes.fit_steps), None, 0, 0)
+    look = compiled(partial(collect.look, t, sizes.windows, k), t.shards.layout, SAME, SAME)
+    gradient = compiled(partial(collect.td_gradient, t), SEEDS, SEEDS, SEEDS, SEEDS, SAME, SAME)
+    next_step = compiled(partial(collect.next_step, t.learner.optimiser), SEEDS, SEEDS)
+    fit = compiled(partial(regression.fit, t, sizes.fit_steps), SAME, SEEDS, SEEDS)
 
     @np.errstate(invalid="ignore", over="ignore")
     def probe(state: TrainState, clock: Clock) -> dict[str, np.ndarray]:
@@ -90,7 +91,7 @@ def make_probe(
         )
         if sizes.fit_steps:
             random = regression.random_parameters(weights, sizes.functions, rng)
-            collected = collected._replace(fits=fetch(fit(random, state, view)))
+            collected = collected._replace(fits=fetch(fit(random, state.patient, view)))
         return summarise(collected, int(clock.updates), window, t.slots)
 
     return probe

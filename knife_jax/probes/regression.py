@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 from knife_jax.chunk import Trainer
 from knife_jax.losses import chosen, masked_mean
 from knife_jax.probes.collect import View, along
-from knife_jax.types import PyTree, TrainState, Windows
+from knife_jax.types import Patient, PyTree, Windows
 
 FREQUENCY = 1e5
 """makes the targets of neighbouring inputs unrelated"""
@@ -85,13 +85,13 @@ def fit_random_functions(
     return Fit(jnp.mean(variance), jnp.mean(loss))
 
 
-def fit(t: Trainer, steps: int, random: PyTree, state: TrainState, view: View) -> dict[str, Fit]:
+def fit(t: Trainer, steps: int, random: PyTree, patient: Patient, view: View) -> dict[str, Fit]:
     """What a copy of the agent network, and one of the mixer, can learn on replayed rows.
 
     A row is one step of the network: the agents' recurrent states and, for the mixer, the agents'
     values stay what they are now. A mixer without parameters is left out.
     """
-    learner, online = t.learner, state.patient.online
+    learner, online = t.learner, patient.online
     rows, action, counted = some_rows(view)
 
     def with_params(name: str, params: PyTree):

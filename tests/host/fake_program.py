@@ -45,6 +45,7 @@ class State:
 
     agent: Any
     replay: Any
+    actor: Any
 
 
 def config(**changes: Any) -> Config:
@@ -113,7 +114,7 @@ def install(monkeypatch=None, *, has_win: bool = True, before_each=lambda clock:
     """Make ``from knife_jax.build import build`` give the fake."""
 
     def build(config: Config):
-        s = config.num_seeds
+        s, shares = config.num_seeds, config.devices or 1
 
         def evaluate(state, key, task) -> Episodes:
             returns = jnp.arange(s)[:, None] * 10.0 + jnp.arange(EPISODES)
@@ -123,9 +124,14 @@ def install(monkeypatch=None, *, has_win: bool = True, before_each=lambda clock:
         return types.SimpleNamespace(
             spec=types.SimpleNamespace(has_win=has_win),
             n_params=13,
+            mesh={"seed": 1, "data": shares},
             init=lambda seeds: State(
                 agent={"kernel": jnp.outer(jnp.array(seeds, jnp.float32), jnp.ones(2))},
-                replay={"rows": jax.random.normal(jax.random.key(0), (s, 3000))},
+                replay={"rows": jax.random.normal(jax.random.key(0), (s, shares, 3000 // shares))},
+                actor={
+                    "at": jnp.arange(s * shares).reshape(s, shares),
+                    "key": jax.random.split(jax.random.key(1), (s, shares)),
+                },
             ),
             clock=Clock.zero,
             env_steps=config.env_steps,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -13,32 +14,34 @@ import killer
 from stored import end_of
 
 SIZES = """
-algo=qmix_knife algo.hidden=13 algo.embed=5 algo.hyper_hidden=11 algo.window=5 algo.batch_size=17
+algo=qmix_knife algo.hidden=13 algo.embed=5 algo.hyper_hidden=11 algo.window=5 algo.batch_size=34
 algo.buffer_size=203 algo.updates_per_round=3 algo.learning_starts=105 algo.target_period=20
 plasticity.interval=300 plasticity.window=10 plasticity.threshold=0.8 log_every=500
 evaluation.every=1000 evaluation.episodes=7 checkpoint.every=500 checkpoint.keep=9
-logger.wandb=disabled logger.table=false env.n_envs=7 env_steps=2000
+logger.wandb=disabled logger.table=false env.n_envs=14 env_steps=2000
 """
 
 
-def train(folder: Path, cache: Path, words: list[str], devices: int) -> None:
-    """A process of its own, which finds compiled programs in ``cache``."""
-    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+def started(module: str, words: list[str], cache: Path) -> str:
+    """What a process of its own prints, which finds compiled programs in ``cache``."""
     env = os.environ | {
-        "XLA_FLAGS": flags,
         "PYTHONPATH": str(killer.ROOT),
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
-    command = [sys.executable, "-m", "knife_jax.train", *SIZES.split(), *words]
-    subprocess.run([*command, f"run_dir={folder}"], env=env, check=True, capture_output=True)
+    command = [sys.executable, "-m", f"knife_jax.{module}", *words]
+    return subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout
+
+
+def train(folder: Path, cache: Path, words: list[str]) -> None:
+    started("train", [*SIZES.split(), *words, f"run_dir={folder}"], cache)
 
 
 def test_a_resumed_run_ends_with_the_bits_of_a_straight_one(tmp_path):
-    """Four seeds on two devices, surgeries on both sides of the break, another process."""
-    words, devices = ["env=mpe_predator_prey", "num_seeds=4"], 2
+    """Two seeds over four devices, surgeries on both sides of the break, another process."""
+    words = ["env=mpe_predator_prey", "num_seeds=2", "devices=4"]
     straight, resumed = tmp_path / "straight", tmp_path / "resumed"
-    train(straight, tmp_path / "cache", words, devices)
+    train(straight, tmp_path / "cache", words)
     step, sums, rows = end_of(straight)
     surgeries = [row["env_steps"] for row in rows if row["kind"] == "surgery"]
     steps = sorted(int(path.name) for path in (straight / "checkpoints").iterdir())
@@ -47,12 +50,18 @@ def test_a_resumed_run_ends_with_the_bits_of_a_straight_one(tmp_path):
     shutil.copytree(straight, resumed)
     for later in (s for s in steps if s > middle):
         shutil.rmtree(resumed / "checkpoints" / str(later))
-    train(resumed, tmp_path / "cache", [*words, "resume=auto"], devices)
+    train(resumed, tmp_path / "cache", [*words, "resume=auto"])
     assert end_of(resumed) == (step, sums, rows)
+    summary = json.loads((resumed / "summary.json").read_text())
+    assert summary["mesh"] == {"seed": 2, "data": 2}
+    # the policy is played on any number of devices, here on as many as there are cores
+    told = started("evaluate", [str(resumed)], tmp_path / "cache")
+    for seed, returned in enumerate(summary["final_return"]):
+        assert re.search(rf"\| +{seed} +\| +{returned:.3g}", told)
 
 
 def test_kills_at_random_moments_change_nothing(tmp_path):
-    """SMAX, one seed, a few kills; ``tests/host/killer.py`` does any number of them."""
+    """SMAX, one seed on two devices, a few kills; ``tests/host/killer.py`` does any number."""
     log = killer.kill_at_random(kills=2, seed=5, env_steps=2000, scratch=tmp_path)
     assert len(log) == 2
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import time
+from contextlib import closing
 from pathlib import Path
 
 import fake_program
@@ -15,6 +16,7 @@ from omegaconf import OmegaConf
 from stored import end_of, rows_of
 
 from knife_jax.config import EvaluationConfig
+from knife_jax.host.checkpoint import Checkpoints
 from knife_jax.host.loop import train
 from knife_jax.schema import ConfigError
 
@@ -112,6 +114,25 @@ def test_damaged_checkpoints_are_skipped_with_a_line_each(straight, capsys):
     assert "going on from checkpoint 400" in out
     assert end_of(killed) == expected
     assert (killed / "checkpoints" / "800.aside").is_dir()
+
+
+def test_on_other_devices_episodes_begin_anew_and_learning_waits(straight, tmp_path, capsys):
+    killed, seen = cut(straight, 400), []
+    fake_program.SEEN_CLOCK = seen.append
+    try:
+        assert train(config(killed, resume="auto", devices=2)) == 0
+    finally:
+        fake_program.SEEN_CLOCK = None
+    assert [int(clock.replay_since) for clock in seen] == [400] * 3
+    told = capsys.readouterr().err
+    assert "was split over 1 devices and is now over 2: episodes begin anew" in told
+    with closing(Checkpoints(killed / "checkpoints")) as stored:
+        about = stored.about(1000)
+        arrays = stored.arrays(1000, about)
+    assert about["mesh"] == {"seed": 1, "data": 2}
+    np.testing.assert_array_equal(arrays["state/actor/at"], np.arange(6).reshape(3, 2))
+    assert not np.any(arrays["state/replay/rows"])
+    np.testing.assert_array_equal(arrays["state/agent/kernel"][:, 0], [5, 6, 7])
 
 
 def test_without_the_replay_learning_waits_for_a_new_one(straight, tmp_path, capsys):

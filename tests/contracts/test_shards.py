@@ -1,0 +1,119 @@
+"""A seed split over shares learns what it would learn whole; on devices, all have the same bits."""
+
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from tiny import tiny_config
+
+from knife_jax.envs.base import EnvSpec
+from knife_jax.learner import PROBED_WINDOWS, make_learner
+from knife_jax.make_networks import make_networks
+from knife_jax.replay import BATCH_AXIS
+from knife_jax.shards import AXIS, WHOLE, Shards
+from knife_jax.types import Clock, Windows
+
+SPEC = EnvSpec("none", n_agents=3, n_actions=5, obs_size=7, state_size=11, horizon=17, has_win=True)
+T, B, H = 5, PROBED_WINDOWS, 13
+
+CAPTURE = optax.GradientTransformation(
+    init=lambda params: params, update=lambda grads, state, params: (state, grads)
+)
+"""keeps the raw gradient as its state"""
+
+
+def split(batch: Windows, n: int) -> Windows:
+    """The windows of each share along a new axis 0."""
+    return jax.tree.map(lambda leaf, axis: jnp.stack(jnp.split(leaf, n, axis)), batch, BATCH_AXIS)
+
+
+@cache
+def update(n: int):
+    """One gradient step on a batch in ``n`` shares: gradients, probes and metrics."""
+    agent, mixer, wiring = make_networks(tiny_config(), SPEC)
+    shards = WHOLE if n == 1 else Shards(n)
+    hidden = tuple(group for group in wiring if group.kind == "relu")
+    learner = make_learner(
+        SPEC, agent, mixer, hidden, CAPTURE, hidden=H, gamma=0.9, td_lambda=0.5, double_q=True,
+        target_period=1000, tau=1.0, needs=("outgoing", "sensitivity"), shards=shards,
+    )  # fmt: skip
+    patient = learner.init(jax.random.key(3))
+
+    def one(batch: Windows):
+        after, probes, metrics = learner.update(patient, batch, Clock.zero(), 0)
+        return after.opt_state, probes, metrics
+
+    if n == 1:
+        return jax.jit(one)
+    # no axis for the results: that they are the same in all shares is checked as it is traced
+    over_shares = jax.vmap(one, in_axes=0, out_axes=None, axis_name=AXIS)
+    return jax.jit(lambda batch: over_shares(split(batch, n)))
+
+
+def make_batch(valid) -> Windows:
+    keys = iter(jax.random.split(jax.random.key(1), 9))
+    n, a = SPEC.n_agents, SPEC.n_actions
+    return Windows(
+        obs=jax.random.normal(next(keys), (T + 1, B, n, SPEC.obs_size)),
+        state=jax.random.normal(next(keys), (T + 1, B, SPEC.state_size)),
+        legal=jax.random.bernoulli(next(keys), 0.7, (T + 1, B, n, a)).at[..., 0].set(True),
+        first=jax.random.bernoulli(next(keys), 0.2, (T + 1, B)),
+        action=jax.random.randint(next(keys), (T, B, n), 0, a),
+        reward=jax.random.normal(next(keys), (T, B)),
+        terminated=jax.random.bernoulli(next(keys), 0.2, (T, B)),
+        valid=jnp.asarray(valid),
+        hidden=jax.random.normal(next(keys), (B, n, H)),
+        previous=jnp.full((B, n), -1),
+    )
+
+
+RAGGED = np.arange(T)[:, None] < np.array([5, 5, 4, 5, 1, 2, 0, 1])
+EMPTY_SHARE = np.broadcast_to(np.arange(B) >= B // 2, (T, B))
+
+
+@pytest.mark.parametrize("valid", [RAGGED, EMPTY_SHARE, np.zeros((T, B), bool)])
+def test_gradients_and_probes_are_those_of_the_joined_batch(valid):
+    batch = make_batch(valid)
+    whole, shared = update(1)(batch), update(2)(batch)
+    assert np.any(whole[0]["agent"]["encoder"]["kernel"]) == np.any(valid)
+    for (path, one), other in zip(
+        jax.tree_util.tree_leaves_with_path(whole), jax.tree.leaves(shared), strict=True
+    ):
+        name = jax.tree_util.keystr(path)
+        np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_what_shares_tell_each_other():
+    """Two shares with the windows 0, 1, 2 and 10, 11, 12 of a batch."""
+    shards = Shards(2)
+    number = jnp.array([[0, 1, 2], [10, 11, 12]])
+
+    def one(number):
+        batch = jax.tree.map(lambda axis: number[None] if axis else number, BATCH_AXIS)
+        keys = jax.random.key_data(shards.own(jax.random.key(0)))
+        told = (
+            shards.total(jnp.sum(number)),
+            shards.largest(number[1]),
+            shards.whole(batch, BATCH_AXIS),
+        )
+        return keys, told
+
+    keys, (total, largest, joined) = jax.vmap(one, out_axes=(0, None), axis_name=AXIS)(number)
+    assert not np.array_equal(keys[0], keys[1])
+    assert (total, largest) == (36, 11)
+    for leaf in jax.tree.leaves(joined):
+        np.testing.assert_array_equal(np.squeeze(leaf), [0, 1, 2, 10, 11, 12])
+
+
+def test_two_devices_train_one_seed_with_the_same_bits():
+    root = Path(__file__).parents[1]
+    paths = (str(root.parent), str(root))
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    subprocess.run([sys.executable, root / "host" / "two_shares.py"], env=env, check=True)
