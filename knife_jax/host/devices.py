@@ -59,11 +59,13 @@ def make_mesh(n_seeds: int, splits: Sequence[int], n: int | None) -> Mesh:
     """``n`` devices, or all: as many as divide the seeds evenly, and for each of these as many of
     the rest as divide every one of ``splits``.
 
-    Raises ``ConfigError`` where there are not so many.
+    Without ``n`` a seed is split over the cores of a CPU, but not over accelerators. Raises
+    ``ConfigError`` where there are not so many.
     """
     devices = jax.devices()
     if n is not None and n > len(devices):
         raise ConfigError(f"devices={n} is refused: there are {len(devices)}")
+    splits = splits if n or devices[0].platform == "cpu" else (1,)
     n = n or len(devices)
     seeds = max(d for d in range(1, n + 1) if n_seeds % d == 0)
     shares = max(d for d in range(1, n // seeds + 1) if math.gcd(*splits) % d == 0)
