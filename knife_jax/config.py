@@ -162,7 +162,7 @@ class Config(Section):
     devices: Annotated[
         int | None,
         at_least(1),
-        "devices to train on; null = all that divide the seeds, a CPU being one per core, at most 8",
+        "devices to train on; null = all that divide the seeds, a CPU being one per core",
     ] = None
     distributed: Annotated[bool, "several processes share the seeds (jax.distributed)"] = False
     resume: Annotated[

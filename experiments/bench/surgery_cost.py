@@ -12,40 +12,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import time
-from collections.abc import Callable
 
-import jax
-import jax.numpy as jnp
+from chunks import in_turns, ratios, trainer
 from stepping import where
 
-from knife_jax.build import build
 from knife_jax.cli import compose
+from knife_jax.config import Config
 from knife_jax.envs.names import SMAX_SCENARIOS
 
 EARLY, LATE = 20_480, 409_600
-"""environment steps of the Clock at the first chunk: before the first surgery, after the third"""
+"""environment steps at the beginning of the chunk: before the first surgery, after the third"""
 
 
-def trainer(method: str, scenario: str, env_steps: int) -> Callable[[], float]:
-    """Trains a chunk from there, and says how many seconds it took."""
+def config(method: str, scenario: str) -> Config:
+    """A run with the method, of one seed and in short chunks."""
     algo = "qmix" if method == "none" else f"qmix_{method}"
-    words = ["env=smax", f"env.scenario={scenario}", f"algo={algo}", "log_every=20480"]
-    program = build(compose([*words, "num_seeds=1"]))
-    begun = program.clock()._replace(env_steps=jnp.int32(env_steps))
-    state, clock = program.place(program.init([0]), begun)
-    run = program.chunk.lower(state, clock).compile()
-    at = [state]
-
-    def advance() -> float:
-        start = time.perf_counter()
-        at[0], _, metrics = run(at[0], clock)  # always the same chunk of the run
-        jax.block_until_ready(metrics)
-        return time.perf_counter() - start
-
-    advance()
-    return advance
+    return compose(["env=smax", f"env.scenario={scenario}", f"algo={algo}", "log_every=20480"])
 
 
 def main() -> None:
@@ -54,22 +36,14 @@ def main() -> None:
     parser.add_argument("--methods", default="knife", help="joined by commas (default: knife)")
     parser.add_argument("--rounds", type=int, default=5, help="timed chunks of each (default: 5)")
     args = parser.parse_args()
-    sides = {"none": trainer("none", args.scenario, EARLY)}
+    sides = {"none": trainer(config("none", args.scenario), EARLY)}
     for method in args.methods.split(","):
         for label, env_steps in (("early", EARLY), ("late", LATE)):
-            sides[f"{method} {label}"] = trainer(method, args.scenario, env_steps)
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(args.rounds):
-        for name, advance in sides.items():
-            seconds[name].append(advance())
-    ratios = {
-        name: round(statistics.median(a / b for a, b in zip(each, seconds["none"], strict=True)), 3)
-        for name, each in seconds.items()
-    }
-    for name, ratio in ratios.items():
-        print(f"{name:24s} {statistics.median(seconds[name]):8.2f} s a chunk, {ratio:.3f} x none")
-    record = {"benchmark": "surgery_cost", "scenario": args.scenario, "ratio": ratios}
-    print(json.dumps({**record, "seconds": seconds, "rounds": args.rounds, **where()}))
+            sides[f"{method} {label}"] = trainer(config(method, args.scenario), env_steps)
+    seconds = in_turns(sides, args.rounds)
+    record = {"benchmark": "surgery_cost", "scenario": args.scenario}
+    record |= {"ratio": ratios(seconds, "none"), "seconds": seconds}
+    print(json.dumps({**record, "rounds": args.rounds, **where()}))
 
 
 if __name__ == "__main__":
