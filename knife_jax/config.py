@@ -164,6 +164,7 @@ class Config(Section):
         at_least(1),
         "devices to train on; null = all that divide the seeds, a CPU being one per core",
     ] = None
+    compile_cache: Annotated[bool, "keep compiled programs in the user's cache folder"] = True
     distributed: Annotated[bool, "several processes share the seeds (jax.distributed)"] = False
     resume: Annotated[
         str | None,

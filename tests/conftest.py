@@ -1,9 +1,12 @@
 """Shared by all tests: sizes that are distinct primes, so that a swapped axis cannot pass."""
 
 import os
+import tempfile
 from importlib.metadata import version
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# not the user's own folder of compiled programs
+os.environ.setdefault("XDG_CACHE_HOME", f"{tempfile.gettempdir()}/knife_jax-tests")
 # Most of the suite's time is compiling: leave out LLVM's optimisations and XLA's slower code
 # generator (a flag that a version does not know ends the process), here and in subprocesses.
 os.environ["XLA_FLAGS"] = " ".join(

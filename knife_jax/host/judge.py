@@ -13,7 +13,7 @@ import jax
 from jaxtyping import PRNGKeyArray
 
 from knife_jax.config import from_dict
-from knife_jax.host import devices
+from knife_jax.host import compile_cache, devices
 from knife_jax.host.checkpoint import Checkpoints, shapes, to_tree
 from knife_jax.host.progress import Progress
 from knife_jax.host.readout import title
@@ -67,6 +67,8 @@ def judge(run: Path, which: str, episodes: int | None, seed: int | None) -> None
     devices.begin(None)
     found = _found(run, which)
     config = from_dict(found.about["config"])
+    if config.compile_cache:
+        compile_cache.keep()
     if episodes is not None:
         config = replace(config, evaluation=replace(config.evaluation, episodes=episodes))
     program = build(replace(config, devices=None))

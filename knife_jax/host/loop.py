@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from knife_jax.config import Config, to_dict
-from knife_jax.host import curve, devices, resume, run, summary
+from knife_jax.host import compile_cache, curve, devices, resume, run, summary
 from knife_jax.host.checkpoint import Checkpoints, NotSavedError, shapes, to_arrays, to_tree
 from knife_jax.host.judge import greedy_rows
 from knife_jax.host.logging import FanOut, JsonLines, Sink, one_line, warn
@@ -40,6 +40,8 @@ def train(config: Config) -> int:
 
     Errors of the program are raised, after ``summary.json`` says that the run failed.
     """
+    if config.compile_cache:
+        compile_cache.keep()
     # before the handlers of signals are set: jax sets one of its own
     first = True
     if config.distributed:

@@ -26,8 +26,8 @@ MACHINE = ("jax", "jaxlib", "platform", "device_kind", "n_devices")
 
 
 FREE = (
-    "run_dir", "devices", "distributed", "resume", "env_steps", "log_every", "logger", "evaluation",
-    "checkpoint", "probes", "debug", "experiment",
+    "run_dir", "devices", "compile_cache", "distributed", "resume", "env_steps", "log_every",
+    "logger", "evaluation", "checkpoint", "probes", "debug", "experiment",
     "algo.name", "algo.preset", "plasticity.name",
 )  # fmt: skip
 """what may change when a run goes on: budget, reports and labels"""

@@ -94,8 +94,11 @@ def write_params(path: Path, variables: Mapping[str, Any], about: Mapping[str, s
 def config_hash(config: Config) -> str:
     """SHA-256 of all that decides the results; not of where they are written."""
     decisive = to_dict(config)
-    for name in ("run_dir", "devices", "distributed", "resume", "logger", "checkpoint", "probes",
-                 "debug", "experiment"):  # fmt: skip
+    free = (
+        "run_dir", "devices", "compile_cache", "distributed", "resume", "logger", "checkpoint",
+        "probes", "debug", "experiment",
+    )  # fmt: skip
+    for name in free:
         del decisive[name]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 

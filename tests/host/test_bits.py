@@ -26,7 +26,7 @@ def started(module: str, words: list[str], cache: Path) -> str:
     """What a process of its own prints, which finds compiled programs in ``cache``."""
     env = os.environ | {
         "PYTHONPATH": str(killer.ROOT),
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "XDG_CACHE_HOME": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
     command = [sys.executable, "-m", f"knife_jax.{module}", *words]
@@ -54,6 +54,7 @@ def test_a_resumed_run_ends_with_the_bits_of_a_straight_one(tmp_path):
     assert end_of(resumed) == (step, sums, rows)
     summary = json.loads((resumed / "summary.json").read_text())
     assert summary["mesh"] == {"seed": 2, "data": 2}
+    assert list((tmp_path / "cache" / "knife_jax").glob("*chunk*-cache")), "nothing was kept"
     # the policy is played on any number of devices, here on as many as there are cores
     told = started("evaluate", [str(resumed)], tmp_path / "cache")
     for seed, returned in enumerate(summary["final_return"]):
