@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
 from knife_jax.envs.base import Env, EnvSpec, TimeStep, first_row
 from knife_jax.envs.names import N_PREDATORS
@@ -120,14 +120,29 @@ def predator_prey(n_predators: int, pursuit: Pursuit = Pursuit()) -> Env:  # noq
 
 
 def sample_points(key: PRNGKeyArray, n_prey: int) -> Float[Array, "P K 2"]:
-    """Points uniform in the unit disc, independent for every prey."""
+    """Points uniform in the unit disc, independent for every prey.
 
-    def points(key: PRNGKeyArray) -> Array:
-        area, turn = jax.random.uniform(key, (2, N_POINTS))
-        angle = 2 * jnp.pi * turn
-        return jnp.sqrt(area)[:, None] * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
+    A 32-bit number makes one: half of it the squared radius, half the angle. Drawing two and asking
+    for sine and cosine takes four times as long on a CPU, most of a step.
+    """
+    bits = jax.random.bits(key, (n_prey, N_POINTS))
+    radius = jnp.sqrt((bits >> 16).astype(jnp.float32) * np.float32(2**-16))
+    return radius[..., None] * directions(bits & 0xFFFF)
 
-    return jax.vmap(points)(jax.random.split(key, n_prey))
+
+def directions(turn: UInt32[Array, "*any"]) -> Float[Array, "*any 2"]:
+    """Unit vectors at ``turn`` of 2¹⁶ equal steps around the circle from south-east, to 4e-7.
+
+    Power series on the eighth of a turn to both sides of an axis, then the axis.
+    """
+    quarter, rest = turn >> 14, (turn & 0x3FFF).astype(jnp.float32)
+    angle = rest * np.float32(np.pi / 2**15) - np.float32(np.pi / 4)
+    square = angle * angle
+    sine = angle * (1 + square * (-1 / 6 + square * (1 / 120 - square / 5040)))
+    cosine = 1 + square * (-1 / 2 + square * (1 / 24 + square * (-1 / 720 + square / 40320)))
+    swapped, turned = quarter % 2 == 1, quarter >= 2
+    x, y = jnp.where(swapped, -sine, cosine), jnp.where(swapped, cosine, sine)
+    return jnp.where(turned[..., None], -1.0, 1.0) * jnp.stack([x, y], axis=-1)
 
 
 def flight(
@@ -138,9 +153,9 @@ def flight(
     ``points`` are relative to the prey. One where it would overlap any predator is out of the
     question; a prey with no other stays put. (FACMAC's score function "min".)
     """
-    nearest = jnp.argmin(_length(prey[:, None] - predators), axis=1)
-    away = _length((prey[:, None] + points)[:, :, None] - predators)
-    blocked = jnp.any(away < PREDATOR_RADIUS + PREY_RADIUS, axis=2)
+    nearest = jnp.argmin(_square(prey[:, None] - predators), axis=1)
+    away = _square((prey[:, None] + points)[:, :, None] - predators)
+    blocked = jnp.any(away < (PREDATOR_RADIUS + PREY_RADIUS) ** 2, axis=2)
     score = jnp.take_along_axis(away, nearest[:, None, None], axis=2)[..., 0]
     score = jnp.where(blocked, -1.0, score)
     best = jnp.argmax(score, axis=1)
@@ -201,5 +216,9 @@ def observe(world: World, n_predators: int) -> Float[Array, "N O"]:
     return jnp.concatenate([part.reshape(n_predators, -1) for part in parts], axis=1)
 
 
+def _square(vector: Float[Array, "*any 2"]) -> Float[Array, "*any"]:
+    return jnp.sum(vector * vector, axis=-1)
+
+
 def _length(vector: Float[Array, "*any 2"]) -> Float[Array, "*any"]:
-    return jnp.sqrt(jnp.sum(vector * vector, axis=-1))
+    return jnp.sqrt(_square(vector))

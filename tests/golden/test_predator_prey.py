@@ -123,6 +123,13 @@ def test_points_are_uniform_in_the_disc_and_differ_between_prey(key):
         assert abs(np.mean(np.all(flat * sign > 0, axis=1)) - 0.25) < 0.01
 
 
+def test_directions_go_once_around_the_circle():
+    turn = np.arange(2**16)
+    angle = 2 * np.pi * turn / 2**16 - np.pi / 4
+    expected = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    np.testing.assert_allclose(pp.directions(jnp.uint32(turn)), expected, rtol=0, atol=4e-7)
+
+
 @pytest.mark.parametrize("gap", [0.2, 0.5, 0.9, 1.5])
 def test_prey_runs_from_the_only_near_predator(key, gap):
     prey = jnp.zeros((1, 2))
