@@ -25,7 +25,7 @@ class Recipe(NamedTuple):
 
 
 def recipes(*, slots: int, window: int, steps: int) -> dict[str, Recipe]:
-    """Every registered method at its own defaults, KNIFE's random control, and its other form.
+    """Every registered method at its own defaults, and KNIFE's random control.
 
     Methods that are scheduled act at task switches, those that average do so over ``window``
     updates, KNIFE has ``slots``, and what happens once happens after half of all ``steps``.
@@ -36,17 +36,14 @@ def recipes(*, slots: int, window: int, steps: int) -> dict[str, Recipe]:
     }  # fmt: skip
     out = {name: Recipe(_made(factory, given)) for name, factory in METHODS.items()}
     out["knife"] = out["knife"]._replace(slots=slots)
-    for name, choice in (
-        ("knife_random", {"select": "random"}),
-        ("knife_fresh", {"out_mode": "fresh"}),
-    ):
-        out[name] = Recipe(_made(METHODS["knife"], given | choice), slots)
+    random = _made(METHODS["knife"], given | {"select": "random"})
+    out["knife_random"] = Recipe(random, slots)
     out["plasticity_injection"] = out["plasticity_injection"]._replace(slots=1)
     out["fresh_per_task"] = out.pop("reset_full")
     out["wider"] = out["wider"]._replace(widen=True)
     for name in ("layer_norm", "nap"):
         out[name] = out[name]._replace(layer_norm=True)
-    first = ("none", "fresh_per_task", "wider", "knife", "knife_random", "knife_fresh")
+    first = ("none", "fresh_per_task", "wider", "knife", "knife_random")
     return {name: out[name] for name in (*first, *(n for n in out if n not in first))}
 
 

@@ -28,7 +28,10 @@ class Size(NamedTuple):
     seeds: int
 
 
-def _treatment(recipe: Recipe, inputs: int, widths: tuple[int, ...], outputs: int, lr: float):
+def treatment(
+    recipe: Recipe, inputs: int, widths: tuple[int, ...], outputs: int, lr: float
+) -> Treatment:
+    """A network of these sizes under Adam, with the recipe's method on it."""
     if recipe.widen:
         widths = matched(inputs, widths, outputs, SLOTS)
     net = Net(widths, outputs, torch_init(), recipe.slots, recipe.layer_norm)
@@ -42,7 +45,7 @@ def chain(recipe: Recipe, size: Size, widths: tuple[int, ...] = (64, 64)) -> Out
     under Adam with a learning rate of 3e-3. Nothing learnt helps with the next task, so a network
     that keeps its plasticity reaches the same loss every time.
     """
-    treatment = _treatment(recipe, 16, widths, 4, 3e-3)
+    treated = treatment(recipe, 16, widths, 4, 3e-3)
 
     @jax.jit
     @jax.vmap
@@ -50,7 +53,7 @@ def chain(recipe: Recipe, size: Size, widths: tuple[int, ...] = (64, 64)) -> Out
         x_key, y_key, key = jax.random.split(key, 3)
         x = jax.random.normal(x_key, (size.rows, 16))
         labels = jax.random.normal(y_key, (size.phases, size.rows, 4))
-        return run(treatment, x, labels, size.steps, key)
+        return run(treated, x, labels, size.steps, key)
 
     return jax.device_get(seed(jax.random.split(jax.random.key(0), size.seeds)))
 
@@ -62,7 +65,7 @@ def expressivity(recipe: Recipe, size: Size) -> np.ndarray:
     made dead before the first step. The target stays the same; surgery is due at every phase's
     end, and the last phase is followed by none.
     """
-    treatment = _treatment(recipe, 3, (4,), 1, 1e-2)
+    treated = treatment(recipe, 3, (4,), 1, 1e-2)
 
     def one(key, dormant):
         x_key, key = jax.random.split(key)
@@ -80,7 +83,7 @@ def expressivity(recipe: Recipe, size: Size) -> np.ndarray:
             return {**variables, "params": {**variables["params"], "hidden0": killed}}
 
         targets = jnp.broadcast_to(y, (size.phases, *y.shape))
-        return run(treatment, q, targets, size.steps, key, kill).loss[-1]
+        return run(treated, q, targets, size.steps, key, kill).loss[-1]
 
     keys = jax.random.split(jax.random.key(1), size.seeds)
     over_dormant = jax.vmap(one, in_axes=(None, 0))
