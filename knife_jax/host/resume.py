@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from knife_jax.config import Config, to_dict
 from knife_jax.host.checkpoint import SCHEMA, Checkpoints, DamagedError
 from knife_jax.host.logging import warn
-from knife_jax.host.run import CHECKPOINTS, CONFIG
+from knife_jax.host.run import CHECKPOINTS, CONFIG, WHERE_AND_HOW
 from knife_jax.schema import shown
 
 if TYPE_CHECKING:
@@ -26,9 +26,8 @@ MACHINE = ("jax", "jaxlib", "platform", "device_kind", "n_devices")
 
 
 FREE = (
-    "run_dir", "devices", "compile_cache", "distributed", "resume", "env_steps", "log_every",
-    "logger", "evaluation", "checkpoint", "probes", "debug", "experiment",
-    "algo.name", "algo.preset", "plasticity.name",
+    *WHERE_AND_HOW, "env_steps", "log_every", "evaluation", "algo.name", "algo.preset",
+    "plasticity.name",
 )  # fmt: skip
 """what may change when a run goes on: budget, reports and labels"""
 

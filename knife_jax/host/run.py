@@ -91,14 +91,17 @@ def write_params(path: Path, variables: Mapping[str, Any], about: Mapping[str, s
     write(path, save(arrays, metadata=dict(about)))
 
 
+WHERE_AND_HOW = (
+    "run_dir", "devices", "compile_cache", "distributed", "resume", "logger", "checkpoint",
+    "probes", "debug", "experiment",
+)  # fmt: skip
+"""fields that say where and how a run is made and reported, not which run it is"""
+
+
 def config_hash(config: Config) -> str:
     """SHA-256 of all that decides the results; not of where they are written."""
     decisive = to_dict(config)
-    free = (
-        "run_dir", "devices", "compile_cache", "distributed", "resume", "logger", "checkpoint",
-        "probes", "debug", "experiment",
-    )  # fmt: skip
-    for name in free:
+    for name in WHERE_AND_HOW:
         del decisive[name]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
