@@ -29,7 +29,8 @@ class Side(NamedTuple):
     devices: int
 
 
-def _jaxmarl_env(scenario: str) -> Any:
+def jaxmarl_env(scenario: str) -> Any:
+    """The peer's environment, in its log wrapper."""
     from jaxmarl import make
     from jaxmarl.environments.smax import map_name_to_scenario
     from jaxmarl.wrappers.baselines import MPELogWrapper, SMAXLogWrapper
@@ -44,7 +45,7 @@ def _jaxmarl_env(scenario: str) -> Any:
 
 def peer_side(scenario: str, settings: Settings, rounds: int, root: Path | None) -> Side:
     """JaxMARL's loop as it runs it: one long jitted scan, vmapped over (here one) seeds."""
-    env = _jaxmarl_env(scenario)
+    env = jaxmarl_env(scenario)
     if root:
         theirs = checkout.load(root, env, settings)
         label = f"jaxmarl checkout {theirs.commit}"
