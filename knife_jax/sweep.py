@@ -73,5 +73,6 @@ def _in_own_folder(config: Config, swept: Collection[str]) -> Config:
     named = {*swept, *(settings.sweeper.get("params") or ())}
     words = [word for word in settings.overrides.task if word.partition("=")[0] in named]
     name = "_".join(filter(None, [str(settings.job.num), ",".join(words)]))
+    name = re.sub(r"\d+\.\d{5,}(e-\d+)?", lambda number: f"{float(number[0]):.4g}", name)
     name = re.sub(r"[^\w.,=+-]+", "_", name)[:100]
     return replace(config, run_dir=str(Path(settings.runtime.cwd, settings.sweep.dir, name)))
