@@ -3,6 +3,7 @@
 The shares have environments and replays of their own, and what the run reports is of both.
 """
 
+import re
 from functools import partial
 
 import jax
@@ -18,12 +19,19 @@ STEPS = 2 * 7 * 5
 """env steps of a round"""
 
 
+def collectives(compiled: str) -> set[str]:
+    """What devices exchange in a compiled program."""
+    names = ("all-reduce", "all-gather", "all-to-all", "reduce-scatter", "collective-permute")
+    return {name for name in names if re.search(rf"\b{name}\b", compiled)}
+
+
 def main() -> None:
     devices.begin(2)
     config = tiny_config(n_envs=2 * 7, batch_size=2 * 17, plasticity=KNIFE, log_every=STEPS * 7)
     program = build_in(partial(vectorise, ENDLESS.env), config)
     state, clock = program.place(program.init([0]), program.clock())
     chunk = program.chunk.lower(state, clock).compile()
+    assert "all-reduce" in collectives(chunk.as_text())
     seen = []
     for _ in range(3):
         state, clock, metrics = chunk(state, clock)
