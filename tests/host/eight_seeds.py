@@ -43,7 +43,7 @@ def main() -> None:
     one, eight = trained(1), trained(8)
     assert (one[2], eight[2]) == (1, 1), "each program is compiled once"
     assert collectives(eight[3]) == set(), "seeds do not wait for each other"
-    for name in ("obs", "action", "reward", "valid", "first"):
+    for name in ("obs", "action", "reward", "bits"):
         played = [getattr(state.replay, name) for state, *_ in (one, eight)]
         np.testing.assert_array_equal(*played, err_msg=name)
     fired = [[m["surgery"]["units_operated"] for m in seen] for _, seen, *_ in (one, eight)]

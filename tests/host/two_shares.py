@@ -48,7 +48,7 @@ def main() -> None:
     for leaf in jax.tree.leaves((state.patient, state.plasticity, clock)):
         one, other = (np.asarray(shard.data).tobytes() for shard in leaf.addressable_shards)
         assert one == other
-    assert state.replay.valid.shape == (1, 2, 5, -(-203 // 14) * 7)
+    assert state.replay.reward.shape == (1, 2, 5, -(-203 // 14) * 7)
     action = np.asarray(state.replay.action)[0]
     assert not np.array_equal(action[0], action[1])
 
