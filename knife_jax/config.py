@@ -170,7 +170,9 @@ class Config(Section):
         str | None,
         "auto = go on in run_dir, or begin there; a run or checkpoint folder = go on from it",
     ] = None
-    log_every: Annotated[Count, "env steps between log lines"]
+    log_every: Annotated[
+        Count, "env steps between log lines; evaluations, probes and checkpoints come no oftener"
+    ]
     env: EnvConfig
     algo: AlgoConfig
     plasticity: PlasticityConfig = field(default_factory=NoneConfig)

@@ -1,4 +1,5 @@
-"""A ring of windows. Where to write and how much is filled follow from the Clock.
+"""A ring of windows, stored in fewer bytes. Where to write and how much is filled follow from the
+Clock.
 
 The write position is therefore the same for all seeds: adding is one in-place slice update, not
 a scatter, and nothing about the ring itself has to be stored.
@@ -6,11 +7,13 @@ a scatter, and nothing about the ring itself has to be stored.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from knife_jax.types import Windows
+from knife_jax.types import Packed, PyTree, Windows
 
 BATCH_AXIS = Windows(
     obs=1, state=1, legal=1, first=1, action=1, reward=1, terminated=1, valid=1, hidden=0,
@@ -19,18 +22,65 @@ BATCH_AXIS = Windows(
 """where B is in each leaf"""
 
 
-def empty(example: Windows, capacity: int) -> Windows:
+def pack(windows: Windows) -> Packed:
+    """The stored form of windows."""
+    rows, batch, _, n_actions = windows.legal.shape
+    small = jnp.int8 if n_actions <= jnp.iinfo(jnp.int8).max + 1 else jnp.int32
+    of_transitions = jnp.stack([windows.terminated, windows.valid], axis=-1)
+    truths = [
+        windows.legal.reshape(rows, batch, -1),
+        windows.first[..., None],
+        jnp.pad(of_transitions, [(0, 1), (0, 0), (0, 0)]),
+    ]
+    return Packed(
+        obs=windows.obs,
+        state=windows.state,
+        bits=jnp.packbits(jnp.concatenate(truths, axis=-1), axis=-1),
+        action=windows.action.astype(small),
+        reward=windows.reward,
+        hidden=windows.hidden,
+        previous=windows.previous.astype(small),
+        n_actions=n_actions,
+    )
+
+
+def unpack(packed: Packed) -> Windows:
+    """The windows that were packed."""
+    rows, batch, n_agents = *packed.bits.shape[:2], packed.action.shape[2]
+    n = n_agents * packed.n_actions
+    truths = jnp.unpackbits(packed.bits, axis=-1, count=n + 3).astype(bool)
+    return Windows(
+        obs=packed.obs,
+        state=packed.state,
+        legal=truths[..., :n].reshape(rows, batch, n_agents, packed.n_actions),
+        first=truths[..., n],
+        action=packed.action.astype(jnp.int32),
+        reward=packed.reward,
+        terminated=truths[:-1, :, n + 1],
+        valid=truths[:-1, :, n + 2],
+        hidden=packed.hidden,
+        previous=packed.previous.astype(jnp.int32),
+    )
+
+
+def _map(f: Callable[..., Array], packed: Packed, *more: Packed) -> Packed:
+    """``f(leaf, ..., axis)`` with the axis that B is in."""
+    axes: PyTree = packed.replace(obs=1, state=1, bits=1, action=1, reward=1, hidden=0, previous=0)
+    return jax.tree.map(f, packed, *more, axes)
+
+
+def empty(example: Windows, capacity: int) -> Packed:
     """An all-zero ring of ``capacity`` windows shaped like those of ``example``."""
 
-    def zeros(leaf, axis):
+    def zeros(leaf, axis: int) -> Array:
         shape = list(leaf.shape)
         shape[axis] = capacity
         return jnp.zeros(shape, leaf.dtype)
 
-    return jax.tree.map(zeros, example, BATCH_AXIS)
+    return _map(zeros, jax.eval_shape(pack, example))
 
 
-def add(ring: Windows, windows: Windows, added: Int[Array, ""]) -> Windows:
+def add(ring: Packed, windows: Windows, added: Int[Array, ""]) -> Packed:
     """Write B windows after the ``added`` ones so far, over the oldest when the ring is full.
 
     The capacity must be a multiple of B.
@@ -39,24 +89,23 @@ def add(ring: Windows, windows: Windows, added: Int[Array, ""]) -> Windows:
     if capacity % batch:
         raise ValueError(f"capacity {capacity} is not a multiple of {batch} windows")
     start = added % capacity
-    return jax.tree.map(
-        lambda old, new, axis: jax.lax.dynamic_update_slice_in_dim(old, new, start, axis),
-        ring,
-        windows,
-        BATCH_AXIS,
-    )
+
+    def write(old: Array, new: Array, axis: int) -> Array:
+        return jax.lax.dynamic_update_slice_in_dim(old, new, start, axis)
+
+    return _map(write, ring, pack(windows))
 
 
-def sample(ring: Windows, key: PRNGKeyArray, batch: int, added: Int[Array, ""]) -> Windows:
+def sample(ring: Packed, key: PRNGKeyArray, batch: int, added: Int[Array, ""]) -> Windows:
     """``batch`` windows, uniformly with replacement, from the ``added`` ones still there."""
     capacity = ring.previous.shape[0]
     index = jax.random.randint(key, (batch,), 0, jnp.minimum(added, capacity))
 
-    def take(leaf, axis):
+    def take(leaf: Array, axis: int) -> Array:
         if axis == 0:
             return leaf[index]
         # one index per row of the result: a gather along the second axis would transpose
         rows = jnp.arange(leaf.shape[0])[:, None] * capacity + index
         return jnp.take(leaf.reshape(-1, *leaf.shape[2:]), rows, axis=0, mode="clip")
 
-    return jax.tree.map(take, ring, BATCH_AXIS)
+    return unpack(_map(take, ring))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
 PyTree = Any
 Variables = dict[str, PyTree]
@@ -66,12 +66,30 @@ class Windows:
 
 
 @struct.dataclass
+class Packed:
+    """``Windows`` as they are stored: the same numbers, truths as bits, actions as small integers.
+
+    Observations, states, rewards and recurrent states are any floats: they stay as they are.
+    """
+
+    obs: Float[Array, "T+1 B N O"]
+    state: Float[Array, "T+1 B D"]
+    bits: UInt8[Array, "T+1 B bytes"]
+    """``legal`` of all agents, ``first``, ``terminated``, ``valid``; the last two end with row T"""
+    action: Int[Array, "T B N"]
+    reward: Float[Array, "T B"]
+    hidden: Float[Array, "B N H"]
+    previous: Int[Array, "B N"]
+    n_actions: int = struct.field(pytree_node=False)
+
+
+@struct.dataclass
 class TrainState:
     """All that one seed's training consists of, besides the Clock."""
 
     patient: Patient
     plasticity: PyTree
-    replay: Windows
+    replay: Packed
     actor: PyTree
     key: PRNGKeyArray
     finite: Bool[Array, ""]

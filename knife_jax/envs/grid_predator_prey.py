@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
 from knife_jax.envs.base import EnvSpec, TimeStep, VecEnv
-from knife_jax.envs.batched_smax.state import fold
+from knife_jax.envs.fold import fold
 from knife_jax.envs.grid_games import Game
 
 STAY, CATCH = 4, 5

@@ -80,13 +80,14 @@ class _Run:
         self.saved = (-1, -1)
         self.arrays: dict[str, np.ndarray] = {}
         self.about: dict[str, Any] = {
-            "seeds": self.seeds, "config_hash": run.config_hash(config)
+            "seeds": self.seeds, "config_hash": run.config_hash(config), "compile_cached": None,
         }  # fmt: skip
 
     def train(self, origin: resume.Origin | None) -> int:
         """From where the run stands to its end. Returns the exit code."""
         self.about["versions"] = run.versions()
-        with compiling(title(self.config)) if self.config.logger.table else nullcontext():
+        shown = self.config.logger.table
+        with compiling(title(self.config), self.about) if shown else nullcontext():
             self._prepare(origin)
         try:
             with closing(self.checkpoints):
@@ -133,7 +134,8 @@ class _Run:
         self.state, self.clock = self.program.place(begun["state"], begun["clock"])
         if self.progress.env_steps < self.program.env_steps:
             began = time.perf_counter()
-            self.chunk = self.program.chunk.lower(self.state, self.clock).compile()
+            lowered = self.program.chunk.lower(self.state, self.clock)
+            self.chunk, self.about["compile_cached"] = compile_cache.compiled(lowered)
             self.progress.compile_seconds += time.perf_counter() - began
 
     def _found(self, origin: resume.Origin, shapes: dict[str, list[Any]]) -> resume.Found | None:

@@ -111,9 +111,10 @@ def show_evaluation(summary: Mapping[str, Any]) -> None:
 
 def _facts(summary: Mapping[str, Any]) -> list[str]:
     wall, compiling = duration(summary["wall_seconds"]), duration(summary["compile_seconds"])
+    work = "loading the compiled program" if summary["compile_cached"] else "compiling"
     lines = [
         f"{summary['env_steps']:,} env steps and {summary['updates']:,} updates per seed"
-        f" in {wall}, {compiling} of it compiling"
+        f" in {wall}, {compiling} of it {work}"
     ]
     if summary["env_steps_per_second"] is not None:
         rate = f"{summary['env_steps_per_second']:,.0f} env steps/s"

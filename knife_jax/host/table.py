@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from rich import box
 from rich.console import Console, Group
@@ -107,8 +108,11 @@ def open_table(plan: Plan) -> LiveTable | PlainLines:
 
 
 @contextmanager
-def compiling(name: str) -> Iterator[None]:
-    """Tell the user that the wait is for the compiler, and afterwards how long it was."""
+def compiling(name: str, about: Mapping[str, Any]) -> Iterator[None]:
+    """Tell the user that the wait is for the compiler, and afterwards how long it was.
+
+    ``about["compile_cached"]`` is then whether it was found in the cache; None for no program.
+    """
     started = time.perf_counter()
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     if is_terminal():
@@ -118,7 +122,9 @@ def compiling(name: str) -> Iterator[None]:
     else:
         print(f"{name}: compiling", flush=True)
         yield
-    print(f"compiled in {time.perf_counter() - started:.1f} s", flush=True)
+    seconds = f"{time.perf_counter() - started:.1f} s"
+    waited = {True: "found compiled, ready in", False: "compiled in", None: "ready in"}
+    print(waited[about["compile_cached"]], seconds, flush=True)
 
 
 def is_terminal() -> bool:

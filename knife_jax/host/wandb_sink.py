@@ -51,7 +51,7 @@ def history(rows: Iterable[Row]) -> dict[str, Any]:
 
 
 def open_wandb(config: Config, directory: Path) -> WandbSink:
-    """Start a W&B run inside the run directory.
+    """Start a W&B run inside the run directory, or go on with the one that is there.
 
     Online only if asked for. Without a key or a network it goes on offline after one warning.
     """
@@ -61,6 +61,12 @@ def open_wandb(config: Config, directory: Path) -> WandbSink:
         except Exception as error:
             warn(f"W&B cannot be reached, logging offline ({one_line(error)})")
     return WandbSink(_start("offline", config, directory))
+
+
+def known_id(directory: Path) -> str | None:
+    """What W&B calls the run in this directory; it ends the names of the folders it makes."""
+    folders = sorted(directory.glob("wandb/*run-*"), key=lambda folder: folder.stat().st_mtime)
+    return folders[-1].name.rpartition("-")[2] if folders else None
 
 
 def _start(mode: str, config: Config, directory: Path) -> Any:
@@ -91,6 +97,8 @@ def _start(mode: str, config: Config, directory: Path) -> Any:
         project=config.logger.project,
         entity=config.logger.entity,
         name=directory.name,
+        id=known_id(directory),
+        resume="allow",
         config=described,
         settings=settings,
     )

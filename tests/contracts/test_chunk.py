@@ -16,6 +16,7 @@ from knife_jax.build import build_in, make_trainer
 from knife_jax.config import DebugConfig
 from knife_jax.envs.base import vectorise
 from knife_jax.host.checkpoint import to_arrays
+from knife_jax.replay import unpack
 
 pytestmark = pytest.mark.xdist_group("chunk")  # they share programs
 
@@ -176,7 +177,7 @@ def test_episodes_mode_keeps_the_first_episode_of_each_start():
     program = program_of(tiny_config(data="episodes"))
     state, clock, _ = run(program, (0,))
     check_clock(clock, length=MEMORY.env.spec.horizon)
-    ring = jax.tree.map(lambda leaf: leaf[0], state.replay)
+    ring = unpack(jax.tree.map(lambda leaf: leaf[0], state.replay))
     assert jnp.all(ring.first[0]) and jnp.all(ring.hidden == 0) and jnp.all(ring.previous == -1)
     assert ring.valid.shape[0] == MEMORY.env.spec.horizon
     np.testing.assert_array_equal(ring.terminated.sum(0), 1)

@@ -15,6 +15,7 @@ from knife_jax.envs import sequences
 from knife_jax.envs.grid_games import SCENARIOS
 from knife_jax.envs.tasks import Tasks, shuffled
 from knife_jax.make_env import make_tasks
+from knife_jax.replay import unpack
 from knife_jax.schedules import at_task_switch, crossed
 from knife_jax.sequence import TaskSequence, asked, restarting
 from knife_jax.types import Clock
@@ -131,7 +132,8 @@ def test_the_eight_grid_games_are_one_program():
 def test_a_switch_cuts_episodes_and_mixes_no_transition():
     """Episodes have 40 steps, switches come after 10 steps of each environment."""
     _, state, *_ = eight()
-    ring = jax.tree.map(lambda leaf: np.asarray(leaf[0]), state.replay)
+    ring = unpack(jax.tree.map(lambda leaf: leaf[0], state.replay))
+    ring = jax.tree.map(np.asarray, ring)
     rounds = lambda leaf: leaf[: 18 * 7].reshape(18, 7, -1)  # noqa: E731
     first = rounds(ring.first.T)
     assert first[::2, :, 0].all(), "the first window of a task begins an episode"

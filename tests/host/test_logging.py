@@ -1,6 +1,7 @@
 """Rows, sinks, and W&B with no network to reach."""
 
 import json
+from dataclasses import replace
 
 import fake_program
 import numpy as np
@@ -138,6 +139,20 @@ def test_offline_files_are_mirrored_into_the_run_silently(tmp_path, monkeypatch,
     for captured in (b"test_logging.py", b"site-packages", str(tmp_path).encode()):
         assert captured not in written
     assert not any(tmp_path.rglob("requirements.txt")) and not any(tmp_path.rglob("output.log"))
+
+
+def test_a_resumed_run_goes_on_with_its_own_wandb_run(tmp_path, monkeypatch, no_key, capfd):
+    fake_program.install(monkeypatch)
+    first = wandb_config(tmp_path, "offline")
+    assert train(replace(first, env_steps=400)) == 0
+    assert train(replace(first, resume="auto")) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    folders = sorted(tmp_path.glob("wandb/offline-run-*"))
+    assert len(folders) == 2 and all(f"wandb sync {folder}\n" in out for folder in folders)
+    (known,) = {folder.name.rpartition("-")[2] for folder in folders}
+    for folder in folders:
+        assert known.encode() in (folder / f"run-{known}.wandb").read_bytes()
 
 
 def test_disabled_leaves_no_trace(tmp_path, monkeypatch):

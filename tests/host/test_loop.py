@@ -110,6 +110,7 @@ def test_the_summary_adds_up(finished):
     assert summary["churn_max"] == 0.002
     assert 0 < summary["train_seconds"] < summary["wall_seconds"]
     assert 0 < summary["compile_seconds"] < summary["wall_seconds"]
+    assert summary["compile_cached"] is False
     speed = 3 * 1000 / summary["train_seconds"]
     assert summary["env_steps_per_second"] == pytest.approx(speed, rel=0.2)  # rounded seconds
     assert summary["versions"]["jax"] == jax.__version__

@@ -192,7 +192,7 @@ def edited(run: Path, change) -> None:
 def test_another_schema_is_refused(straight, capsys):
     edited(straight, lambda about: about.update(schema=99))
     assert train(config(straight, resume="auto")) == 2
-    assert "checkpoint 1,000 has schema 99: must be 1" in capsys.readouterr().err
+    assert "checkpoint 1,000 has schema 99: must be 2" in capsys.readouterr().err
 
 
 def test_another_network_is_refused_by_its_arrays(straight, capsys):

@@ -3,6 +3,7 @@
 The shares have environments and replays of their own, and what the run reports is of both.
 """
 
+import re
 from functools import partial
 
 import jax
@@ -18,12 +19,19 @@ STEPS = 2 * 7 * 5
 """env steps of a round"""
 
 
+def collectives(compiled: str) -> set[str]:
+    """What devices exchange in a compiled program."""
+    names = ("all-reduce", "all-gather", "all-to-all", "reduce-scatter", "collective-permute")
+    return {name for name in names if re.search(rf"\b{name}\b", compiled)}
+
+
 def main() -> None:
     devices.begin(2)
     config = tiny_config(n_envs=2 * 7, batch_size=2 * 17, plasticity=KNIFE, log_every=STEPS * 7)
     program = build_in(partial(vectorise, ENDLESS.env), config)
     state, clock = program.place(program.init([0]), program.clock())
     chunk = program.chunk.lower(state, clock).compile()
+    assert "all-reduce" in collectives(chunk.as_text())
     seen = []
     for _ in range(3):
         state, clock, metrics = chunk(state, clock)
@@ -40,7 +48,7 @@ def main() -> None:
     for leaf in jax.tree.leaves((state.patient, state.plasticity, clock)):
         one, other = (np.asarray(shard.data).tobytes() for shard in leaf.addressable_shards)
         assert one == other
-    assert state.replay.valid.shape == (1, 2, 5, -(-203 // 14) * 7)
+    assert state.replay.reward.shape == (1, 2, 5, -(-203 // 14) * 7)
     action = np.asarray(state.replay.action)[0]
     assert not np.array_equal(action[0], action[1])
 

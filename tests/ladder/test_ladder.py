@@ -12,6 +12,7 @@ from tiny import tiny_config
 from knife_jax.build import build_in, make_trainer
 from knife_jax.envs.base import TimeStep, vectorise
 from knife_jax.losses import masked_argmax
+from knife_jax.replay import unpack
 
 SEEDS, GAMMA = 2, 0.9
 
@@ -35,8 +36,8 @@ def learn(rung, env_steps, **algo):
 def greedy_values(trainer, state, seed):
     """(learnt Q_tot, row) of the last windows played, where all actions taken were greedy."""
     one = jax.tree.map(lambda leaf: leaf[seed], state)
-    values = trainer.learner.values(one.patient.online, one.replay, 0)
-    batch = one.replay
+    batch = unpack(one.replay)
+    values = trainer.learner.values(one.patient.online, batch, 0)
     greedy = masked_argmax(values.agents, batch.legal)[:-1]
     wanted = batch.valid & jnp.all(greedy == batch.action, axis=-1)
     no = jnp.zeros_like(batch.valid)

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from knife_jax.envs.batched_smax.rules import Rules
-from knife_jax.envs.batched_smax.state import Battle, fold, per_unit, row
+from knife_jax.envs.batched_smax.state import Battle, per_unit, row
+from knife_jax.envs.fold import fold
 
 
 def enemy_actions(

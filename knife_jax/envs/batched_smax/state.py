@@ -6,7 +6,6 @@ environment, so that arithmetic runs along the environments.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -55,12 +54,3 @@ def per_unit(rules: Rules, name: str, unit_type: Int[Array, "U E"]) -> Array:
 def row(array: Array, index: Any) -> Array:
     """Unit `index` of a [U, ...] array."""
     return jax.lax.dynamic_index_in_dim(array, index, 0, keepdims=False)
-
-
-def fold(body: Callable[[Any, Any], Any], init: Any, n: int) -> Any:
-    """``body(n - 1, ... body(0, init))``: a loop on a CPU, unrolled into few kernels elsewhere."""
-    return jax.lax.platform_dependent(
-        init,
-        cpu=lambda carry: jax.lax.fori_loop(0, n, body, carry),
-        default=lambda carry: jax.lax.fori_loop(0, n, body, carry, unroll=n),
-    )
