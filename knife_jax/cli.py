@@ -23,7 +23,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, ValueType
+from hydra.core.override_parser.types import IntervalSweep, Override, ValueType
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -44,6 +44,12 @@ LISTS = (ValueType.SIMPLE_CHOICE_SWEEP, ValueType.CHOICE_SWEEP, ValueType.RANGE_
 PRESET_OF_SEQUENCES = "continual"
 """what ``env=seq_...`` trains with, unless told otherwise"""
 
+SWEEPERS = ("launcher", "search")
+"""groups that say how the jobs of a sweep are started and chosen"""
+
+PLUGINS = ("joblib", "ray", "submitit_local", "submitit_slurm", "optuna")
+"""launchers and sweepers of Hydra that the extra ``sweep`` installs"""
+
 MOST_COMBINATIONS = 32
 """a larger sweep is checked value by value instead"""
 
@@ -61,6 +67,18 @@ class Words(NamedTuple):
     def has(self, *names: str) -> bool:
         """Whether one of these options was given."""
         return any(flag in names for flag in self.flags)
+
+    def is_sweep(self) -> bool:
+        """Whether several jobs were asked for."""
+        return self.has("-m", "--multirun")
+
+    def in_sweep_folder(self) -> Words:
+        """With a new folder in ``runs/`` for the jobs, unless ``run_dir`` names one."""
+        if any(o.key_or_group == "run_dir" and o.value() is not None for o in self.overrides):
+            return self
+        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+        folder = _override(f"run_dir=runs/{stamp}-sweep-{secrets.token_hex(2)}")
+        return self._replace(overrides=[*self.overrides, folder])
 
     def swept(self) -> list[str]:
         """The fields and groups that take several values."""
@@ -163,8 +181,9 @@ def _is_sequence(override: Override) -> bool:
 
 
 def plain(override: Override) -> str:
-    """An override without the ``+`` or ``++`` that we do not tell apart."""
-    return (override.input_line or "").lstrip("+")
+    """An override without the ``+`` or ``++``, which Hydra's own settings alone tell apart."""
+    written = override.input_line or ""
+    return written if override.is_hydra_override() else written.lstrip("+")
 
 
 def preflight(words: Words) -> Config:
@@ -172,14 +191,31 @@ def preflight(words: Words) -> Config:
 
     Raises ``ConfigError`` for the first thing refused.
     """
-    if not words.has("-m", "--multirun"):
-        for override in words.overrides:
+    overrides = words.overrides
+    if words.is_sweep():
+        overrides = [*_searched(words), *overrides]  # the command line wins
+    else:
+        for override in overrides:
             if override.is_sweep_override():
                 raise ConfigError(f"{plain(override)} is a sweep: add -m, or quote the value")
-    if "run_dir" in words.swept():
-        raise ConfigError("run_dir cannot be swept: a sweep makes a folder for each job inside it")
-    first, *_ = [_composed(job, words.config_dir) for job in _jobs(words.overrides)]
+            if override.key_or_group in SWEEPERS:
+                raise ConfigError(f"{plain(override)} is for sweeps: add -m")
+    first, *_ = [_composed(job, words.config_dir) for job in _jobs(overrides)]
     return first
+
+
+def _searched(words: Words) -> list[Override]:
+    """What a file of ``search`` adds to the command line."""
+    for name in ("run_dir", *SWEEPERS):
+        if name in words.swept():
+            raise ConfigError(f"{name} cannot be swept: all jobs of a sweep have the same")
+    fixed = [override for override in words.overrides if not override.is_sweep_override()]
+    sweeper = _raw(fixed, words.config_dir, hydra=True).hydra.sweeper
+    for override in words.overrides:
+        if isinstance(override.value(), IntervalSweep) and "Basic" in sweeper["_target_"]:
+            raise ConfigError(f"{plain(override)} is refused: intervals need search=...")
+    space = sweeper.get("params") or {}
+    return [_override(f"{name}={values}") for name, values in space.items()]
 
 
 def _jobs(overrides: Sequence[Override]) -> Iterator[list[Override]]:
@@ -200,6 +236,10 @@ def _values(override: Override) -> list[Override]:
     if not override.is_sweep_override():
         return [override]
     name = override.key_or_group
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        ends = (value.start, value.end)
+        return [_override(f"{name}={end}") for end in ends]
     listed = override.sweep_string_iterator() if override.value_type in LISTS else ()
     values = [_override(f"{name}={value}") for value in listed]
     if not values:
@@ -215,6 +255,9 @@ def _one_line() -> Iterator[None]:
     except MissingConfigException as error:
         group, _, option = (error.missing_cfg_file or "").rpartition("/")
         known = error.options or []
+        if option in PLUGINS:
+            install = "pip install -c constraints.txt -e '.[sweep]'"
+            raise ConfigError(f"{group}={option} is not installed: {install}") from None
         listed = f"must be one of {', '.join(known)}" if known else "there is no such group"
         near = suggestion(option, known)
         raise ConfigError(f"{group}={option} is refused: {listed}{near}") from None
@@ -223,6 +266,11 @@ def _one_line() -> Iterator[None]:
 
 
 def _composed(overrides: Sequence[Override], config_dir: str | None) -> Config:
+    return read(_raw(overrides, config_dir))
+
+
+def _raw(overrides: Sequence[Override], config_dir: str | None, hydra: bool = False) -> DictConfig:
+    """What Hydra composes, its own settings included if asked for."""
     _store_combinations()
     words = []
     for override in overrides:
@@ -234,8 +282,7 @@ def _composed(overrides: Sequence[Override], config_dir: str | None) -> Config:
             raise ConfigError(f"--config-dir {config_dir}: there is no such folder")
         words.append(f"hydra.searchpath=['file://{Path(config_dir).resolve()}']")
     with _one_line(), initialize_config_dir(str(configs_dir()), version_base="1.3"):
-        composed = hydra_compose("train", words)
-    return read(composed)
+        return hydra_compose("train", words, return_hydra_config=hydra)
 
 
 def read(composed: DictConfig) -> Config:
@@ -243,9 +290,3 @@ def read(composed: DictConfig) -> Config:
     with _one_line():
         values = OmegaConf.to_container(composed, resolve=True)
     return from_dict(cast("dict[str, Any]", values))
-
-
-def sweep_dir(config: Config) -> str:
-    """The folder of a sweep: ``run_dir``, else a new one in ``runs/``."""
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    return config.run_dir or f"runs/{stamp}-sweep-{secrets.token_hex(2)}"

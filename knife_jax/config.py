@@ -31,7 +31,7 @@ from knife_jax.schema import (
 )
 from knife_jax.scrub import leak
 
-GROUPS = ("env", "algo", "preset", "plasticity", "logger", "experiment")
+GROUPS = ("env", "algo", "preset", "plasticity", "logger", "experiment", "launcher", "search")
 """groups of files in ``configs/``"""
 
 MISSING_VALUE = "???"

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import re
+import os
+import signal
 import sys
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from knife_jax import __version__, cli
-from knife_jax.config import Config
+from knife_jax import __version__, cli, sweep
 from knife_jax.schema import ConfigError
 from knife_jax.scrub import scrub
 from knife_jax.usage import help_text
 
 REFUSED = 2
 """exit code for a command line that is not accepted"""
+
+BEST = "optimization_results.yaml"
+"""what a search leaves in the folder of its jobs"""
 
 
 def main() -> None:
@@ -29,6 +31,7 @@ def main() -> None:
         if words.has("--version"):
             print(f"knife_jax {__version__}")
             return
+        words = words.in_sweep_folder() if words.is_sweep() else words
         config = cli.preflight(words)
     except ConfigError as error:
         print(f"error: {scrub(str(error))}", file=sys.stderr)
@@ -37,37 +40,41 @@ def main() -> None:
         print(help_text(config))
         return
     sys.argv[1:] = words.argv()
-    if words.has("-m", "--multirun"):
-        folder = cli.sweep_dir(config).replace("'", r"\'")
-        sys.argv.append(f"hydra.sweep.dir='{folder}'")
-    sys.exit(_launch(words.swept()))
+    if words.is_sweep():
+        sys.exit(_sweep(words.swept(), Path(str(config.run_dir))))
+    _launch(_train)
 
 
-def _launch(swept: list[str]) -> int:
-    """Hand over to Hydra, which starts one job or many. The largest exit code of the jobs."""
-    codes = [0]
-
-    def job(composed: DictConfig) -> None:
-        # jax is first imported here
-        from knife_jax.host.loop import train
-
-        codes.append(train(_own_folder(cli.read(composed), swept)))
-        if codes[-1] > 128:  # interrupted: no further jobs
-            sys.exit(codes[-1])
-
+def _launch(job: Callable[[DictConfig], Any]) -> None:
+    """Hand over to Hydra, which starts one job or many."""
     hydra.main(version_base="1.3", config_path=str(cli.configs_dir()), config_name="train")(job)()
-    return max(codes)
 
 
-def _own_folder(config: Config, swept: list[str]) -> Config:
-    """In a sweep, the job's own folder inside that of the sweep, named by what is swept."""
-    settings = HydraConfig.get()
-    if settings.mode != RunMode.MULTIRUN:
-        return config
-    words = [word for word in settings.overrides.task if word.partition("=")[0] in swept]
-    name = re.sub(r"[^\w.,=+-]+", "_", f"{settings.job.num}_{','.join(words)}")[:100]
-    print(f"job {name}")
-    return replace(config, run_dir=str(Path(settings.sweep.dir) / name))
+def _train(composed: DictConfig) -> None:
+    # jax is first imported here
+    from knife_jax.host.loop import train
+
+    sys.exit(train(cli.read(composed)))
+
+
+def _sweep(swept: list[str], folder: Path) -> int:
+    """Start the jobs of a sweep. The exit code: that of the first job that failed, if any did."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here
+    try:
+        _launch(lambda composed: sweep.run(composed, swept))
+    except sweep.JobError as error:
+        code, told = error.code, str(error)
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT
+        told = f"interrupted: run_dir={folder} resume=auto goes on from here"
+    except Exception as error:
+        code, told = sweep.FAILED, " ".join(f"{type(error).__name__}: {error}".split())
+    else:
+        if (folder / BEST).exists():
+            print(f"{folder / BEST}:\n{(folder / BEST).read_text()}", end="")
+        return 0
+    print(f"error: {scrub(told)}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

@@ -22,10 +22,13 @@ examples:
   python -m knife_jax.train run_dir=runs/mine resume=auto
   python -m knife_jax.train +experiment=matrix_sequence algo=qmix_redo
   python -m knife_jax.train -m seed=0,1 algo=qmix,qmix_knife,qmix_redo
+  python -m knife_jax.train -m launcher=joblib hydra.launcher.n_jobs=2 seed=0,1,2
+  python -m knife_jax.train -m search=qmix env.scenario=2s3z num_seeds=3
 
 options:
   -m, --multirun         one run for every combination of listed values (a,b or range(0,5)),
-                         each in its own folder inside run_dir
+                         each in its own folder inside run_dir; launcher= says where
+                         they run, search= chooses values instead of listing them all
   --cfg job              print the composed configuration and stop
   --config-dir FOLDER    search your own configuration files as well
   --hydra-help           options of Hydra, which composes the configuration
@@ -45,7 +48,7 @@ def help_text(config: Config) -> str:
     }
     lines = [HEAD, "groups (env=smax, +env=smax and ++env=smax mean the same; * = chosen):"]
     for group in GROUPS:
-        lines += _options(group, chosen[group])
+        lines += _options(group, chosen.get(group, ""))
     lines += ["", "fields (field=value, with the values of the groups chosen):"]
     return "\n".join([*lines, *_fields(config)])
 

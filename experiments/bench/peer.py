@@ -105,7 +105,7 @@ def build(env, settings: Settings) -> Peer:
     def rollout(params, rounds, key) -> Rows:
         """One window from a fresh reset; fields ``[(N,) T, E, ...]``."""
         share = jnp.clip(rounds / (s.epsilon_share * s.total_rounds), 0.0, 1.0)
-        epsilon = 1.0 + (0.05 - 1.0) * share
+        epsilon = 1.0 + (s.epsilon_end - 1.0) * share
 
         def step(carry, _):
             memory, obs, done, env_state, key = carry

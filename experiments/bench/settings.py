@@ -36,7 +36,8 @@ class Settings:
     total_rounds: int = 4882
     """budget of the run which the schedule of epsilon is made for"""
     epsilon_share: float = 0.1
-    """share of the rounds over which epsilon falls from 1 to 0.05"""
+    """share of the rounds over which epsilon falls from 1"""
+    epsilon_end: float = 0.05
 
     @property
     def steps_per_round(self) -> int:

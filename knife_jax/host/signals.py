@@ -17,7 +17,9 @@ SHOW_CURSOR = b"\x1b[?25h\n"
 class Stop:
     """``signal`` is the number of the first signal that asked to stop, or None."""
 
-    signal: int | None = None
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self.received: list[int] = []
 
 
 @contextmanager
@@ -26,6 +28,9 @@ def stop_on_signal() -> Iterator[Stop]:
 
     A thread reads the signals, because handlers in the main thread wait until compiled code
     returns. Outside the main thread, where Python allows no handlers, nothing is caught.
+
+    At the end each signal is handed on to the handler that was there before, if a launcher has
+    set one: submitit requeues its job then.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
@@ -46,6 +51,9 @@ def stop_on_signal() -> Iterator[Stop]:
         writer.close()
         watcher.join()
         reader.close()
+        for number in dict.fromkeys(stop.received):
+            if callable(previous[number]) and previous[number] is not signal.default_int_handler:
+                signal.raise_signal(number)
 
 
 def _watch(reader: socket.socket, stop: Stop) -> None:
@@ -53,6 +61,7 @@ def _watch(reader: socket.socket, stop: Stop) -> None:
         number = received[0]
         if number not in SIGNALS:
             continue
+        stop.received.append(number)
         if stop.signal is None:
             stop.signal = number
             name = signal.Signals(number).name

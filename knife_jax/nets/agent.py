@@ -12,14 +12,39 @@ from knife_jax.nets.init import Init
 from knife_jax.nets.wiring import NeuronGroup
 
 
-class _AddedGRU(nn.Module):
-    """flax's GRUCell, to whose gates r, z and n something is added before their nonlinearity."""
+@jax.custom_vjp
+def _gates(reset, update, new, recurrent, h):
+    """The next state of a GRU, (1 - z) n + z h with n = tanh(new + r recurrent), from its
+    pre-activations.
+
+    Its gradient is written out because a scan then keeps five arrays a step for it, not twelve.
+    """
+    return _gates_forward(reset, update, new, recurrent, h)[0]
+
+
+def _gates_forward(reset, update, new, recurrent, h):
+    r, z = jax.nn.sigmoid(reset), jax.nn.sigmoid(update)
+    n = jnp.tanh(new + r * recurrent)
+    return (1.0 - z) * n + z * h, (r, z, n, recurrent, h)
+
+
+def _gates_backward(kept, g):
+    r, z, n, recurrent, h = kept
+    new = g * (1.0 - z) * (1.0 - n * n)
+    return new * recurrent * r * (1.0 - r), g * (h - n) * z * (1.0 - z), new, new * r, g * z
+
+
+_gates.defvjp(_gates_forward, _gates_backward)
+
+
+class _GRUCell(nn.Module):
+    """flax's GRUCell, to whose gates r, z and n something may be added before they act."""
 
     hidden: int
     init_with: Init
 
     @nn.compact
-    def __call__(self, h, x, added):
+    def __call__(self, h, x, *added):
         init = self.init_with
 
         def dense(name: str, kernel_init, value, use_bias=True):
@@ -28,18 +53,16 @@ class _AddedGRU(nn.Module):
                 bias_init=init.bias(self.hidden), name=name,
             )(value)  # fmt: skip
 
-        reset, update, new = (
-            dense(name, init.dense, x) + more
-            for name, more in zip(("ir", "iz", "in"), added, strict=True)
-        )
-        r = jax.nn.sigmoid(reset + dense("hr", init.recurrent, h, use_bias=False))
-        z = jax.nn.sigmoid(update + dense("hz", init.recurrent, h, use_bias=False))
-        n = jnp.tanh(new + r * dense("hn", init.recurrent, h))
-        h = (1.0 - z) * n + z * h
-        return h, h
+        gates = [dense(name, init.dense, x) for name in ("ir", "iz", "in")]
+        if added:
+            gates = [gate + more for gate, more in zip(gates, added, strict=True)]
+        reset, update, new = gates
+        reset = reset + dense("hr", init.recurrent, h, use_bias=False)
+        update = update + dense("hz", init.recurrent, h, use_bias=False)
+        return _gates(reset, update, new, dense("hn", init.recurrent, h), h)
 
 
-class _ResettingGRU(nn.Module):
+class _Memory(nn.Module):
     """One step of a GRU that forgets before the first row of an episode."""
 
     hidden: int
@@ -49,16 +72,8 @@ class _ResettingGRU(nn.Module):
     def __call__(self, carry, inputs):
         x, first, *added = inputs
         carry = jnp.where(first[..., None, None], 0.0, carry)
-        if added:
-            cell = _AddedGRU(self.hidden, self.init_with, name="GRUCell_0")
-            return cell(carry, x, *added)
-        cell = nn.GRUCell(
-            self.hidden,
-            kernel_init=self.init_with.dense,
-            recurrent_kernel_init=self.init_with.recurrent,
-            bias_init=self.init_with.bias(self.hidden),
-        )
-        return cell(carry, x)
+        h = _GRUCell(self.hidden, self.init_with, name="GRUCell_0")(carry, x, *added)
+        return h, h
 
 
 class RecurrentAgent(nn.Module):
@@ -97,7 +112,7 @@ class RecurrentAgent(nn.Module):
         )  # fmt: skip
         x = encoder(jnp.concatenate(inputs, axis=-1) if self.last_action else obs, open_slots)
         rows = (*x[:1], first, x[1]) if self.own_outgoing else (x, first)
-        scan = nn.scan(_ResettingGRU, variable_broadcast="params", split_rngs={"params": False})
+        scan = nn.scan(_Memory, variable_broadcast="params", split_rngs={"params": False})
         carry, h = scan(self.hidden, self.init_with, name="memory")(carry, rows)
         self.sow("probes", "representation", h)
         head = nn.Dense(

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +17,7 @@ from knife_jax.build import build_tasks, make_plasticity
 from knife_jax.env_config import MatrixSequenceConfig
 from knife_jax.make_env import make_tasks
 from knife_jax.make_networks import n_weights, widened
-from knife_jax.nets.agent import _AddedGRU
+from knife_jax.nets.agent import _GRUCell
 from knife_jax.nets.graft import GraftedDense, track
 from knife_jax.nets.init import INITS
 from knife_jax.nets.wiring import NeuronGroup
@@ -255,20 +256,26 @@ def test_own_outgoing_weights_by_hand():
         np.testing.assert_allclose(got, h + b, atol=1e-4)
 
 
-def test_the_cell_with_additions_is_flaxs_cell():
-    keys = jax.random.split(jax.random.key(0), 3)
-    h, x = jax.random.normal(keys[0], (ROWS, W)), jax.random.normal(keys[1], (ROWS, I))
-    ours, flaxs = _AddedGRU(W, INIT), nn.GRUCell(W)
-    variables = ours.init(keys[2], h, x, (0.0, 0.0, 0.0))
-    same = flaxs.apply(variables, h, x)[0]
-    np.testing.assert_allclose(ours.apply(variables, h, x, (0.0, 0.0, 0.0))[0], same, atol=1e-6)
+def test_the_cell_and_its_gradient_are_those_of_flax():
+    keys = jax.random.split(jax.random.key(0), 4)
+    h, x, g = (jax.random.normal(key, (ROWS, n)) for key, n in zip(keys, (W, I, W), strict=False))
+    ours, flaxs = _GRUCell(W, INIT), nn.GRUCell(W)
+    variables = ours.init(keys[3], h, x)
+
+    def pulled_back(cell):
+        out, pull = jax.vjp(cell, variables, h, x)
+        return out, pull(g)
+
+    got = pulled_back(ours.apply)
+    expected = pulled_back(lambda *inputs: flaxs.apply(*inputs)[0])
+    chex.assert_trees_all_close(got, expected, rtol=1e-5, atol=1e-5)
     # an addition to a gate is a larger bias of that gate
     for i, gate in enumerate(("ir", "iz", "in")):
         params = variables["params"]
         biased = {**params, gate: {**params[gate], "bias": params[gate]["bias"] + 0.7}}
         added = tuple(0.7 if j == i else 0.0 for j in range(3))
         np.testing.assert_allclose(
-            ours.apply(variables, h, x, added)[0], flaxs.apply({"params": biased}, h, x)[0],
+            ours.apply(variables, h, x, *added), flaxs.apply({"params": biased}, h, x)[0],
             atol=1e-6,
         )  # fmt: skip
 

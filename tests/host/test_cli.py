@@ -19,10 +19,15 @@ runpy.run_module("knife_jax.train", run_name="__main__")
 """
 
 WITH_OTHER_LOOP = """
-import runpy, sys, types
+import json, pathlib, runpy, sys, types
 loop = types.ModuleType("knife_jax.host.loop")
 def train(config):
     print("trained", config.seed, config.env.name, config.algo.name, config.run_dir)
+    if config.run_dir:
+        folder = pathlib.Path(config.run_dir)
+        folder.mkdir(parents=True)
+        score = {{"final_win_rate_mean": None, "final_return_mean": 1.5}}
+        (folder / "summary.json").write_text(json.dumps(score))
     return {code}
 loop.train = train
 sys.modules["jax"] = None
@@ -132,11 +137,18 @@ SCENARIOS = "must be one of 3m, 2s3z, 25m, 3s5z, 8m, 5m_vs_6m, "
         ("seed=0,1", "error: seed=0,1 is a sweep: add -m, or quote the value"),
         ("-m seed=0,one", "error: seed=one is refused: must be a whole number, "),
         ("-m seed=range(0,99) algo.gamma=0.9,9", "error: algo.gamma=9.0 is refused: "),
-        ("-m algo.lr=interval(0,1)", "error: algo.lr=interval(0,1) lists no values: "),
+        ("-m algo.lr=interval(0,1)",
+         "error: algo.lr=interval(0,1) is refused: intervals need search=..."),
         ("-m run_dir=a,b", "error: run_dir cannot be swept: "),
+        ("launcher=slurm", "error: launcher=slurm is for sweeps: add -m"),
+        ("-m launcher=rocket",
+         "error: launcher=rocket is refused: must be one of joblib, ray, slurm, submitit"),
+        ("-m launcher=joblib,ray", "error: launcher cannot be swept: "),
+        ("-m search=qmix algo.gamma=interval(0,3)", "error: algo.gamma=3.0 is refused: "),
         ("--mutlirun seed=1", "error: unknown option '--mutlirun'; did you mean '--multirun'?"),
         ("--config-dir=none", "error: --config-dir none: there is no such folder"),
-        ("hydra/launcher=rocket", "error: hydra/launcher=rocket is refused: must be one of basic"),
+        ("hydra/launcher=rocket",
+         "error: hydra/launcher=rocket is refused: must be one of basic, "),
     ],
 )  # fmt: skip
 def test_refuses_with_one_line_and_exit_code_2(line, words, told):
@@ -185,16 +197,17 @@ def test_a_sweep_runs_every_job_in_its_own_folder(tmp_path):
     assert [job[:3] for job in jobs] == [
         [seed, "smax", algo] for seed in ("2", "3") for algo in ("qmix", "qmix_knife")
     ]
-    assert jobs[0][3] == "out/it's/0_seed=2,algo=qmix"
+    assert jobs[0][3] == f"{tmp_path}/out/it's/0_seed=2,algo=qmix"
     assert max(Counter(job[3] for job in jobs).values()) == 1
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["multirun.yaml"]
+    written = Counter(path.name for path in tmp_path.rglob("*") if path.is_file())
+    assert written == {"multirun.yaml": 1, "summary.json": 4}
 
 
 def test_a_sweep_without_run_dir_gets_a_new_folder_in_runs(tmp_path):
     result = call(WITH_OTHER_LOOP.format(code=0), "--multirun", "seed=range(4,6)", cwd=tmp_path)
     (folder,) = (tmp_path / "runs").iterdir()
     assert [job[3] for job in trained(result)] == [
-        f"runs/{folder.name}/0_seed=4", f"runs/{folder.name}/1_seed=5",
+        f"{folder}/0_seed=4", f"{folder}/1_seed=5",
     ]  # fmt: skip
 
 

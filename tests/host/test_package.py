@@ -90,13 +90,15 @@ def test_constraints_pin_every_requirement_to_a_version_it_allows():
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     pins = {canonicalize_name(name): version for name, version in pins.items()}
     extras = PROJECT["optional-dependencies"]
-    for text in [*PROJECT["dependencies"], *extras["dev"], *extras["report"]]:
+    for text in [*PROJECT["dependencies"], *extras["dev"], *extras["sweep"]]:
         wanted = Requirement(text)
+        if wanted.name == "knife_jax":
+            continue
         assert pins[canonicalize_name(wanted.name)] in wanted.specifier, text
 
 
 def test_extras_and_python_are_those_promised():
-    assert set(PROJECT["optional-dependencies"]) == {"dev", "report", "cuda12", "cuda13", "tpu"}
+    assert set(PROJECT["optional-dependencies"]) == {"dev", "sweep", "cuda12", "cuda13", "tpu"}
     assert PROJECT["requires-python"] == ">=3.11"
     assert "jax>=0.10,<0.13" in PROJECT["dependencies"]
 
