@@ -4,9 +4,9 @@
 
 Each stage is a benchmark of this folder in a process of its own, the most important first: equal
 work against JaxMARL's learner, parts of a round with their share of the machine's peaks, scaling
-with seeds, memory, then the rest. A stage that fails or runs out of time is recorded as such and
-the others go on. The record, JSON and Markdown, is written to experiments/bench/results/NAME after
-every stage. The last line is JSON.
+with seeds, time to win, memory, then the rest. A stage that fails or runs out of time is recorded
+as such and the others go on. The record, JSON and Markdown, is written to
+experiments/bench/results/NAME after every stage. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ class Stage(NamedTuple):
     most: float
 
 
-# Time to win belongs after the seeds: Stage("time_to_win.py env.scenario=3m --seeds 0 ...", 120).
 STAGES = [
     Stage("vs_jaxmarl.py --scenario 2s3z --quick", 150),
     Stage("parts.py --quick env=smax env.scenario=2s3z algo=qmix_knife", 150),
     Stage("scaling.py --axis seeds --rounds 3 --until 80", 150),
+    Stage("time_to_win.py env=smax env.scenario=3m --seeds 0 --limit 60", 120),
     Stage("memory.py --scenario 2s3z --run", 120),
     Stage("vs_jaxmarl.py --scenario 3m --quick", 120),
     Stage("scaling.py --axis envs --rounds 3 --until 60 algo.buffer_size=8192", 100),
@@ -145,24 +145,28 @@ def markdown(record: dict[str, Any]) -> str:
 
 
 def _tables(value: dict[str, Any], name: str) -> Iterator[str]:
-    """A tree of numbers: what has rows becomes a table, single values one line."""
-    groups = {key: each for key, each in value.items() if isinstance(each, dict)}
-    single = {key: each for key, each in value.items() if not isinstance(each, dict | list)}
+    """A tree of numbers: rows with a column in common become a table, the rest lines."""
+    groups = {key: _rows(each) for key, each in value.items() if isinstance(each, dict | list)}
+    single = {key: each for key, each in value.items() if key not in groups}
     if single:
         yield f"{name}: " * bool(name) + ", ".join(f"{k} {_cell(v)}" for k, v in single.items())
-    rows = {key: row for key, row in groups.items() if _flat(row)}
-    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
-    if rows:
+    rows = [row for row in groups.values() if row]
+    flat = not any(isinstance(each, dict | list) for row in rows for each in row.values())
+    if rows and flat and set.intersection(*map(set, rows)):
+        columns = list(dict.fromkeys(column for row in rows for column in row))
         table = [["", *columns], ["---"] * (len(columns) + 1)]
-        table += [[key, *(_cell(row.get(c, "")) for c in columns)] for key, row in rows.items()]
+        table += [[key, *(_cell(row.get(c, "")) for c in columns)] for key, row in groups.items()]
         yield "\n".join(f"| {' | '.join(cells)} |" for cells in table)
+        return
     for key, group in groups.items():
-        if key not in rows:
-            yield from _tables(group, key)
+        yield from _tables(group, key)
 
 
-def _flat(row: dict[str, Any]) -> bool:
-    return not any(isinstance(each, dict | list) for each in row.values())
+def _rows(value: dict[str, Any] | list[Any]) -> dict[str, Any]:
+    """A list of rows as rows with numbers; lists of single values are for the JSON alone."""
+    if isinstance(value, dict):
+        return value
+    return {str(i + 1): row for i, row in enumerate(value) if isinstance(row, dict)}
 
 
 def _cell(value: Any) -> str:

@@ -50,9 +50,10 @@ def main() -> None:
         done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
         side |= json.loads(done.stdout.splitlines()[-1])
     ratios = {key: round(value / sides["peer"][key], 3) for key, value in sides["ours"].items()}
-    for name, side in {**sides, "ratio": ratios}.items():
+    sides["ratio"] = ratios
+    for name, side in sides.items():
         print(f"{name:6s}", ", ".join(f"{key} {value:,.4g}" for key, value in side.items()))
-    record = {"benchmark": "memory", "scenario": args.scenario, **sides, "ratio": ratios}
+    record = {"benchmark": "memory", "scenario": args.scenario, "sides": sides}
     print(json.dumps({**record, "settings": dataclasses.asdict(settings), **where()}))
 
 

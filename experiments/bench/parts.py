@@ -96,14 +96,14 @@ def limits(known: dict[str, Part], found: dict[str, Any]) -> dict[str, Any]:
     """Operations and bytes of the parts and of the round, a second, as shares of the peaks."""
     peak = work.peaks()
     totals = work.Peaks(0.0, 0.0)
-    out: dict[str, Any] = {"peak": {"GFLOP/s": peak.flops / 1e9, "GB/s": peak.bytes / 1e9}}
+    out = {}
     for name in COUNTED:
         part = known[name]
         one = asked(part)
         out[name] = _rates(one, found["parts"][name]["ms"], peak)
         totals = work.Peaks(*(a + b * part.calls for a, b in zip(totals, one, strict=True)))
     out["round"] = _rates(totals, found["round"]["ms"], peak)
-    return out
+    return {"peak": {"GFLOP_per_s": peak.flops / 1e9, "GB_per_s": peak.bytes / 1e9}, "limits": out}
 
 
 def asked(part: Part) -> work.Peaks:
@@ -140,7 +140,7 @@ def show(found: dict[str, Any]) -> None:
     print(f"round: {whole['ms']:.1f} ms, {whole['cpu_ms']:.1f} ms of processor; the sum of its "
           f"parts is {summed['share']:.1%} and {summed['cpu_share']:.1%} of that")  # fmt: skip
     print(f"auto-reset: {reset['ms']:.1%} of the environment's time, {reset['cpu_ms']:.1%} of CPU")
-    for name, row in found["limits"].items():
+    for name, row in {"peak": found["peak"], **found["limits"]}.items():
         print(name, ", ".join(f"{key} {value:.3g}" for key, value in row.items()))
 
 
@@ -158,7 +158,7 @@ def measure(config: Config, args: argparse.Namespace) -> dict[str, Any]:
     costs = {name: median(each) for name, each in spent.items()}
     found = table(costs, {name: part.calls for name, part in known.items()}
                   | {name: calls for name, (calls, _) in between.items()})  # fmt: skip
-    return found | {"limits": limits(known, found)}
+    return found | limits(known, found)
 
 
 def main() -> None:
