@@ -5,12 +5,58 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+from timing import Spent
 
-from knife_jax.build import build
+from knife_jax.build import Program, build
 from knife_jax.config import Config
+from knife_jax.types import Clock, PyTree, TrainState
+
+Time = TypeVar("Time")
+
+
+class Training(NamedTuple):
+    """A program with its chunk compiled, and where the training of all its seeds stands."""
+
+    program: Program
+    run: Any
+    """the compiled chunk, (state, clock) -> (state, clock, metrics), the state donated"""
+    state: TrainState
+    clock: Clock
+    compiling: Spent
+    """what tracing and compiling took"""
+
+    def until(self, env_steps: int) -> Training:
+        """The same after so many environment steps, and at least one chunk."""
+        state, clock, metrics = self.run(self.state, self.clock)
+        while clock.env_steps < env_steps:
+            state, clock, metrics = self.run(state, clock)
+        jax.block_until_ready(metrics)
+        return self._replace(state=state, clock=clock)
+
+    def runner(self) -> Callable[[], Any]:
+        """Trains one more chunk at every call, from a copy of where the run stands."""
+        at = [jax.tree.map(lambda leaf: leaf.copy(), self.state), self.clock]
+
+        def again() -> Any:
+            *at[:], metrics = self.run(*at)
+            return metrics
+
+        return again
+
+
+def training(config: Config, env_steps: int = 0) -> Training:
+    """The chunk of a configuration, compiled, where the Clock shows ``env_steps``."""
+    program = build(config)
+    begun = program.clock()._replace(env_steps=jnp.int32(env_steps))
+    state, clock = program.place(program.init(range(config.num_seeds)), begun)
+    start, cpu = time.perf_counter(), time.process_time()
+    run = program.chunk.lower(state, clock).compile()
+    compiling = Spent(time.perf_counter() - start, time.process_time() - cpu)
+    return Training(program, run, state, clock, compiling)
 
 
 def trainer(config: Config, env_steps: int) -> Callable[[], float]:
@@ -18,15 +64,12 @@ def trainer(config: Config, env_steps: int) -> Callable[[], float]:
 
     Compiled, and called once, before it is returned.
     """
-    program = build(config)
-    begun = program.clock()._replace(env_steps=jnp.int32(env_steps))
-    state, clock = program.place(program.init(range(config.num_seeds)), begun)
-    run = program.chunk.lower(state, clock).compile()
-    at = [state]
+    begun = training(config, env_steps)
+    at = [begun.state]
 
     def advance() -> float:
         start = time.perf_counter()
-        at[0], _, metrics = run(at[0], clock)
+        at[0], _, metrics = begun.run(at[0], begun.clock)
         jax.block_until_ready(metrics)
         return time.perf_counter() - start
 
@@ -34,9 +77,26 @@ def trainer(config: Config, env_steps: int) -> Callable[[], float]:
     return advance
 
 
-def in_turns(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """The seconds of each side, round by round."""
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
+def program_bytes(run: Any) -> int:
+    """Memory that a compiled program needs at once, arguments and results included."""
+    memory = run.memory_analysis()
+    held = memory.argument_size_in_bytes + memory.output_size_in_bytes
+    return held - memory.alias_size_in_bytes + memory.temp_size_in_bytes
+
+
+def n_bytes(tree: PyTree) -> int:
+    """Of all arrays in it, or of what is only their shapes."""
+    arrays = [
+        leaf
+        for leaf in jax.tree.leaves(tree)
+        if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    ]
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in arrays)
+
+
+def in_turns(sides: Mapping[str, Callable[[], Time]], rounds: int) -> dict[str, list[Time]]:
+    """What each side says that it took, round by round."""
+    seconds: dict[str, list[Time]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, advance in sides.items():
             seconds[name].append(advance())

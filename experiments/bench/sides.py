@@ -43,8 +43,27 @@ def jaxmarl_env(scenario: str) -> Any:
     return SMAXLogWrapper(make("HeuristicEnemySMAX", scenario=battle, **rules))
 
 
+def peer_program(round_: Callable[[Any], Any], rounds: int) -> Any:
+    """JaxMARL's loop as it runs it: one long jitted scan, vmapped over seeds (``one_seed``)."""
+
+    def train(state):
+        return jax.lax.scan(lambda s, _: (round_(s), None), state, None, rounds)[0]
+
+    def seeds(state):
+        axes = jax.tree.map(lambda leaf: None if leaf.ndim == 0 else 0, state)
+        return jax.vmap(train, in_axes=(axes,), out_axes=axes)(state)
+
+    return jax.jit(seeds, donate_argnums=0)
+
+
+def one_seed(state: Any) -> Any:
+    """A state of its loop with an axis for one seed; what is one number for all seeds (counters)
+    stays so, as in its own vmapped run."""
+    return jax.tree.map(lambda leaf: leaf if leaf.ndim == 0 else leaf[None], state)
+
+
 def peer_side(scenario: str, settings: Settings, rounds: int, root: Path | None) -> Side:
-    """JaxMARL's loop as it runs it: one long jitted scan, vmapped over (here one) seeds."""
+    """Its re-statement, or the script of a checkout, one seed of it."""
     env = jaxmarl_env(scenario)
     if root:
         theirs = checkout.load(root, env, settings)
@@ -54,16 +73,8 @@ def peer_side(scenario: str, settings: Settings, rounds: int, root: Path | None)
         theirs = peer.build(env, settings)
         label = "re-statement"
         print("peer: restatement of JaxMARL's qmix_rnn (peer.py)")
-    state = theirs.init(jax.random.PRNGKey(0))
-    # what is one number for all seeds (counters) stays so, as in its own vmapped run
-    axes = jax.tree.map(lambda leaf: None if leaf.ndim == 0 else 0, state)
-    state = jax.tree.map(lambda leaf: leaf if leaf.ndim == 0 else leaf[None], state)
-
-    def train(state):
-        return jax.lax.scan(lambda s, _: (theirs.round(s), None), state, None, rounds)[0]
-
-    seeds = jax.vmap(train, in_axes=(axes,), out_axes=axes)
-    run = _compiled("peer", jax.jit(seeds, donate_argnums=0), state)
+    state = one_seed(theirs.init(jax.random.PRNGKey(0)))
+    run = _compiled("peer", peer_program(theirs.round, rounds), state)
     cell = [state]
 
     def advance() -> int:
@@ -77,7 +88,7 @@ def peer_side(scenario: str, settings: Settings, rounds: int, root: Path | None)
 
 def our_side(scenario: str, settings: Settings, rounds: int, devices: int | None) -> Side:
     """This project's chunk, of as many rounds; exits if it learns less often than the peer."""
-    program = build(dataclasses.replace(_our_config(scenario, settings, rounds), devices=devices))
+    program = build(dataclasses.replace(our_config(scenario, settings, rounds), devices=devices))
     state, clock = program.place(program.init([0]), program.clock())
     run = _compiled("ours", program.chunk, state, clock)
     cell = [state, clock]
@@ -106,7 +117,8 @@ def our_side(scenario: str, settings: Settings, rounds: int, devices: int | None
     return Side("knife_jax", advance, sizes, math.prod(program.mesh.values()))
 
 
-def _our_config(scenario: str, s: Settings, rounds: int) -> config.Config:
+def our_config(scenario: str, s: Settings, rounds: int) -> config.Config:
+    """Our run with these settings, in chunks of so many rounds."""
     if scenario in MPE_SCENARIOS:
         n_predators = MPE_SCENARIOS[scenario]
         env = env_config.PredatorPreyConfig(n_predators=n_predators, n_envs=s.n_envs)

@@ -1,0 +1,213 @@
+"""What the scripts of experiments/bench compute, and the two sides of their comparison, unrun."""
+
+import dataclasses
+import sys
+from functools import cache, partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from knife_jax.envs import matrix_games
+from knife_jax.envs.base import VecState, vectorise
+from knife_jax.envs.batched_smax.vec_env import Battles
+
+sys.path.append(str(Path(__file__).parents[2] / "experiments" / "bench"))
+
+import accelerator
+import peer
+import pieces
+import scaling
+import work
+from chunks import n_bytes
+from parts import BACKWARD, table
+from settings import MPE, SMAX
+from sides import jaxmarl_env, one_seed, our_config
+from timing import Spent, median, timer
+
+from knife_jax.build import build
+
+N, H, BATCH, T = 3, 13, 5, 7
+SIDES = {"3m": SMAX, "mpe3": MPE}
+
+
+@cache
+def both(scenario):
+    """The settings, our program, and the shapes of both sides' training states."""
+    settings = dataclasses.replace(SIDES[scenario], buffer_windows=64)
+    program = build(dataclasses.replace(our_config(scenario, settings, rounds=2), devices=1))
+    theirs = peer.build(jaxmarl_env(scenario), settings)
+    ours = jax.eval_shape(lambda: program.init([0]))
+    state = jax.eval_shape(lambda: one_seed(theirs.init(jax.random.PRNGKey(0))))
+    return settings, program, ours, state
+
+
+@pytest.mark.parametrize("scenario", SIDES)
+def test_both_sides_get_the_same_work(scenario):
+    settings, program, ours, _ = both(scenario)
+    sizes = peer.sizes(jaxmarl_env(scenario), settings)
+    assert (program.spec.n_agents, program.spec.n_actions) == (sizes["agents"], sizes["actions"])
+    t = pieces.trainer_of(our_config(scenario, settings, rounds=2))
+    assert t.round_steps == settings.steps_per_round
+    assert (t.updates, t.batch, t.capacity) == (settings.learner_steps, settings.batch, 64)
+    assert t.length == settings.window
+    assert ours.actor.hidden.shape == (1, settings.n_envs, sizes["agents"], settings.hidden)
+
+
+def test_bytes_of_the_peers_ring_by_hand():
+    settings, _, _, state = both("3m")
+    sizes = peer.sizes(jaxmarl_env("3m"), settings)
+    n, obs, actions = sizes["agents"], sizes["obs"] + sizes["agents"], sizes["actions"]
+    # float observations, state and reward; whole-number actions; flags of a byte
+    legal = state.ring.legal.dtype.itemsize
+    row = n * (4 * obs + 1 + legal * actions + 4) + 4 * sizes["state"] + 1 + 4
+    assert n_bytes(state.ring) == 64 * settings.window * row
+
+
+@pytest.mark.parametrize("scenario", SIDES)
+def test_a_stored_transition_takes_less_than_the_peers(scenario):
+    _, _, ours, theirs = both(scenario)
+    assert n_bytes(ours.replay) < n_bytes(theirs.ring)
+
+
+def repeated(n, w, x):
+    return jax.lax.scan(lambda x, _: (jnp.tanh(x @ w), x), x, None, n)
+
+
+def test_operations_by_hand():
+    x, w = jnp.ones((3, 5)), jnp.ones((5, 5))
+    once = 2 * 3 * 5 * 5
+    run = partial(repeated, T)
+    assert work.matmul_flops(run, w, x) == T * once
+    # forward, and a product for each of the two gradients
+    loss = jax.grad(lambda w, x: jnp.sum(run(w, x)[0]), argnums=(0, 1))
+    assert work.matmul_flops(loss, w, x) == 3 * T * once
+    assert work.matmul_flops(jax.vmap(run, in_axes=(None, 0)), w, jnp.ones((2, 3, 5))) == (
+        2 * T * once
+    )
+    nested = lambda x: jax.lax.scan(lambda x, _: (run(w, x)[0], None), x, None, 11)[0]  # noqa: E731
+    assert work.matmul_flops(nested, x) == 11 * T * once
+    branch = lambda p, x: jax.lax.cond(p, lambda: x @ w, lambda: x)  # noqa: E731
+    assert work.matmul_flops(branch, True, x) == 0
+    with pytest.raises(ValueError, match="fixed number"):
+        work.matmul_flops(
+            lambda x: jax.lax.while_loop(lambda x: x[0, 0] > 0, lambda x: x @ w, x), x
+        )
+
+
+def test_operations_of_the_learner_by_hand():
+    """QMIX at the equal-work settings: encoder, GRU of six square products, head; hypernetworks."""
+    settings, program, _, _ = both("3m")
+    t = pieces.trainer_of(our_config("3m", settings, rounds=2))
+    patient = jax.eval_shape(t.learner.init, jax.random.key(0))
+    state = jax.eval_shape(lambda: program.init([0]))
+    batch = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), state.replay
+    )
+    spec, s = program.spec, settings
+    rows, n = 64 * (s.window + 1), spec.n_agents
+    # an agent's one-hot id is a row of the kernel, which costs no product
+    agent = spec.obs_size * s.hidden + 6 * s.hidden**2 + s.hidden * spec.n_actions
+    # hidden layers of w1 and w2, that of v and b1, then what they make
+    hyper = 2 * spec.state_size * (s.hyper_hidden + s.embed)
+    hyper += s.hyper_hidden * (n * s.embed + s.embed) + s.embed
+    mixed = n * s.embed + s.embed
+    expected = 2 * (rows * n * agent + 64 * s.window * (hyper + mixed))
+    counted = work.matmul_flops(t.learner.values, patient.online, batch, 0)
+    assert counted == expected
+
+
+def test_every_pass_of_a_loop_counts_in_the_traffic():
+    x = jnp.ones((31, 31))
+    loop = lambda n: jax.jit(  # noqa: E731
+        lambda x: jax.lax.scan(lambda c, _: (c @ x, None), x, None, n)[0]
+    )
+    assert work.loops_count_once()
+    # a product reads two matrices and writes one
+    assert work.traffic(loop(64), x) - work.traffic(loop(32), x) == 32 * 3 * x.nbytes
+
+
+def test_never_ending_games_are_the_same_steps_without_restarts():
+    table, _ = matrix_games.TABLES["mmdp"]
+    env = vectorise(matrix_games.matrix_game(table, time_limit=2), 5)
+    move = jnp.zeros((5, 2), jnp.int32)
+
+    def three(env):
+        state, _ = env.reset(jax.random.key(0))
+        return jax.jit(lambda state: jax.lax.scan(env.step, state, jnp.stack([move] * 3))[1])(state)
+
+    rows, endless = three(env), three(pieces.never_ending(env))
+    for ours, others in zip(jax.tree.leaves(rows), jax.tree.leaves(endless), strict=True):
+        np.testing.assert_array_equal(ours[:2], others[:2])
+    np.testing.assert_array_equal(rows.first[2], [True] * 5)
+    np.testing.assert_array_equal(endless.first[2], [False] * 5)
+    np.testing.assert_array_equal(endless.reward[2], [1.0] * 5)
+
+
+@pytest.mark.parametrize("kind", [VecState, Battles])
+def test_what_restarts_is_found_in_the_environments_states(kind):
+    fields = {field.name for field in dataclasses.fields(kind)}
+    assert fields & set(pieces.ENDED)
+    assert fields & set(pieces.SPARES)
+
+
+def test_shares_of_a_round_by_hand():
+    costs = {
+        "environment": Spent(0.5, 1.0), "environment, never ending": Spent(0.4, 0.5),
+        "learner forward": Spent(0.25, 0.25), "learner update": Spent(1.0, 2.0),
+        "round": Spent(5.0, 10.0),
+    }  # fmt: skip
+    calls = {"environment": 2, "environment, never ending": 2, "learner forward": 3,
+             "learner update": 3}  # fmt: skip
+    found = table(costs, calls)
+    assert found["parts"][BACKWARD] == pytest.approx(
+        {"calls": 3, "ms": 750.0, "cpu_ms": 1750.0, "share": 0.45, "cpu_share": 0.525}
+    )
+    assert found["sum"] == pytest.approx({"share": 0.8, "cpu_share": 0.8})
+    assert found["auto_reset_share_of_environment"] == pytest.approx({"ms": 0.2, "cpu_ms": 0.5})
+
+
+def test_timings_are_of_one_call():
+    n_calls = []
+    spent = timer(lambda: n_calls.append(1), 0.0, calls=4)()
+    assert len(n_calls) == 3  # compiling, looking how long it takes, timing
+    assert 0 < spent.wall < 1
+    assert median([Spent(1, 9), Spent(2, 7), Spent(3, 8)]) == Spent(2, 8)
+
+
+def test_scaling_by_hand():
+    points = {
+        "1": {"s": 2.0, "cpu_s": 3.0, "env_steps": 100},
+        "8": {"s": 8.0, "cpu_s": 15.0, "env_steps": 800},
+        "32": {"error": "too large"},
+    }
+    assert scaling.relative(points, "1") == {
+        "1": {"chunk": 1.0, "chunk_cpu": 1.0, "env_step": 1.0},
+        "8": {"chunk": 4.0, "chunk_cpu": 5.0, "env_step": 0.5},
+    }
+
+
+def test_a_stage_that_fails_or_has_no_time_is_told():
+    failed = accelerator.run(accelerator.Stage("no_such_script.py --quick", 20), left=20)
+    assert failed["outcome"] == "exit 2"
+    assert "no_such_script.py" in failed["output"][-1]
+    late = accelerator.run(accelerator.Stage("parts.py", 20), left=0.5)
+    assert late["outcome"] == "no time was left"
+
+
+def test_a_record_to_be_read():
+    stages = [
+        {"command": "python a.py", "seconds": 3.0, "outcome": "done",
+         "result": {"ratio": 1.25, "pairs": [1], "limits": {"round": {"GB": 2.0, "GFLOP": 1.0},
+                                                            "peak": {"GB": 4.0}}}},
+        {"command": "python b.py", "seconds": 1.0, "outcome": "exit 1", "output": ["MemoryError"]},
+    ]  # fmt: skip
+    text = accelerator.markdown(
+        {"device": "cpu", "date": "2026-11-21", "command": "python c.py", "cpus": 2,
+         "machine": "x86_64", "python": "3.11", "versions": {"jax": "0.10.2"}, "stages": stages}
+    )  # fmt: skip
+    assert "## `python a.py`\n\ndone, 3.0 s\n\nratio 1.25\n" in text
+    assert "|  | GB | GFLOP |\n| --- | --- | --- |\n| round | 2 | 1 |\n| peak | 4 |  |" in text
+    assert text.endswith("## `python b.py`\n\nexit 1, 1.0 s\n\n    MemoryError\n")
