@@ -13,6 +13,7 @@ import pytest
 from knife_jax.envs import matrix_games
 from knife_jax.envs.base import VecState, vectorise
 from knife_jax.envs.batched_smax.vec_env import Battles
+from knife_jax.replay import unpack
 
 sys.path.append(str(Path(__file__).parents[2] / "experiments" / "bench"))
 
@@ -103,9 +104,8 @@ def test_operations_of_the_learner_by_hand():
     t = pieces.trainer_of(our_config("3m", settings, rounds=2))
     patient = jax.eval_shape(t.learner.init, jax.random.key(0))
     state = jax.eval_shape(lambda: program.init([0]))
-    batch = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), state.replay
-    )
+    ring = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), state.replay)
+    batch = jax.eval_shape(unpack, ring)
     spec, s = program.spec, settings
     rows, n = 64 * (s.window + 1), spec.n_agents
     # an agent's one-hot id is a row of the kernel, which costs no product
