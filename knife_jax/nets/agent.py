@@ -111,7 +111,7 @@ class RecurrentAgent(nn.Module):
             (self.hidden,) * 3 if self.own_outgoing else (), name="encoder",
         )  # fmt: skip
         x = encoder(jnp.concatenate(inputs, axis=-1) if self.last_action else obs, open_slots)
-        rows = (*x[:1], first, x[1]) if self.own_outgoing else (x, first)
+        rows = (x[0], first, *x[1]) if self.own_outgoing else (x, first)
         scan = nn.scan(_Memory, variable_broadcast="params", split_rngs={"params": False})
         carry, h = scan(self.hidden, self.init_with, name="memory")(carry, rows)
         self.sow("probes", "representation", h)
