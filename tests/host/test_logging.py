@@ -150,9 +150,9 @@ def test_a_resumed_run_goes_on_with_its_own_wandb_run(tmp_path, monkeypatch, no_
     assert err == ""
     folders = sorted(tmp_path.glob("wandb/offline-run-*"))
     assert len(folders) == 2 and all(f"wandb sync {folder}\n" in out for folder in folders)
-    (known,) = {folder.name.rpartition("-")[2] for folder in folders}
-    for folder in folders:
-        assert known.encode() in (folder / f"run-{known}.wandb").read_bytes()
+    logs = [next(folder.glob("run-*.wandb")) for folder in folders]
+    (known,) = {log.stem.removeprefix("run-") for log in logs}
+    assert all(known.encode() in log.read_bytes() for log in logs)
 
 
 def test_disabled_leaves_no_trace(tmp_path, monkeypatch):
