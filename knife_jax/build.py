@@ -231,7 +231,7 @@ def build_tasks(tasks: Tasks, config: Config) -> Program:
         optimum=[None] * tasks.n if tasks.optimum is None else tasks.optimum.tolist(),
         mesh=dict(mesh.shape),
         place=place,
-        chunk=jax.jit(chunk, donate_argnums=0),
+        chunk=jax.jit(chunk, donate_argnums=0, compiler_options=devices.compiler_options(mesh)),
         evaluate=lambda state, key, task: judged(state.patient.online, key, jnp.int32(task)),
         joint_values=(lambda state, key: joint(state.patient.online, key))
         if is_small(trainer.env)

@@ -29,7 +29,7 @@ from knife_jax.host.devices import fetch
 from knife_jax.host.logging import one_line
 from knife_jax.types import PyTree
 
-SCHEMA = 2
+SCHEMA = 3
 """version of what is written; another one is refused"""
 
 Arrays = Mapping[str, np.ndarray]

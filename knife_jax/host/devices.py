@@ -55,6 +55,15 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
+def compiler_options(mesh: Mesh) -> dict[str, bool]:
+    """What XLA is told for a program over these devices: a matrix product stays on one thread where
+    every core of the CPU has a device of its own to work for, since it would only wait for others.
+    """
+    ours = mesh.local_devices
+    crowded = ours[0].platform == "cpu" and len(ours) > 1 and len(ours) >= _cores()
+    return {"xla_cpu_multi_thread_eigen": False} if crowded else {}
+
+
 def make_mesh(n_seeds: int, splits: Sequence[int], n: int | None) -> Mesh:
     """``n`` devices, or all: as many as divide the seeds evenly, and for each of these as many of
     the rest as divide every one of ``splits``.

@@ -17,8 +17,8 @@ from knife_jax.build import build_tasks, make_plasticity
 from knife_jax.env_config import MatrixSequenceConfig
 from knife_jax.make_env import make_tasks
 from knife_jax.make_networks import n_weights, widened
-from knife_jax.nets.agent import _GRUCell
 from knife_jax.nets.graft import GraftedDense, track
+from knife_jax.nets.gru import GRU
 from knife_jax.nets.init import INITS
 from knife_jax.nets.wiring import NeuronGroup
 from knife_jax.plasticity.base import Probes
@@ -256,28 +256,46 @@ def test_own_outgoing_weights_by_hand():
         np.testing.assert_allclose(got, h + b, atol=1e-4)
 
 
-def test_the_cell_and_its_gradient_are_those_of_flax():
-    keys = jax.random.split(jax.random.key(0), 4)
-    h, x, g = (jax.random.normal(key, (ROWS, n)) for key, n in zip(keys, (W, I, W), strict=False))
-    ours, flaxs = _GRUCell(W, INIT), nn.GRUCell(W)
-    variables = ours.init(keys[3], h, x)
+@pytest.mark.parametrize("biased", [False, True])
+def test_the_gru_and_its_gradient_are_those_of_flax(biased):
+    """Over time, with episodes that begin inside; an addition to gates is a pre-activation more."""
+    t, b, n = 6, 3, 2
+    keys = jax.random.split(jax.random.key(0), 6)
+    h = jax.random.normal(keys[0], (b, n, W))
+    x = jax.random.normal(keys[1], (t, b, n, I))
+    first = jax.random.bernoulli(keys[2], 0.3, (t, b))
+    added = tuple(jax.random.normal(keys[3], (3, t, b, n, W)) * biased)
+    g = jax.random.normal(keys[4], (t, b, n, W))
+    ours, cell = GRU(W, INIT), nn.GRUCell(W)
+    variables = ours.init(keys[5], h, x, first)
 
-    def pulled_back(cell):
-        out, pull = jax.vjp(cell, variables, h, x)
+    def expected(variables, h, x, added):
+        p, states = variables["params"], []
+        for row, begins, more in zip(x, first, zip(*added, strict=True), strict=True):
+            h = jnp.where(begins[:, None, None], 0.0, h)
+
+            # per row biases: the cell of each row has one of its own
+            def one(h, row, more):
+                gates = zip(("ir", "iz", "in"), more, strict=True)
+                moved = {name: {**p[name], "bias": p[name]["bias"] + m} for name, m in gates}
+                return cell.apply({"params": {**p, **moved}}, h, row)[0]
+
+            h = jax.vmap(jax.vmap(one))(h, row, more)
+            states.append(h)
+        return jnp.stack(states)
+
+    def got(variables, h, x, added):
+        return ours.apply(variables, h, x, first, added if biased else ())
+
+    def pulled_back(f):
+        out, pull = jax.vjp(f, variables, h, x, added)
         return out, pull(g)
 
-    got = pulled_back(ours.apply)
-    expected = pulled_back(lambda *inputs: flaxs.apply(*inputs)[0])
-    chex.assert_trees_all_close(got, expected, rtol=1e-5, atol=1e-5)
-    # an addition to a gate is a larger bias of that gate
-    for i, gate in enumerate(("ir", "iz", "in")):
-        params = variables["params"]
-        biased = {**params, gate: {**params[gate], "bias": params[gate]["bias"] + 0.7}}
-        added = tuple(0.7 if j == i else 0.0 for j in range(3))
-        np.testing.assert_allclose(
-            ours.apply(variables, h, x, *added), flaxs.apply({"params": biased}, h, x)[0],
-            atol=1e-6,
-        )  # fmt: skip
+    (out, grads), (reference, wanted) = pulled_back(got), pulled_back(expected)
+    chex.assert_trees_all_close(out, reference, atol=1e-5)
+    if not biased:
+        grads, wanted = grads[:3], wanted[:3]
+    chex.assert_trees_all_close(grads, wanted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("tau", [0.5, 0.05])

@@ -66,7 +66,7 @@ def test_agent_equals_numpy(key, agent_id, last_action):
             x.append(np.broadcast_to(np.eye(N), (B, N, N)))
         x = np.concatenate(x, -1)
         x = np.maximum(x @ p["encoder"]["kernel"] + p["encoder"]["bias"], 0)
-        h = gru(p["memory"]["GRUCell_0"], x, h * ~np.asarray(first[t])[:, None, None])
+        h = gru(p["memory"], x, h * ~np.asarray(first[t])[:, None, None])
         expected.append(h @ p["head"]["kernel"] + p["head"]["bias"])
     last, values = agent.apply(variables, carry, obs, previous, first, 0)
     np.testing.assert_allclose(values, np.stack(expected), atol=1e-5)
