@@ -2,9 +2,11 @@
 
     python experiments/bench/vs_jaxmarl.py --scenario 2s3z [--jaxmarl PATH] [--quick]
 
-Both sides train in this process, in turns, with the same networks, batch, windows, learner steps
-per environment step and number of environments. Compilation and the filling of the replay are not
-timed. Environment steps are transitions: rows of ours that only open a new episode do not count.
+The sides train in turns, each in a process of its own and the other asleep, with the same networks,
+batch, windows, learner steps per environment step and number of environments. Compilation and the
+filling of the replay are not timed. Environment steps are transitions: rows of ours that only open
+a new episode do not count. The peer has a pool of at least four threads (``NPROC``), without which
+a batched QR of JaxMARL's can deadlock; ours has what its user has.
 Without ``--jaxmarl`` the peer is a restatement of JaxMARL's learner and loop (``peer.py``). The
 last line of the output is JSON.
 """
@@ -15,14 +17,16 @@ import argparse
 import dataclasses
 import json
 import math
+import multiprocessing
 import os
 import platform
 import statistics
 import sys
 import time
 from importlib.metadata import version
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from settings import MPE, MPE_SCENARIOS, SMAX, Settings
 
@@ -36,26 +40,71 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "jaxmarl", "numpy")
 
 def main() -> None:
     args = _arguments()
-    # before jax is imported: a batched QR can deadlock on a pool of two threads
-    os.environ.setdefault("NPROC", str(max(4, os.cpu_count() or 1)))
-    from knife_jax.host import devices
-
-    devices.begin(args.devices)
-    import sides
-
     settings = _settings(args)
-    print(f"{args.scenario}: {settings}")
-    peer = sides.peer_side(args.scenario, settings, args.rounds, args.jaxmarl)
-    ours = sides.our_side(args.scenario, settings, args.rounds, args.devices)
+    print(f"{args.scenario}: {settings}", flush=True)
+    peer, ours = _Process("peer", args, settings), _Process("ours", args, settings)
     pairs = []
     for i in range(args.repeats):
-        (theirs, their_cpu), (mine, my_cpu) = _timed(peer), _timed(ours)
+        (theirs, their_cpu), (mine, my_cpu) = peer.timed(), ours.timed()
         ratios = {"ratio": mine / theirs, "cpu_ratio": my_cpu / their_cpu}
         pairs.append({"peer": theirs, "ours": mine, **ratios})
         print(f"pair {i + 1}: {_line(pairs[i])}", flush=True)
     middle = {name: statistics.median(pair[name] for pair in pairs) for name in pairs[0]}
     print(f"median: {_line(middle)}")
-    print(json.dumps(_record(args, settings, ours, peer, pairs, middle)))
+    print(json.dumps(_record(args, settings, ours.about, peer.about, pairs, middle)))
+
+
+class _About(NamedTuple):
+    label: str
+    sizes: dict[str, int]
+    devices: int
+    backend: str
+    threads: str | None
+    """NPROC, where it is set"""
+
+
+class _Process:
+    """One side, ready to be timed, in a process that sleeps between its turns."""
+
+    def __init__(self, name: str, args: argparse.Namespace, settings: Settings) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        context.Process(target=_serve, args=(theirs, name, args, settings), daemon=True).start()
+        # lest it wait for the other end, which only it holds then
+        theirs.close()
+        self.about: _About = self._answer()
+
+    def timed(self) -> tuple[float, float]:
+        """Transitions per second of one call, and per second of CPU time over all threads."""
+        self._pipe.send("go")
+        return self._answer()
+
+    def _answer(self) -> Any:
+        try:
+            return self._pipe.recv()
+        except EOFError:
+            sys.exit(1)  # it has said why
+
+
+def _serve(pipe: Connection, name: str, args: argparse.Namespace, settings: Settings) -> None:
+    # two processes share the memory of an accelerator
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    if name == "peer":
+        os.environ.setdefault("NPROC", str(max(4, os.cpu_count() or 1)))
+    from knife_jax.host import devices
+
+    devices.begin(args.devices)
+    import jax
+    import sides
+
+    if name == "peer":
+        side = sides.peer_side(args.scenario, settings, args.rounds, args.jaxmarl)
+    else:
+        side = sides.our_side(args.scenario, settings, args.rounds, args.devices)
+    threads = os.environ.get("NPROC")
+    pipe.send(_About(side.label, side.sizes, side.devices, jax.default_backend(), threads))
+    while pipe.recv():
+        pipe.send(_timed(side))
 
 
 def _line(pair: dict[str, float]) -> str:
@@ -65,7 +114,7 @@ def _line(pair: dict[str, float]) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Training speed against JaxMARL's qmix_rnn, in turns, in one process.",
+        description="Training speed against JaxMARL's qmix_rnn, in turns.",
         epilog="The last line printed is JSON: medians of both sides and of the pairs' ratios.",
     )
     parser.add_argument(
@@ -132,9 +181,7 @@ def _timed(side: Side) -> tuple[float, float]:
     return transitions / wall, transitions / cpu
 
 
-def _record(args, settings: Settings, ours: Side, peer: Side, pairs, middle) -> dict[str, Any]:
-    import jax
-
+def _record(args, settings: Settings, ours: _About, peer: _About, pairs, middle) -> dict[str, Any]:
     return {
         "scenario": args.scenario,
         "ours_env_steps_per_s": middle["ours"],
@@ -150,9 +197,9 @@ def _record(args, settings: Settings, ours: Side, peer: Side, pairs, middle) -> 
         "versions": {"python": platform.python_version()}
         | {package: version(package) for package in PACKAGES},
         "machine": {
-            "backend": jax.default_backend(),
+            "backend": ours.backend,
             "cpus": os.cpu_count(),
-            "NPROC": os.environ["NPROC"],
+            "NPROC": {"ours": ours.threads, "peer": peer.threads},
             "load": os.getloadavg()[0],
         },
     }

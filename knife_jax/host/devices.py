@@ -56,9 +56,8 @@ def _cores() -> int:
 
 
 def compiler_options(mesh: Mesh) -> dict[str, bool]:
-    """What XLA is told for a program over these devices: a matrix product stays on one thread where
-    every core of the CPU has a device of its own to work for, since it would only wait for others.
-    """
+    """What XLA is told for a program over these devices: where each core of a CPU has one of them,
+    a matrix product keeps to one thread, since others would take turns with it."""
     ours = mesh.local_devices
     crowded = ours[0].platform == "cpu" and len(ours) > 1 and len(ours) >= _cores()
     return {"xla_cpu_multi_thread_eigen": False} if crowded else {}

@@ -1,8 +1,7 @@
 """A GRU over windows of rows, with its gradient written out.
 
-The gates r, z and n lie side by side, so that a step is two matrix products forwards and four
-backwards, where the transposition of the step itself makes six and twelve, transposes every kernel
-again at each row and keeps twelve arrays of it (``experiments/bench/README.md``).
+The gates r, z and n lie side by side: a row takes two matrix products forwards and four backwards.
+jax's own transposition of it takes six and twelve, and transposes every kernel again at each row.
 """
 
 from __future__ import annotations
@@ -82,7 +81,7 @@ class GRU(nn.Module):
             jnp.concatenate([kernel for kernel, _ in recurrent], axis=1),
             recurrent[-1][1],
         )
-        return unroll(weights, h, x, first, jnp.concatenate(added, axis=-1) if added else None)
+        return _unroll(weights, h, x, first, jnp.concatenate(added, axis=-1) if added else None)
 
 
 def _step(w: _Weights, before, row):
@@ -104,7 +103,7 @@ def _rows(x, first, added):
 
 
 @jax.custom_vjp
-def unroll(w: _Weights, h, x, first, added):
+def _unroll(w: _Weights, h, x, first, added):
     """The states ``[T, B, N, H]`` after each row; ``added`` is ``[T, B, N, 3 H]`` or None."""
 
     def step(h, row):
@@ -162,4 +161,4 @@ def _backward(left, g):
     return g_w, g_h, g_x, None, g_added
 
 
-unroll.defvjp(_forward, _backward)
+_unroll.defvjp(_forward, _backward)

@@ -5,6 +5,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from knife_jax.host import devices
 
 ROOT = Path(__file__).parents[2]
 PATHS = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
@@ -32,3 +37,17 @@ def test_four_seeds_with_orthogonal_weights_do_not_hang(tmp_path):
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["status"] == "complete" and len(summary["final_return"]) == 4
     assert summary["surgeries"] > 0 and None not in summary["final_return"]
+
+
+@pytest.mark.parametrize(
+    ("platform", "n", "cores", "one_thread"),
+    [("cpu", 2, 2, True), ("cpu", 8, 2, True), ("cpu", 1, 1, False), ("cpu", 1, 2, False),
+     ("cpu", 8, 16, False), ("gpu", 8, 2, False)],
+)  # fmt: skip
+def test_products_keep_to_one_thread_where_every_core_has_a_device(
+    platform, n, cores, one_thread, monkeypatch
+):
+    monkeypatch.setattr(devices, "_cores", lambda: cores)
+    mesh = SimpleNamespace(local_devices=[SimpleNamespace(platform=platform)] * n)
+    expected = {"xla_cpu_multi_thread_eigen": False} if one_thread else {}
+    assert devices.compiler_options(mesh) == expected
