@@ -23,6 +23,7 @@ import platform
 import statistics
 import sys
 import time
+from contextlib import suppress
 from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -103,8 +104,9 @@ def _serve(pipe: Connection, name: str, args: argparse.Namespace, settings: Sett
         side = sides.our_side(args.scenario, settings, args.rounds, args.devices)
     threads = os.environ.get("NPROC")
     pipe.send(_About(side.label, side.sizes, side.devices, jax.default_backend(), threads))
-    while pipe.recv():
-        pipe.send(_timed(side))
+    with suppress(EOFError):  # the other end is closed when all is measured
+        while pipe.recv():
+            pipe.send(_timed(side))
 
 
 def _line(pair: dict[str, float]) -> str:
