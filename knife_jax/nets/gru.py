@@ -119,19 +119,18 @@ def _forward(w, h, x, first, added):
         return h, (h, kept)
 
     states, kept = jax.lax.scan(step, h, _rows(x, first, added))[1]
-    return states, (w, x, first, added is not None, kept)
+    return states, (w, x, first, added, kept)
 
 
 def _backward(left, g):
-    w, x, first, has_added, kept = left
-    width = g.shape[-1]
+    w, x, first, added, kept = left
     kernel_t, recurrent_t = w.kernel.T, w.recurrent.T
 
     def flat(rows):
         return rows.reshape(-1, rows.shape[-1])
 
     def total(rows):
-        # as a product: a reduction of few rows is several times slower on a CPU
+        # as a product: a CPU takes several times as long to reduce a few rows
         return (jnp.ones((1, rows.shape[0]), rows.dtype) @ rows)[0]
 
     def step(carry, row):
@@ -153,7 +152,7 @@ def _backward(left, g):
         )
         g_h = (held @ recurrent_t + g * z).reshape(g_after.shape)
         g_x = (given @ kernel_t).reshape(x.shape)
-        g_added = given.reshape(*x.shape[:-1], 3 * width) if has_added else None
+        g_added = None if added is None else given.reshape(*x.shape[:-1], -1)
         return (jnp.where(first[:, None, None], 0.0, g_h), grads), (g_x, g_added)
 
     start = jnp.zeros_like(g[0]), jax.tree.map(jnp.zeros_like, w)
