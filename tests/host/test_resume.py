@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from stored import end_of, rows_of
 
 from knife_jax.config import EvaluationConfig
-from knife_jax.host.checkpoint import Checkpoints
+from knife_jax.host.checkpoint import SCHEMA, Checkpoints
 from knife_jax.host.loop import train
 from knife_jax.schema import ConfigError
 
@@ -192,7 +192,7 @@ def edited(run: Path, change) -> None:
 def test_another_schema_is_refused(straight, capsys):
     edited(straight, lambda about: about.update(schema=99))
     assert train(config(straight, resume="auto")) == 2
-    assert "checkpoint 1,000 has schema 99: must be 2" in capsys.readouterr().err
+    assert f"checkpoint 1,000 has schema 99: must be {SCHEMA}" in capsys.readouterr().err
 
 
 def test_another_network_is_refused_by_its_arrays(straight, capsys):
