@@ -19,7 +19,7 @@ import resource
 import subprocess
 import sys
 
-from settings import MPE, MPE_SCENARIOS, SMAX, Settings
+from settings import MPE, MPE_SCENARIOS, SMAX, Settings, avoid_deadlock
 
 from knife_jax.envs.names import SMAX_SCENARIOS
 from knife_jax.host import devices
@@ -30,8 +30,7 @@ ROUNDS = 2
 
 def main() -> None:
     args = _arguments()
-    # before jax is imported: a batched QR can deadlock on a pool of two threads
-    os.environ.setdefault("NPROC", str(max(4, os.cpu_count() or 1)))
+    avoid_deadlock()
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     base = MPE if args.scenario in MPE_SCENARIOS else SMAX
     settings = dataclasses.replace(base, buffer_windows=args.buffer_windows, hidden=args.hidden)

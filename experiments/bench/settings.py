@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from knife_jax.envs.names import N_PREDATORS
@@ -59,3 +60,11 @@ MPE = Settings(
     total_rounds=48076,
 )
 """``config/alg/ql_rnn_mpe.yaml``"""
+
+
+def avoid_deadlock() -> None:
+    """At least four threads for XLA, on fewer of which a batched QR of JaxMARL's can wait for ever.
+
+    To be called before jax is imported; ``NPROC`` keeps what it is set to.
+    """
+    os.environ.setdefault("NPROC", str(max(4, os.cpu_count() or 1)))

@@ -29,7 +29,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from settings import MPE, MPE_SCENARIOS, SMAX, Settings
+from settings import MPE, MPE_SCENARIOS, SMAX, Settings, avoid_deadlock
 
 from knife_jax.envs.names import SMAX_SCENARIOS
 
@@ -91,7 +91,7 @@ def _serve(pipe: Connection, name: str, args: argparse.Namespace, settings: Sett
     # two processes share the memory of an accelerator
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if name == "peer":
-        os.environ.setdefault("NPROC", str(max(4, os.cpu_count() or 1)))
+        avoid_deadlock()
     from knife_jax.host import devices
 
     devices.begin(args.devices)

@@ -86,20 +86,16 @@ class GRU(nn.Module):
 
 def _step(w: _Weights, before, row):
     """The next state, and what its gradient needs."""
-    x, first, *added = row
+    x, first, added = row
     h = jnp.where(first[:, None, None], 0.0, before)
     given = x @ w.kernel + w.bias
-    if added:
-        given = given + added[0]
+    if added is not None:
+        given = given + added
     given, held = jnp.split(given, 3, axis=-1), jnp.split(h @ w.recurrent, 3, axis=-1)
     r, z = jax.nn.sigmoid(given[0] + held[0]), jax.nn.sigmoid(given[1] + held[1])
     held_new = held[2] + w.new_bias
     n = jnp.tanh(given[2] + r * held_new)
     return (1.0 - z) * n + z * h, (r, z, n, held_new, h)
-
-
-def _rows(x, first, added):
-    return (x, first) if added is None else (x, first, added)
 
 
 @jax.custom_vjp
@@ -110,7 +106,7 @@ def _unroll(w: _Weights, h, x, first, added):
         h, _ = _step(w, h, row)
         return h, h
 
-    return jax.lax.scan(step, h, _rows(x, first, added))[1]
+    return jax.lax.scan(step, h, (x, first, added))[1]
 
 
 def _forward(w, h, x, first, added):
@@ -118,7 +114,7 @@ def _forward(w, h, x, first, added):
         h, kept = _step(w, h, row)
         return h, (h, kept)
 
-    states, kept = jax.lax.scan(step, h, _rows(x, first, added))[1]
+    states, kept = jax.lax.scan(step, h, (x, first, added))[1]
     return states, (w, x, first, added, kept)
 
 
