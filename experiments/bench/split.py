@@ -2,8 +2,9 @@
 
     python experiments/bench/split.py [--devices 1,2] [env=mpe_predator_prey algo=qmix ...]
 
-Words are those of ``knife_jax.train``; chunks of 20,480 environment steps. On a CPU the devices are
-cores. The last line is JSON: medians of the ratios to the first number of devices.
+Words are those of ``knife_jax.train``; chunks of 20,480 environment steps that learn in every
+round. On a CPU the devices are cores. The last line is JSON: medians of the ratios to the first
+number of devices.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def main() -> None:
     from stepping import where
 
     config = compose([*args.words, "log_every=20480"])
-    sides = {f"{n} devices": trainer(replace(config, devices=n), 0) for n in counts}
+    begin = config.algo.learning_starts + 1
+    sides = {f"{n} devices": trainer(replace(config, devices=n), begin) for n in counts}
     seconds = in_turns(sides, args.rounds)
     record = {"benchmark": "split", "words": args.words}
     record |= {"ratio": ratios(seconds, f"{counts[0]} devices"), "seconds": seconds}

@@ -2,10 +2,11 @@
 
     python experiments/bench/surgery_cost.py --scenario 2s3z [--methods knife,redo]
 
-Chunks of the default preset. KNIFE's network grows with its open graft slots, so each method is
-timed twice: early, when no surgery was due yet, and late, when so many were due that all slots may
-be in use. Compilation and surgery itself (once in 100,000 environment steps by default) are not
-timed. The last line is JSON: medians of the ratios to ``none``.
+Chunks of the default preset, on as many devices as a run gets. KNIFE's network grows with its open
+graft slots, so each method is timed twice: early, when no surgery was due yet, and late, when so
+many were due that all slots may be in use. Compilation and surgery itself (once in 100,000
+environment steps by default) are not timed. The last line is JSON: medians of the ratios to
+``none``.
 """
 
 from __future__ import annotations
@@ -13,12 +14,10 @@ from __future__ import annotations
 import argparse
 import json
 
-from chunks import in_turns, ratios, trainer
-from stepping import where
-
 from knife_jax.cli import compose
 from knife_jax.config import Config
 from knife_jax.envs.names import SMAX_SCENARIOS
+from knife_jax.host import devices
 
 EARLY, LATE = 20_480, 409_600
 """environment steps at the beginning of the chunk: before the first surgery, after the third"""
@@ -36,6 +35,12 @@ def main() -> None:
     parser.add_argument("--methods", default="knife", help="joined by commas (default: knife)")
     parser.add_argument("--rounds", type=int, default=5, help="timed chunks of each (default: 5)")
     args = parser.parse_args()
+    devices.begin(None)
+    # jax may start now
+    import jax
+    from chunks import in_turns, ratios, trainer
+    from stepping import where
+
     sides = {"none": trainer(config("none", args.scenario), EARLY)}
     for method in args.methods.split(","):
         for label, env_steps in (("early", EARLY), ("late", LATE)):
@@ -43,7 +48,8 @@ def main() -> None:
     seconds = in_turns(sides, args.rounds)
     record = {"benchmark": "surgery_cost", "scenario": args.scenario}
     record |= {"ratio": ratios(seconds, "none"), "seconds": seconds}
-    print(json.dumps({**record, "rounds": args.rounds, **where()}))
+    record |= {"devices": jax.device_count(), "rounds": args.rounds}
+    print(json.dumps({**record, **where()}))
 
 
 if __name__ == "__main__":
