@@ -68,22 +68,22 @@ def make_probe(
         rng = np.random.default_rng((SEED, env_steps))
         view = look(state, clock, jax.random.fold_in(jax.random.key(SEED), env_steps))
         n_agents = view.batch.obs.shape[3]
-        params = state.patient.online["params"]
+        weights = fetch(state.patient.online["params"])
         all_windows, all_agents = np.ones(k, bool), np.ones(n_agents, np.float32)
 
-        def gradient_at(params: PyTree, windows=all_windows, heard=all_agents) -> PyTree:
-            given = state.patient, params, view.batch, view.target
+        def gradient_at(weights: PyTree, windows=all_windows, heard=all_agents) -> PyTree:
+            given = state.patient, weights, view.batch, view.target
             return fetch(gradient(*given, windows, heard))
 
         def of_agent(heard: np.ndarray) -> PyTree:
-            return kernels({"agent": gradient_at(params, heard=heard)["agent"]})
+            return kernels({"agent": gradient_at(weights, heard=heard)["agent"]})
 
-        whole, weights = gradient_at(params), fetch(params)
+        whole = gradient_at(weights)
         collected = Collected(
             view=fetch(view._replace(batch=(), target=())),
             weights=weights,
             whole=whole,
-            windows=[gradient_at(params, windows=one) for one in np.eye(k, dtype=bool)],
+            windows=[gradient_at(weights, windows=one) for one in np.eye(k, dtype=bool)],
             agents=over_agents([of_agent(one) for one in np.eye(n_agents, dtype=np.float32)]),
             step=fetch(next_step(state.patient, whole)),
             hessian=largest_eigenvalue(gradient_at, weights, POWER_STEPS, rng),
