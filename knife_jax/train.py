@@ -73,6 +73,8 @@ def _sweep(swept: list[str], folder: Path) -> int:
         if (folder / BEST).exists():
             print(f"{folder / BEST}:\n{(folder / BEST).read_text()}", end="")
         return 0
+    if ray := sys.modules.get("ray"):  # as at exit: its thread shows the jobs' lines among ours
+        ray.shutdown(_exiting_interpreter=True)
     print(f"error: {scrub(told)}", file=sys.stderr)
     return code
 
