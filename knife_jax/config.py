@@ -209,7 +209,8 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     for key, value in given.items():
         if key not in known:
             raise _unknown(key, value, known)
-    if leaked := leak(given):
+    free = _free_text(sections)
+    if leaked := leak({key: value for key, value in given.items() if key in free}):
         raise ConfigError(f"{leaked}: secrets do not belong in a configuration")
     for key, required in known.items():
         if required and given.get(key, MISSING_VALUE) == MISSING_VALUE:
@@ -248,6 +249,16 @@ def _keys(sections: Mapping[str, type[Section]]) -> dict[str, bool]:
     top = {item.name: item for item in fields(Config) if item.name not in sections}
     below = {f"{name}.{item.name}": item for name, t in sections.items() for item in fields(t)}
     return {key: item.default is MISSING for key, item in (top | below).items()}
+
+
+def _free_text(sections: Mapping[str, type[Section]]) -> set[str]:
+    """The dotted keys that take any text: what they hold is written down as it is."""
+    out = set()
+    for name, section in {"": Config, **sections}.items():
+        for item, declared in fields_of(section).items():
+            if declared.type is str and not any(a.options for a in declared.allowed):
+                out.add(f"{name}.{item}".lstrip("."))
+    return out
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -18,6 +18,7 @@ from knife_jax.host.readout import brief
 from knife_jax.report import figure, marl_eval
 from knife_jax.report.load import Run, folders, load
 from knife_jax.report.measures import FRESH, Compared, Values, compare, measure, surgery
+from knife_jax.scrub import scrub
 
 TABLE, FIGURE, RECORD = "report.md", "report.png", "report.json"
 NOTHING = 2
@@ -83,7 +84,7 @@ def _record(
 ) -> dict[str, Any]:
     about = [run.summary for run in runs if run.summary]
     return {
-        "command": command,
+        "command": scrub(command),
         "date": date.today().isoformat(),
         "machine": {
             "system": platform.system(),

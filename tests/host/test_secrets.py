@@ -11,10 +11,35 @@ from knife_jax.config import LoggerConfig
 from knife_jax.host.logging import one_line
 from knife_jax.host.loop import train
 from knife_jax.schema import ConfigError
-from knife_jax.scrub import scrub
+from knife_jax.scrub import leak, scrub
 
 KEY = "planted-4f6c1d0e9b"
 HEX = "0123456789abcdef0123456789abcdef01234567"
+FORMS = [
+    "github_pat_" + "11ABCDEFG0123456789_abcDEF",
+    "ghs_" + "16C7e42F292c6912E7710c838347Ae178B4a",
+    "wandb_v1_" + "Ab3dEf6hIj9kLm2nOp5q" * 3,
+    f"key-{HEX}-of-wandb",
+    f"my_{HEX}",
+    "xoxe-" + "1-abcdefghijklmnopqrst",
+    "SG." + "a" * 22 + "." + "b" * 43,
+    "eyJhbGciOiJIUzI1NiJ9" + ".eyJzdWIiOiIxMjM0NTY3ODkwIn0.c2lnbmF0dXJl",
+    "AIza" + "SyA-1234567890abcdefghijklmnopqrstu",
+    "https://" + "me:pw@host/x",
+    "https://" + "pw@host/x",
+]
+"""tokens in the forms of their services, in pieces: none is real"""
+NAMED = [
+    ("PGPASS", "swordfish"),
+    ("DB_PWD", "s3cr3t"),
+    ("MYSQL_PWD", "open"),
+    ("SSHPASS", "12345678"),
+    ("HF_AUTH", "a.b+c*d"),
+    ("APIKEY", "zyxwvut"),
+    ("SECRET_KEY_BASE", "correct horse"),
+    ("DATABASE_URL", "postgres://me:pwd-of-db@host/x"),
+]
+"""variables that hold secrets, and their values; not in test ids, which are in a variable"""
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +82,7 @@ def test_no_file_and_no_line_of_a_run_holds_it(tmp_path, monkeypatch, capfd):
             "run_dir holds the secret of the environment variable FAKE_",
         ),
         ("logger.entity=${oc.env:FAKE_API_KEY}", "logger.entity holds the secret of the "),
-        (f"logger.entity={HEX}", "logger.entity holds what looks like an access token"),
+        (f"logger.entity=a-{HEX}", "logger.entity holds what looks like an access token"),
         (
             "logger.project=sk-abcdefghijklmnopqrst",
             "logger.project holds what looks like an ",
@@ -71,6 +96,42 @@ def test_a_configuration_that_holds_a_secret_is_refused(word, told):
     assert KEY not in str(error.value) and HEX not in str(error.value)
 
 
+@pytest.mark.parametrize("form", FORMS, ids=range(len(FORMS)))
+def test_a_token_is_known_by_its_form(form):
+    assert leak({"x": 1, "run_dir": form}) == "run_dir holds what looks like an access token"
+    secret = HEX if HEX in form else form.partition("://")[2].partition("@")[0] or form
+    assert secret not in scrub(f"refused: {form} of yours") and scrub(f"a {form} b")[-2:] == " b"
+
+
+@pytest.mark.parametrize(("name", "value"), NAMED, ids=range(len(NAMED)))
+def test_a_secret_is_known_by_the_name_of_its_variable(name, value, monkeypatch):
+    monkeypatch.setenv(name, value)
+    secret = value.partition("me:")[2].partition("@")[0] or value
+    for held in (secret, f"my-{secret}", f"runs_{secret}.x"):
+        assert leak({"x": held}) == f"x holds the secret of the environment variable {name}"
+        assert scrub(f"no {held}, no") == f"no {held.replace(secret, '***')}, no"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PWD", "workshop"), ("OLDPWD", "workshop"), ("MAX_TOKENS", "workshop"),
+        ("TOKEN_MODE", "workshop"), ("KEY_FILE", "workshop"), ("KEYBOARD", "workshop"),
+        ("USE_TOKEN", "true"), ("PIN", "1024"), ("A_KEY", "ab"), ("A_KEY", "   "),
+        ("PASSWORD", "work"), ("HOME_URL", "https://host/workshop"),
+    ],
+)  # fmt: skip
+def test_other_variables_and_parts_of_words_are_no_secrets(name, value, monkeypatch):
+    monkeypatch.setenv(name, value)
+    text = "my workshop, true or 1024, ab   c"
+    assert scrub(text) == text and leak({"x": text}) is None
+
+
+def test_a_choice_is_no_secret(monkeypatch):
+    monkeypatch.setenv("WANDB_PASS", "offline")
+    assert cli.compose(["logger.wandb=offline"]).logger.wandb == "offline"
+
+
 @pytest.mark.parametrize("word", [f"env.n_envs={KEY}", f"+logger.api_key={KEY}", f"{KEY}"])
 def test_a_refused_word_is_shown_without_it(word):
     done = subprocess.run(
@@ -82,7 +143,9 @@ def test_a_refused_word_is_shown_without_it(word):
 
 def test_what_is_no_secret_is_left_as_it_is():
     assert scrub("logger.wandb=disabled at runs/0123abc") == "logger.wandb=disabled at runs/0123abc"
-    assert cli.compose(["logger.wandb=disabled", f"run_dir=runs/{HEX}"]).run_dir == f"runs/{HEX}"
+    path = f"runs/20261121-120000-{HEX[:32]}/APExperiment2026/192.168.0.1"
+    assert scrub(path) == path
+    assert cli.compose(["logger.wandb=disabled", f"run_dir={path}"]).run_dir == path
 
 
 def test_text_is_scrubbed_of_secrets():
