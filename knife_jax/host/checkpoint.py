@@ -26,7 +26,7 @@ import orbax.checkpoint as ocp
 import xxhash
 
 from knife_jax.host.devices import fetch
-from knife_jax.host.logging import one_line
+from knife_jax.messages import one_line
 from knife_jax.types import PyTree
 
 SCHEMA = 3

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol, TextIO
 
 from knife_jax.host.rows import Row, over_tasks
-from knife_jax.scrub import scrub
+from knife_jax.messages import one_line, warn
 
 
 class Sink(Protocol):
@@ -71,13 +70,3 @@ class FanOut:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def warn(text: str) -> None:
-    """One warning line on stderr."""
-    print(f"warning: {scrub(text)}", file=sys.stderr)
-
-
-def one_line(error: BaseException) -> str:
-    """An exception as one line of at most 200 characters."""
-    return scrub(f"{type(error).__name__}: {' '.join(str(error).split())}")[:200]

@@ -20,13 +20,14 @@ from knife_jax.config import Config, to_dict
 from knife_jax.host import compile_cache, curve, devices, resume, run, summary
 from knife_jax.host.checkpoint import Checkpoints, NotSavedError, shapes, to_arrays, to_tree
 from knife_jax.host.judge import greedy_rows
-from knife_jax.host.logging import FanOut, JsonLines, Sink, one_line, warn
+from knife_jax.host.logging import FanOut, JsonLines, Sink
 from knife_jax.host.progress import Progress
 from knife_jax.host.readout import Plan, title
 from knife_jax.host.rows import chunk_rows, over_tasks, read_rows, seed_rows
 from knife_jax.host.signals import Stop, stop_on_signal
 from knife_jax.host.table import compiling, open_table
 from knife_jax.host.wandb_sink import open_wandb
+from knife_jax.messages import one_line, warn
 from knife_jax.schema import ConfigError
 from knife_jax.scrub import scrub
 

@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 
 from knife_jax.config import Config, to_dict
 from knife_jax.host.checkpoint import SCHEMA, Checkpoints, DamagedError
-from knife_jax.host.logging import warn
 from knife_jax.host.run import CHECKPOINTS, CONFIG, WHERE_AND_HOW
+from knife_jax.messages import warn
 from knife_jax.schema import shown
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from knife_jax.config import Config, to_dict
-from knife_jax.host.logging import one_line, warn
 from knife_jax.host.rows import IDENTITY, Row
+from knife_jax.messages import one_line, warn
 
 INIT_SECONDS = 20.0
 """how long an online start may take before the run goes on offline"""
