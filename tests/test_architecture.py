@@ -14,7 +14,8 @@ LAYERS = [
     {"rollout", "learner", "sequence", "joint", "chunk", "greedy", "probes"},
     {
         "config", "env_config", "plasticity_config", "make_env", "make_networks", "build", "host",
-        "cli", "usage", "train", "sweep", "study", "evaluate", "bench", "scrub", "messages", "report",
+        "cli", "usage", "train", "sweep", "study", "evaluate", "bench", "scrub", "report",
+        "messages",
     },
 ]  # fmt: skip
 OUTSIDE = {

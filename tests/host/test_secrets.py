@@ -8,8 +8,8 @@ import pytest
 
 from knife_jax import cli
 from knife_jax.config import LoggerConfig
-from knife_jax.messages import one_line
 from knife_jax.host.loop import train
+from knife_jax.messages import one_line
 from knife_jax.schema import ConfigError
 from knife_jax.scrub import leak, scrub
 
