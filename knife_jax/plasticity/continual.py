@@ -106,13 +106,13 @@ def arrivals(gaps: Gaps, ended: Bool[Array, "W"]) -> Int[Array, "W L"]:
 def own_limits(gaps: Gaps, percentile: float) -> Gaps:
     """Each neuron's limit from its own gaps, which are then forgotten.
 
-    The limit falls to the percentile of the gaps where that is lower, else it doubles; a neuron
-    that never paused has a percentile of one update.
+    The limit falls to the percentile of the gaps where that is lower, else it doubles; that of a
+    neuron that never paused is one update.
     """
     longest = gaps.histogram.shape[1]
     count = jnp.cumsum(gaps.histogram, axis=1)
     reached = count >= percentile * count[:, -1:]
-    length = jnp.argmax(reached, axis=1).astype(jnp.int32) + 1
+    length = jnp.where(count[:, -1] > 0, jnp.argmax(reached, axis=1).astype(jnp.int32) + 1, 0)
     limit = jnp.where(length < gaps.limit, length, 2 * gaps.limit)
     return gaps._replace(
         limit=jnp.clip(limit, 1, longest), histogram=jnp.zeros_like(gaps.histogram)

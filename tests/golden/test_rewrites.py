@@ -253,9 +253,12 @@ def test_snr_limits_follow_the_neurons_own_gaps():
     # falls to the 90 % point; doubles; never paused: one update; doubles from 1
     np.testing.assert_array_equal(gaps.limit, [5, 18, 1, 2])
     assert not np.any(gaps.histogram)
-    np.testing.assert_array_equal(
-        own_limits(gaps._replace(limit=jnp.full(4, 15)), percentile).limit, 1
-    )
+    for limits in ([15, 15, 15, 15], [1, 1, 2, 20]):
+        # never paused, whatever the limit: one update, and it stays (update_tau_ of the official
+        # code: the argmax of 0/0 is length 1 in samples, then raised to one batch)
+        gaps = own_limits(gaps._replace(limit=jnp.array(limits)), percentile)
+        np.testing.assert_array_equal(gaps.limit, 1)
+        np.testing.assert_array_equal(own_limits(gaps, percentile).limit, 1)
     ended = arrivals(
         gaps._replace(age=jnp.array([0, 1, 3, 99])), jnp.array([True, True, False, True])
     )
