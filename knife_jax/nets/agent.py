@@ -65,7 +65,7 @@ class RecurrentAgent(nn.Module):
         width, init = self.hidden, self.init_with
         reading = tuple(f"agent/memory/{gate}" for gate in INPUT_GATES)
         recurrent = tuple(f"agent/memory/{gate}" for gate in RECURRENT_GATES)
-        fresh = {reading: init.columns, recurrent: init.recurrent_columns}
+        fresh = {reading: init.gates, recurrent: init.recurrent_columns}
         return (
             NeuronGroup("agent/encoder", width, init.columns, reading, "relu", init.bias),
             *(

@@ -69,7 +69,7 @@ class GRU(nn.Module):
         """The state after each row."""
         init, hidden = self.init_with, self.hidden
         gate = partial(_Gate, hidden=hidden)
-        ins = [gate(x.shape[-1], kernel_init=init.dense, bias_init=init.bias(hidden), name=name)()
+        ins = [gate(x.shape[-1], kernel_init=init.gates, bias_init=init.bias(hidden), name=name)()
                for name in INPUT_GATES]  # fmt: skip
         recurrent = [
             gate(hidden, kernel_init=init.recurrent, bias_init=bias, name=name)()

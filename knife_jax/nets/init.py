@@ -23,6 +23,8 @@ class Init(NamedTuple):
     """The initialisers of a network."""
 
     dense: Draw
+    gates: Draw
+    """input weights of the GRU"""
     recurrent: Draw
     bias: Callable[[int], Draw]
     """fan-in -> initialiser of the bias"""
@@ -56,16 +58,18 @@ def _directions(scale: float) -> Draw:
 def torch_init(scale: float = 1.0) -> Init:
     """PyTorch's defaults, hence PyMARL's: weights and biases U(±1/√fan-in), times ``scale``."""
     dense = nn.initializers.variance_scaling(scale**2 / 3, "fan_in", "uniform")
-    return Init(dense, dense, lambda fan_in: _uniform(scale / math.sqrt(fan_in)), dense, dense)
+    bias = lambda fan_in: _uniform(scale / math.sqrt(fan_in))  # noqa: E731
+    return Init(dense, dense, dense, bias, dense, dense)
 
 
 @cache
 def orthogonal_init(scale: float = 1.0) -> Init:
-    """Orthogonal weights and zero biases, as in JaxMARL."""
+    """Orthogonal weights and zero biases, as in JaxMARL's ``qmix_rnn``. Its GRU is flax's: input
+    weights are LeCun normal, and ``scale`` is that of the dense layers alone."""
     dense = nn.initializers.orthogonal(scale)
     zeros = nn.initializers.zeros
-    recurrent = nn.initializers.orthogonal()
-    return Init(dense, recurrent, lambda _: zeros, _directions(scale), _directions(1.0))
+    recurrent, gates = nn.initializers.orthogonal(), nn.initializers.lecun_normal()
+    return Init(dense, gates, recurrent, lambda _: zeros, _directions(scale), _directions(1.0))
 
 
 INITS: dict[str, Callable[[float], Init]] = {"torch": torch_init, "orthogonal": orthogonal_init}

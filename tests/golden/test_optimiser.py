@@ -9,6 +9,7 @@ import pytest
 from tiny import tiny_config
 
 from knife_jax.build import make_optimiser
+from knife_jax.cli import compose
 
 
 def fields(**changes):
@@ -43,3 +44,28 @@ def test_gradients_are_clipped_by_their_global_norm(name):
     two = tx.update(unit, tx.init(params), params)[0]
     for k in params:
         np.testing.assert_allclose(one[k], two[k], rtol=1e-4)
+
+
+def torch_adam(grads, lr, eps, clip):
+    """Parameters after clipped Adam steps, as PyTorch takes them."""
+    theta, m, v = np.zeros(3), np.zeros(3), np.zeros(3)
+    for i, grad in enumerate(grads, start=1):
+        grad = grad * min(1.0, clip / (np.linalg.norm(grad) + 1e-6))
+        m, v = 0.9 * m + 0.1 * grad, 0.999 * v + 0.001 * grad**2
+        theta = theta - lr * (m / (1 - 0.9**i)) / (np.sqrt(v / (1 - 0.999**i)) + eps)
+    return theta
+
+
+@pytest.mark.parametrize("size", [1e-8, 30.0])
+def test_preset_pymarl2_takes_its_steps_from_a_loss_twice_as_large(size):
+    """PyMARL2's nq_learner: Adam(1e-3) on ½ δ², gradients clipped at 10; our loss is δ²."""
+    grads = np.random.default_rng(3).normal(size=(20, 3)) * size * np.linspace(0.01, 1, 20)[:, None]
+    tx = make_optimiser(compose(["preset=pymarl2"]).algo, 1)
+    theta = jnp.zeros(3)
+    state = tx.init(theta)
+    for grad in grads:
+        updates, state = tx.update(jnp.asarray(2 * grad), state, theta)
+        theta = optax.apply_updates(theta, updates)
+    published = torch_adam(grads, lr=1e-3, eps=1e-8, clip=10)
+    np.testing.assert_allclose(theta, published, rtol=1e-4)
+    assert np.abs(torch_adam(grads, lr=1e-3, eps=5e-9, clip=5) - published).max() > 1e-5

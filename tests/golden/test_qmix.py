@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from knife_jax.factorisation.qmix import QMixer
 from knife_jax.nets.agent import RecurrentAgent
@@ -71,6 +72,52 @@ def test_agent_equals_numpy(key, agent_id, last_action):
     last, values = agent.apply(variables, carry, obs, previous, first, 0)
     np.testing.assert_allclose(values, np.stack(expected), atol=1e-5)
     np.testing.assert_allclose(last, h, atol=1e-5)
+
+
+class Peer(nn.Module):
+    """The layers of JaxMARL's ``qmix_rnn`` (RNNQNetwork and MixingNetwork) under our names, with
+    flax's own GRU cell and orthogonal dense layers without bias at first."""
+
+    @nn.compact
+    def __call__(self, obs, h, state):
+        def dense(width, scale, name):
+            return nn.Dense(width, kernel_init=nn.initializers.orthogonal(scale), name=name)
+
+        h, _ = nn.GRUCell(H, name="memory")(h, dense(H, 1.0, "encoder")(obs))
+        dense(A, 1.0, "head")(h)
+        for name, hidden, width in (("w1", HH, N * E), ("w2", HH, E), ("v", E, 1)):
+            dense(width, 0.001, f"{name}_out")(dense(hidden, 0.001, f"{name}_hidden")(state))
+        dense(E, 0.001, "b1")(state)
+
+
+def test_orthogonal_networks_begin_as_jaxmarls_do(key):
+    """Layer by layer: orthogonal kernels are so up to the scale, the others have its spread."""
+    agent = RecurrentAgent(A, H, INITS["orthogonal"](1.0), 0, True, False)
+    mixer = QMixer(N, E, HH, INITS["orthogonal"](0.001))
+    q, no_action = jnp.zeros((1, 1, N)), jnp.full((1, 1, N), -1)
+    ours = agent.init(
+        key, jnp.zeros((1, N, H)), jnp.zeros((1, 1, N, O)), no_action, jnp.ones((1, 1), bool), 0
+    )  # fmt: skip
+    ours = {**ours["params"], **mixer.init(key, q, jnp.zeros((1, 1, D)), 0)["params"]}
+    peer = Peer().init(key, jnp.zeros(O + N), jnp.zeros(H), jnp.zeros(D))["params"]
+    shapes = lambda tree: jax.tree.map(jnp.shape, tree)  # noqa: E731
+    assert shapes(ours) == shapes(peer)
+
+    def gram(kernel):
+        return kernel @ kernel.T if kernel.shape[0] < kernel.shape[1] else kernel.T @ kernel
+
+    paths = jax.tree_util.tree_leaves_with_path(ours)
+    for (path, mine), theirs in zip(paths, jax.tree.leaves(peer), strict=True):
+        name = jax.tree_util.keystr(path)
+        if "bias" in name:
+            np.testing.assert_array_equal(mine, theirs)
+        elif any(gate in name for gate in ("'ir'", "'iz'", "'in'")):
+            bound = 2 / 0.87962566 / np.sqrt(H)  # a normal cut at 2 standard deviations
+            assert np.abs(mine).max() <= bound and np.abs(gram(mine) - np.eye(H)).max() > 0.1
+            np.testing.assert_allclose(np.std(mine), 1 / np.sqrt(H), rtol=0.1)
+        else:
+            scale = np.linalg.norm(theirs, 2)
+            np.testing.assert_allclose(gram(mine / scale), gram(theirs / scale), atol=1e-5)
 
 
 def test_torch_init_bounds(key):

@@ -142,7 +142,8 @@ PRESETS = {
     ),
     "pymarl2": dict(
         n_envs=8, hidden=64, embed=32, hyper_hidden=64, init="torch", agent_id=True,
-        last_action=True, optimiser="adam", lr=1e-3, lr_decay=False, eps=1e-8, grad_clip=10,
+        # their loss is half of ours, so eps 1e-8 and clipping at 10 are 2e-8 and 20 here
+        last_action=True, optimiser="adam", lr=1e-3, lr_decay=False, eps=2e-8, grad_clip=20,
         gamma=0.99, td_lambda=0.6, data="episodes", batch_size=128, buffer_size=5000,
         updates_per_round=1, target_period=200 // 8, tau=1, epsilon_end=0.05,
         epsilon_steps=100_000,
