@@ -9,11 +9,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from knife_jax.schema import Count, Fraction, Positive, Section, Share, Size, choice, word
+from knife_jax.schema import (
+    ConfigError,
+    Count,
+    Fraction,
+    Positive,
+    Section,
+    Share,
+    Size,
+    choice,
+    word,
+)
 
 WINDOW = "updates over which activity is averaged"
 Scope = Annotated[str, choice("agent", "mixer", "all"), "which networks are operated on"]
 Threshold = Annotated[Positive, "share of the layer's mean that makes a neuron one to operate on"]
+
+
+def refuse(wrong: bool, said: str, allowed: str) -> None:
+    """Raise ``ConfigError`` where fields do not fit together."""
+    if wrong:
+        raise ConfigError(f"plasticity.{said} is refused: must be {allowed}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +39,8 @@ class PlasticityConfig(Section):
     section: ClassVar[str] = "plasticity"
     name: Annotated[str, word(), "label"]
     method: Annotated[str, "label"]
+    layer_norm: ClassVar[bool] = False
+    """whether hidden layers are normalised before their nonlinearity"""
 
     @property
     def graft_slots(self) -> int:
@@ -32,11 +50,6 @@ class PlasticityConfig(Section):
     @property
     def own_outgoing(self) -> bool:
         """Whether grafts have outgoing weights of their own."""
-        return False
-
-    @property
-    def layer_norm(self) -> bool:
-        """Whether hidden layers are normalised before their nonlinearity."""
         return False
 
 
@@ -153,7 +166,15 @@ class ReBornConfig(ScopedConfig):
     alpha: Annotated[Positive, "dormant up to this share of the layer's mean activation"] = 0.1
     beta: Annotated[Positive, "over-active from this share of the layer's mean activation"] = 3.0
     window: Annotated[Count, WINDOW] = 20
-    form: Annotated[str, choice("paper", "code"), "as published or as released"] = "paper"
+    form: Annotated[
+        str, choice("paper", "code"), "as published, or as released (last mixing layer alone)"
+    ] = "paper"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse(self.alpha >= self.beta, f"alpha={self.alpha}", f"below beta={self.beta}")
+        agent = self.form == "code" and self.scope == "agent"
+        refuse(agent, "form=code", "paper with scope=agent: it operates on the mixer alone")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,10 +252,7 @@ class LayerNormConfig(PlasticityConfig):
     """Hidden layers are normalised."""
 
     method: Annotated[str, choice("layer_norm"), "label"] = "layer_norm"
-
-    @property
-    def layer_norm(self) -> bool:
-        return True
+    layer_norm: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,10 +260,7 @@ class NapConfig(PlasticityConfig):
     """Hidden layers are normalised and kernels keep their norm."""
 
     method: Annotated[str, choice("nap"), "label"] = "nap"
-
-    @property
-    def layer_norm(self) -> bool:
-        return True
+    layer_norm: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, kw_only=True)

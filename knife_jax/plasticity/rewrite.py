@@ -130,16 +130,27 @@ def absorb(wiring: Wiring, patient: Patient, chosen: Chosen, mean: PerNeuron) ->
     return edited(patient, edit)
 
 
+def fresh_biases(wiring: Wiring, params: PyTree, key: PRNGKeyArray) -> dict[str, Array]:
+    """The biases of every group that has them, [W], as its network would draw them anew."""
+    keys = jax.random.split(key, len(wiring))
+    drawn = {}
+    for group, k in zip(wiring, keys, strict=True):
+        old = layer(params, group)
+        if "bias" in old:
+            draw = group.fresh_bias(old["kernel"].shape[-2])
+            drawn[group.name] = draw(k, old["bias"].shape, old["bias"].dtype)
+    return drawn
+
+
 def redraw(wiring: Wiring, params: PyTree, key: PRNGKeyArray) -> PyTree:
     """The parameters with every layer of the wiring as its network would draw it anew."""
     weight_key, bias_key = jax.random.split(key)
     kernels = fresh_kernels(wiring, params, weight_key)
-    for group, k in zip(wiring, jax.random.split(bias_key, len(wiring)), strict=True):
+    biases = fresh_biases(wiring, params, bias_key)
+    for group in wiring:
         fresh = {"kernel": kernels[group.name]}
-        old = layer(params, group)
-        if "bias" in old:
-            draw = group.fresh_bias(old["kernel"].shape[-2])
-            fresh["bias"] = draw(k, old["bias"].shape, old["bias"].dtype)
+        if group.name in biases:
+            fresh["bias"] = biases[group.name]
         params = put(params, group.path, fresh)
     return params
 

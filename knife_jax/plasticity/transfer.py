@@ -12,7 +12,7 @@ from knife_jax.nets.wiring import NeuronGroup, Wiring, at, check, hidden, layer,
 from knife_jax.plasticity.base import PlasticityTransform
 from knife_jax.plasticity.combine import identity, operated
 from knife_jax.plasticity.meters import relative_activation
-from knife_jax.plasticity.rewrite import edited, fresh_kernels, seed_neurons
+from knife_jax.plasticity.rewrite import edited, fresh_biases, fresh_kernels, seed_neurons
 from knife_jax.plasticity.select import ranks
 from knife_jax.schedules import Gate
 from knife_jax.types import PyTree
@@ -44,18 +44,39 @@ def pair(
     """The donor of each dormant neuron, -1 where it has none and for all other neurons.
 
     In random order each donor takes M ~ U{2..5} of the dormant neurons that are left. In the
-    released code dormant neurons go one by one to donors that have fewer than 5.
+    released code each dormant neuron, in random order, goes to one of the donors that have fewer
+    than 5, all being equally likely.
     """
+    return (_one_by_one if code else _by_donor)(dormant, donor, key)
+
+
+def _by_donor(dormant, donor, key):
     turn_key, queue_key, count_key = jax.random.split(key, 3)
     width = dormant.size
-    fewest = MOST if code else 2
-    wanted = jax.random.randint(count_key, (width, 1), fewest, MOST + 1)
+    wanted = jax.random.randint(count_key, (width, 1), 2, MOST + 1)
     places = donor[:, None] & (jnp.arange(MOST) < wanted)
-    turn = jax.random.uniform(turn_key, (width, MOST if code else 1))
+    turn = jax.random.uniform(turn_key, (width, 1))
     by_turn = jnp.argsort(jnp.where(places, turn, jnp.inf).reshape(-1)) // MOST
     queue = ranks(jnp.where(dormant, jax.random.uniform(queue_key, (width,)), jnp.inf))
     served = dormant & (queue < jnp.sum(places))
     return jnp.where(served, by_turn[queue], -1)
+
+
+def _one_by_one(dormant, donor, key):
+    queue_key, choice_key = jax.random.split(key)
+    width = dormant.size
+
+    def serve(taken, neuron):
+        i, key = neuron
+        drawn = jnp.where(donor & (taken < MOST), jax.random.uniform(key, (width,)), -1.0)
+        chosen = jnp.argmax(drawn)
+        served = dormant[i] & (drawn[chosen] >= 0)
+        return taken.at[chosen].add(served), jnp.where(served, chosen, -1)
+
+    queue = jax.random.permutation(queue_key, width)
+    neurons = queue, jax.random.split(choice_key, width)
+    _, given = jax.lax.scan(serve, jnp.zeros(width, jnp.int32), neurons)
+    return jnp.zeros_like(given).at[queue].set(given)
 
 
 def reborn(
@@ -72,12 +93,15 @@ def reborn(
     neurons that nobody takes are recycled, with the network's own initialiser. What the donor puts
     out is preserved, the recipients' small output is lost.
 
-    ``form="code"`` follows the released code instead: up to 5 recipients, incoming scales of 0.3
-    to 0.8 (of 1 for the donor), proportions for every output separately, and the
+    ``form="code"`` follows the released code instead: only hidden layers that a head reads (of
+    QMIX's hypernetworks those of the last mixing layer, not of the first), donors strictly above
+    ``beta``, up to 5 recipients, incoming scales of 0.3 to 0.8 (of 1 for the donor), proportions
+    for every output separately, biases of recycled neurons drawn like the network's own, and the
     optimiser left as it is. Both forms operate on the target network with the same draws.
     """
-    groups, meter = hidden(wiring), relative_activation(hidden(wiring), window)
     code = form == "code"
+    groups = _before_heads(wiring) if code else hidden(wiring)
+    meter = relative_activation(groups, window)
 
     def init(online):
         check(groups, online["params"])
@@ -85,7 +109,8 @@ def reborn(
 
     def family(group: NeuronGroup, score, mature, key: PRNGKeyArray, outputs: int) -> Family:
         pair_key, alpha_key, beta_key = jax.random.split(key, 3)
-        dormant, donor = mature & (score <= alpha), mature & (score >= beta)
+        dormant = mature & (score <= alpha)
+        donor = mature & (score > beta if code else score >= beta)
         given = pair(dormant, donor, pair_key, code=code)
         own = jnp.arange(group.width)
         source = jnp.where(given >= 0, given, own)
@@ -104,6 +129,9 @@ def reborn(
         params, scores, mature = patient.online["params"], meter.scores(state), meter.mature(state)
         draw_key, *keys = jax.random.split(key, len(groups) + 1)
         kernels = fresh_kernels(groups, params, draw_key)
+        biases = dict.fromkeys(kernels, jnp.zeros(()))
+        if code:
+            biases = fresh_biases(groups, params, jax.random.fold_in(draw_key, 1))
         families = {
             g.name: family(g, scores[g.name], mature[g.name], k, _outputs(params, g))
             for g, k in zip(groups, keys, strict=True)
@@ -111,7 +139,8 @@ def reborn(
 
         def edit(params):
             for g in groups:
-                params = hand_over(params, g, families[g.name], kernels[g.name])
+                new = {"kernel": kernels[g.name], "bias": biases[g.name]}
+                params = hand_over(params, g, families[g.name], new)
             return params
 
         chosen = {name: f.touched for name, f in families.items()}
@@ -134,14 +163,21 @@ def _outputs(params: PyTree, group: NeuronGroup) -> int:
     return sum(at(params, reader)["kernel"].shape[-1] for reader in group.readers)
 
 
-def hand_over(
-    params: PyTree, group: NeuronGroup, family: Family, kernel: Float[Array, "I W"]
-) -> PyTree:
-    """The parameters after the transfer in one layer; ``kernel`` has the fresh neurons' weights."""
+def _before_heads(wiring: Wiring) -> Wiring:
+    """The hidden groups that are read by nothing but heads, as far as the wiring says."""
+    others = {group.name for group in wiring if group.kind != "head"}
+    groups = tuple(group for group in hidden(wiring) if not others & {*group.outgoing})
+    if not groups:
+        raise ValueError("form='code' is refused: the wiring has no hidden layer before a head")
+    return groups
+
+
+def hand_over(params: PyTree, group: NeuronGroup, family: Family, drawn: PyTree) -> PyTree:
+    """The parameters after the transfer in one layer; ``drawn`` has the fresh neurons' weights."""
     old, (source, _, fresh, alpha, beta) = layer(params, group), family
     incoming = {
-        "kernel": jnp.where(fresh, kernel, beta * old["kernel"][:, source]),
-        "bias": jnp.where(fresh, 0.0, beta * old["bias"][source]),
+        "kernel": jnp.where(fresh, drawn["kernel"], beta * old["kernel"][:, source]),
+        "bias": jnp.where(fresh, drawn["bias"], beta * old["bias"][source]),
     }
     params, first = put(params, group.path, incoming), 0
     for reader in group.readers:

@@ -1,13 +1,17 @@
 """Meters and rewrites against independent restatements in NumPy, on a plain two-layer network."""
 
+from collections import Counter
+from fractions import Fraction
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from knife_jax.factorisation.qmix import QMixer
 from knife_jax.nets.init import INITS
-from knife_jax.nets.wiring import NeuronGroup, check
+from knife_jax.nets.wiring import NeuronGroup, check, hidden
 from knife_jax.plasticity import methods
 from knife_jax.plasticity.base import Probes
 from knife_jax.plasticity.continual import Gaps, Utility, arrivals, own_limits
@@ -209,6 +213,72 @@ def test_pairs_are_two_to_five_per_donor(code):
     assert np.all(few[:3] >= 27) and np.all(few[3:] == -1)
     nobody = pair(dormant, jnp.zeros(31, bool), jax.random.key(1), code=code)
     assert np.all(np.asarray(nobody) == -1)
+
+
+def released_law(n_dormant, n_donors):
+    """Number of recipients per donor -> its probability, by the loop of ReBorn's ``reborn()``:
+    every dormant neuron goes to one of the donors that have fewer than 5, all equally likely."""
+    law = {(0,) * n_donors: Fraction(1)}
+    for _ in range(n_dormant):
+        after = Counter()
+        for counts, p in law.items():
+            free = [i for i, count in enumerate(counts) if count < 5]
+            for i in free:
+                after[(*counts[:i], counts[i] + 1, *counts[i + 1 :])] += p / len(free)
+            if not free:
+                after[counts] += p
+        law = dict(after)
+    return law
+
+
+@pytest.mark.parametrize(("n_dormant", "n_donors"), [(4, 2), (7, 2), (5, 3), (12, 2)])
+def test_pairs_of_the_released_code_have_its_law(n_dormant, n_donors):
+    law, n = released_law(n_dormant, n_donors), 20_000
+    assert sum(law.values()) == 1
+    if (n_dormant, n_donors) == (4, 2):
+        assert law[4, 0] + law[0, 4] == Fraction(1, 8)
+    dormant, donor = jnp.arange(17) < n_dormant, jnp.arange(17) >= 17 - n_donors
+    draw = jax.jit(jax.vmap(lambda k: pair(dormant, donor, k, code=True)))
+    given = np.asarray(draw(jax.random.split(jax.random.key(0), n)))
+    counts = np.stack([(given == 16 - i).sum(1) for i in range(n_donors)], 1)
+    seen = Counter(map(tuple, counts.tolist()))
+    assert seen.keys() <= law.keys() and seen.total() == n
+    for sizes, p in law.items():
+        mean, deviation = n * float(p), np.sqrt(n * float(p * (1 - p)))
+        assert abs(seen[sizes] - mean) <= 5 * deviation + 1e-9, (sizes, seen[sizes], mean)
+    # no dormant neuron is preferred
+    served = (given[:, :n_dormant] >= 0).mean(0)
+    expected = min(n_dormant, 5 * n_donors) / n_dormant
+    np.testing.assert_allclose(served, expected, atol=5 * 0.5 / np.sqrt(n))
+
+
+def test_the_released_reborn_leaves_all_but_the_layers_before_heads_alone():
+    """Of QMIX's hypernetworks it scores those of the last mixing layer (ActivateLayer W and V), and
+    it draws the biases of recycled neurons with their weights."""
+    init = INITS["torch"](1.0)
+    mixer = QMixer(2, 7, 11, init)
+    variables = mixer.init(jax.random.key(0), jnp.zeros((1, 1, 2)), jnp.zeros((1, 1, I)), 0)
+    online = {"params": {"mixer": variables["params"]}}
+    patient = Patient(online, online, optax.sgd(0.1).init(online["params"]))
+    paper, code = (methods.reborn(mixer.wiring(), when=ALWAYS, window=1, form=form)
+                   for form in ("paper", "code"))  # fmt: skip
+    names = {f"mixer/{name}_hidden" for name in ("w1", "w2", "v")}
+    assert paper.init(online).keys() == names
+    assert code.init(online).keys() == names - {"mixer/w1_hidden"}
+    seen = {g.name: jnp.where(jnp.arange(g.width) < 3, 0.0, 1.0) for g in hidden(mixer.wiring())}
+    state = code.measure(code.init(online), Probes(seen, seen, seen), Clock.zero())
+    after, _, report = jax.jit(code.operate)(patient, state, jax.random.key(2))
+    old, new = (jax.tree.map(np.asarray, p.online["params"]["mixer"]) for p in (patient, after))
+    assert report.units_operated == 6
+    for name in old:
+        changed = np.any(old[name]["kernel"] != new[name]["kernel"])
+        assert changed == name.startswith(("w2", "v_")), name
+    for name in ("w2_hidden", "v_hidden"):
+        assert np.all(new[name]["bias"][:3] != 0) and np.all(new[name]["bias"] <= 1 / np.sqrt(I))
+        np.testing.assert_array_equal(new[name]["bias"][3:], old[name]["bias"][3:])
+    agent = (GROUP, NeuronGroup("net/out", O, COLUMNS, (), "gate"))
+    with pytest.raises(ValueError, match=r"form='code' is refused.*before a head"):
+        methods.reborn(agent, when=ALWAYS, form="code")
 
 
 def test_cbp_replaces_the_least_useful_of_the_mature(patient):
