@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from knife_jax.host.streams import outlast_readers
 from knife_jax.schema import ConfigError
 
 REFUSED = 2
@@ -14,6 +15,7 @@ REFUSED = 2
 
 def main() -> None:
     """Print the evaluation of a run; exit with 2 and one line where it cannot be made."""
+    outlast_readers()
     args = _arguments()
     if not args.run.is_dir():
         print(f"error: {args.run} is refused: must be a run directory", file=sys.stderr)

@@ -19,6 +19,7 @@ from knife_jax import cli
 from knife_jax.config import Config
 from knife_jax.host.run import SUMMARY, config_hash
 from knife_jax.host.signals import SIGNALS
+from knife_jax.host.streams import outlast_readers
 from knife_jax.schema import ConfigError
 from knife_jax.scrub import scrub
 
@@ -130,6 +131,7 @@ def command() -> str:
 
 def main() -> None:
     """Run a study; exit with 2 and one line where it cannot be accepted."""
+    outlast_readers()
     args = _arguments()
     out = args.out or Path("runs") / args.name
     try:

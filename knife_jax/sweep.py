@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from knife_jax.cli import read
 from knife_jax.config import Config
+from knife_jax.host.streams import outlast_readers
 from knife_jax.scrub import scrub
 
 FAILED = 1
@@ -38,6 +39,7 @@ def run(composed: DictConfig, swept: Collection[str]) -> float:
 
     Raises ``JobError`` where training fails, ``SystemExit`` where it is interrupted.
     """
+    outlast_readers()
     # jax is first imported here
     from knife_jax.host.loop import train
 

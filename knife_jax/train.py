@@ -13,6 +13,7 @@ import hydra
 from omegaconf import DictConfig
 
 from knife_jax import __version__, cli, sweep
+from knife_jax.host.streams import outlast_readers
 from knife_jax.schema import ConfigError
 from knife_jax.scrub import scrub
 from knife_jax.usage import help_text
@@ -26,6 +27,7 @@ BEST = "optimization_results.yaml"
 
 def main() -> None:
     """Run what the command line asks for; exit with 2 and one line if it cannot be accepted."""
+    outlast_readers()
     try:
         words = cli.parse(sys.argv[1:])
         if words.has("--version"):

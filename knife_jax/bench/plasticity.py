@@ -18,6 +18,7 @@ from knife_jax.bench import figure
 from knife_jax.bench.recipes import recipes
 from knife_jax.bench.supervised import Outcome
 from knife_jax.bench.tasks import DORMANT, SLOTS, Size, chain, expressivity
+from knife_jax.host.streams import outlast_readers
 
 WINDOW = 100
 """updates over which methods average"""
@@ -76,6 +77,7 @@ def table(rows: dict[str, dict]) -> str:
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
+    outlast_readers()
     parser = argparse.ArgumentParser(
         prog="python -m knife_jax.bench.plasticity",
         description="A chain of random-label tasks and the expressivity test of ReBorn, under "

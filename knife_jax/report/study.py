@@ -15,6 +15,7 @@ from typing import Any
 
 from knife_jax.host import run as files
 from knife_jax.host.readout import brief
+from knife_jax.host.streams import outlast_readers
 from knife_jax.report import figure, marl_eval
 from knife_jax.report.load import Run, folders, load
 from knife_jax.report.measures import FRESH, Compared, Values, compare, measure, surgery
@@ -154,6 +155,7 @@ def _rounded(value: float) -> float:
 
 def main() -> None:
     """Report on finished runs; exit with 2 and one line where there are none."""
+    outlast_readers()
     parser = argparse.ArgumentParser(
         prog="python -m knife_jax.report.study",
         description="Compare the runs of a study, one for each method: a table (Markdown), a "
