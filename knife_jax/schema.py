@@ -98,6 +98,9 @@ class Section:
                 object.__setattr__(self, name, converted(getattr(self, name), field, dotted))
 
 
+LONGEST = 200
+"""characters of a value that messages show"""
+
 TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
@@ -117,21 +120,29 @@ def fields_of(section: type[Section]) -> dict[str, Field]:
 
 
 def _field(hint: Any) -> Field:
-    type_, *extras = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    type_, extras = _parted(hint)
     parts = [part for part in get_args(type_) if part is not NoneType]
+    inner, allowed = _parted(parts[0]) if parts else (type_, [])  # Count | None
+    extras = [*allowed, *extras]
     return Field(
-        type=parts[0] if parts else type_,
+        type=inner,
         optional=bool(parts),
         allowed=tuple(extra for extra in extras if isinstance(extra, Allowed)),
         meaning=" ".join(extra for extra in extras if isinstance(extra, str)),
     )
 
 
+def _parted(hint: Any) -> tuple[Any, list[Any]]:
+    """What is annotated, and with what."""
+    type_, *extras = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    return type_, extras
+
+
 def converted(value: Any, field: Field, name: str) -> Any:
     """The value as the field's type, else a ``ConfigError``. Whole floats (1e6) pass as int."""
     if value is None and field.optional:
         return None
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value)
     if number and (field.type is float or (field.type is int and value == int(value))):
         value = field.type(value)
     right_type = type(value) is field.type and (number or field.type is not float)
@@ -148,11 +159,22 @@ def suggestion(word: str, known: Iterable[str], cutoff: float = 0.5) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number too large for any field
+        return False
+
+
 def shown(value: object) -> str:
-    """A value as one would type it on the command line, always on one line."""
+    """A value as one would type it on the command line, always on one line and never endless."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, int) and abs(value) >= 10**LONGEST:
+        return f"(a number of over {LONGEST} digits)"
+    if isinstance(value, str) and len(value) > LONGEST:
+        return f"{value[:LONGEST]!r}... ({len(value):,} characters)"
     plain = isinstance(value, int | float) or (isinstance(value, str) and len(value.split()) == 1)
     return str(value) if plain else repr(value)

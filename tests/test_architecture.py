@@ -14,8 +14,8 @@ LAYERS = [
     {"rollout", "learner", "sequence", "joint", "chunk", "greedy", "probes"},
     {
         "config", "env_config", "plasticity_config", "make_env", "make_networks", "build", "host",
-        "cli", "usage", "train", "sweep", "study", "evaluate", "bench", "scrub", "report",
-        "messages",
+        "cli", "train", "study", "evaluate", "bench", "scrub", "messages", "program",
+        "arguments", "report",
     },
 ]  # fmt: skip
 OUTSIDE = {
@@ -58,3 +58,10 @@ def test_imports_point_one_way_and_only_the_host_does_io(path):
 def test_files_are_small_and_named_after_things(path):
     assert len(path.read_text().splitlines()) <= 300
     assert path.stem not in {"utils", "util", "helpers", "common", "misc"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_only_messages_are_printed(path):
+    calls = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+    names = {call.func.id for call in calls if isinstance(call.func, ast.Name)}
+    assert "print" not in names or path.name == "messages.py"

@@ -30,6 +30,7 @@ from knife_jax.host.resume import (
 from knife_jax.host.rows import Row, evaluation_rows
 from knife_jax.host.run import CHECKPOINTS
 from knife_jax.host.summary import results, show_evaluation
+from knife_jax.messages import say
 
 if TYPE_CHECKING:
     from knife_jax.build import Program
@@ -80,14 +81,14 @@ def judge(run: Path, which: str, episodes: int | None, seed: int | None) -> None
     state, _ = program.place(begun["state"], begun["clock"])
     progress = Progress.recalled(found.about["progress"])
     rows = greedy_rows(program, state, seeds, progress, SEED if seed is None else seed)
-    print(f"{title(config)}, checkpoint {found.step:,} of {run}")
-    print(f"greedy evaluation, {config.evaluation.episodes} episodes per seed")
+    say(f"{title(config)}, checkpoint {found.step:,} of {run}")
+    say(f"greedy evaluation, {config.evaluation.episodes} episodes per seed")
     show_evaluation({"seeds": seeds, **results(rows, seeds, found.step)})
     if program.joint_values is not None:
         tables = devices.fetch(program.joint_values(state, evaluation_key(0)))
         for s, table in zip(seeds, tables, strict=True):
-            print(f"seed {s}: values of joint actions at the start, first agent by rows")
-            print("\n".join("".join(f"{value:9.3f}" for value in row) for row in table))
+            say(f"seed {s}: values of joint actions at the start, first agent by rows")
+            say("\n".join("".join(f"{value:9.3f}" for value in row) for row in table))
 
 
 def _found(run: Path, which: str) -> Found:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import time
 from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
@@ -16,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from knife_jax import messages
 from knife_jax.config import Config, to_dict
 from knife_jax.host import compile_cache, curve, devices, resume, run, summary
 from knife_jax.host.checkpoint import Checkpoints, NotSavedError, shapes, to_arrays, to_tree
@@ -27,9 +27,8 @@ from knife_jax.host.rows import chunk_rows, over_tasks, read_rows, seed_rows
 from knife_jax.host.signals import Stop, stop_on_signal
 from knife_jax.host.table import compiling, open_table
 from knife_jax.host.wandb_sink import open_wandb
-from knife_jax.messages import one_line, warn
+from knife_jax.messages import one_line, say, warn
 from knife_jax.schema import ConfigError
-from knife_jax.scrub import scrub
 
 FAILED, REFUSED, DIVERGED = 1, 2, 3
 """exit codes: the run broke off, could not start, or lost all of its seeds; an interrupted one ends
@@ -67,7 +66,7 @@ def train(config: Config) -> int:
         except OSError as error:
             where = error.filename or config.run_dir or "the run directory"
             code, text = FAILED, f"{where} cannot be written: {error.strerror or error}"
-    print(f"error: {scrub(text)}", file=sys.stderr)
+    messages.error(text)
     return code
 
 
@@ -152,7 +151,7 @@ class _Run:
             found = found.without_shares()
         for caution in resume.cautions(found, self.config, self.about["versions"], shares):
             warn(caution)
-        print(f"going on from checkpoint {found.step:,} of {folder.parent}", flush=True)
+        say(f"going on from checkpoint {found.step:,} of {folder.parent}")
         self.progress = Progress.recalled(found.about["progress"])
         self.saved = (self.progress.env_steps, self.progress.judged)
         return found

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from knife_jax.messages import note
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 SHOW_CURSOR = b"\x1b[?25h\n"
 
@@ -29,8 +31,8 @@ def stop_on_signal() -> Iterator[Stop]:
     A thread reads the signals, because handlers in the main thread wait until compiled code
     returns. Outside the main thread, where Python allows no handlers, nothing is caught.
 
-    At the end each signal is handed on to the handler that was there before, if a launcher has
-    set one: submitit requeues its job then.
+    At the end each signal but SIGINT is handed on to the handler that was there before, if a
+    launcher has set one: submitit requeues its job then.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
@@ -52,7 +54,7 @@ def stop_on_signal() -> Iterator[Stop]:
         watcher.join()
         reader.close()
         for number in dict.fromkeys(stop.received):
-            if callable(previous[number]) and previous[number] is not signal.default_int_handler:
+            if number != signal.SIGINT and callable(previous[number]):
                 signal.raise_signal(number)
 
 
@@ -65,7 +67,7 @@ def _watch(reader: socket.socket, stop: Stop) -> None:
         if stop.signal is None:
             stop.signal = number
             name = signal.Signals(number).name
-            print(f"{name}: ending after this chunk; Ctrl-C again leaves at once", file=sys.stderr)
+            note(f"{name}: ending after this chunk; Ctrl-C again leaves at once")
         elif number == signal.SIGINT:
             if sys.stdout.isatty():
                 os.write(sys.stdout.fileno(), SHOW_CURSOR)

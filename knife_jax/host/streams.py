@@ -55,7 +55,7 @@ def _unfailing(name: str) -> io.TextIOWrapper:
     return io.TextIOWrapper(
         raw if at_once else io.BufferedWriter(raw),  # type: ignore[arg-type]
         before.encoding,
-        "backslashreplace" if before.errors == "strict" else before.errors,
+        "backslashreplace",
         line_buffering=before.line_buffering,
         write_through=at_once,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from knife_jax.host.readout import brief, duration
 from knife_jax.host.rows import Row, over_tasks, read_rows
 from knife_jax.host.run import FILES, METRICS, SUMMARY, write_json
 from knife_jax.host.table import is_terminal
+from knife_jax.messages import say
 
 
 def write(
@@ -79,16 +79,15 @@ def show(summary: Mapping[str, Any], directory: Path) -> None:
     """Print the final evaluation per seed, a few numbers of the run, and where its files are."""
     episodes = next((n for n in summary["final_episodes"] if n is not None), None)
     if episodes is None:
-        print(f"{summary['status']}: no final evaluation")
+        say(f"{summary['status']}: no final evaluation")
     else:
-        print(f"final greedy evaluation, {episodes} episodes per seed")
+        say(f"final greedy evaluation, {episodes} episodes per seed")
         show_evaluation(summary)
-    print("\n".join(_facts(summary)))
+    say("\n".join(_facts(summary)))
     written = [name for name in FILES if (directory / name).exists()]
-    print(f"{directory}: {', '.join(written)}")
+    say(f"{directory}: {', '.join(written)}")
     for offline in sorted(directory.glob("wandb/offline-run-*")):
-        print(f"to upload: wandb sync {offline}")
-    sys.stdout.flush()
+        say(f"to upload: wandb sync {offline}")
 
 
 def show_evaluation(summary: Mapping[str, Any]) -> None:

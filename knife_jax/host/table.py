@@ -18,6 +18,7 @@ from rich.text import Text
 
 from knife_jax.host.readout import SHOWN, Plan, brief, eta, span, speed, spread
 from knife_jax.host.rows import Row
+from knife_jax.messages import say
 
 WATCHED = ("train", "eval")
 
@@ -32,7 +33,7 @@ class PlainLines:
         for kind in WATCHED:
             of_kind = [row for row in rows if row["kind"] == kind]
             if of_kind:
-                print(self._line(kind, of_kind), flush=True)
+                say(self._line(kind, of_kind))
 
     def close(self) -> None:
         pass
@@ -120,11 +121,11 @@ def compiling(name: str, about: Mapping[str, Any]) -> Iterator[None]:
             progress.add_task(f"{name}: compiling", total=None)
             yield
     else:
-        print(f"{name}: compiling", flush=True)
+        say(f"{name}: compiling")
         yield
     seconds = f"{time.perf_counter() - started:.1f} s"
     waited = {True: "found compiled, ready in", False: "compiled in", None: "ready in"}
-    print(waited[about["compile_cached"]], seconds, flush=True)
+    say(f"{waited[about['compile_cached']]} {seconds}")
 
 
 def is_terminal() -> bool:

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from knife_jax.bench import plasticity, tasks
-from knife_jax.bench.plasticity import interval, main
+from knife_jax.bench import tasks
+from knife_jax.bench.compare import interval, main
 from knife_jax.bench.recipes import matched, parameters, recipes
 from knife_jax.bench.supervised import Outcome
 from knife_jax.bench.tasks import Size, chain, expressivity
@@ -63,8 +63,8 @@ def test_a_forced_dormant_neuron_costs_the_plain_network():
 
 def test_the_command_ends_with_a_line_of_json(tmp_path, monkeypatch, capsys):
     outcome = Outcome(*(np.arange(8.0).reshape(2, 4) for _ in Outcome._fields))
-    monkeypatch.setattr(plasticity, "chain", lambda recipe, size: outcome)
-    monkeypatch.setattr(plasticity, "expressivity", lambda recipe, size: np.ones((2, 4)))
+    monkeypatch.setattr(compare, "chain", lambda recipe, size: outcome)
+    monkeypatch.setattr(compare, "expressivity", lambda recipe, size: np.ones((2, 4)))
     picture = tmp_path / "figure.png"
     main(["--quick", "--methods", "none,redo", "--seeds", "2", "--figure", str(picture)])
     out = capsys.readouterr().out.splitlines()

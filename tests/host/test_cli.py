@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 
 from knife_jax import __version__
-from knife_jax.cli import GROUPS, compose, options
-from knife_jax.config import to_dict
-from knife_jax.train import main
+from knife_jax.cli import compose, options
+from knife_jax.cli.launch import main
+from knife_jax.config import GROUPS, to_dict
 
 WITHOUT_JAX = """
 import runpy, sys

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from knife_jax.cli.study import FAILED, REFUSED, is_complete, jobs
 from knife_jax.host.run import config_hash
 from knife_jax.schema import ConfigError
-from knife_jax.study import FAILED, REFUSED, is_complete, jobs
 
 HERE = Path(__file__).parent
 

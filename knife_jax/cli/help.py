@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from textwrap import wrap
 
-from knife_jax.cli import options
+from knife_jax.cli.compose import options
 from knife_jax.config import GROUPS, Config
 from knife_jax.schema import INT32, Section, fields_of, is_section, shown
 
@@ -55,7 +55,11 @@ def help_text(config: Config) -> str:
 
 def _options(group: str, chosen: str) -> Iterator[str]:
     for i, file in enumerate(options(group)):
-        comments = [line[1:].strip() for line in file.read_text().splitlines() if line[:1] == "#"]
+        comments = [
+            line[1:].strip()
+            for line in file.read_text(encoding="utf-8").splitlines()
+            if line[:1] == "#"
+        ]
         about = next(comment for comment in comments if not comment.startswith("@"))
         mark = "*" if file.stem == chosen else ""
         yield f"  {group if i == 0 else '':<11} {file.stem + mark:<19} {about}"

@@ -91,7 +91,7 @@ class Words(NamedTuple):
 
 def configs_dir() -> Path:
     """``configs/`` inside the installed package, else beside it in a checkout."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     for folder in (package / "configs", package.parent / "configs"):
         if (folder / "train.yaml").is_file():
             return folder

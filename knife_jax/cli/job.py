@@ -6,7 +6,6 @@ import json
 import math
 import re
 import sys
-import traceback
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +13,11 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from knife_jax.cli import read
+from knife_jax import messages
+from knife_jax.cli.compose import read
 from knife_jax.config import Config
 from knife_jax.host.streams import outlast_readers
-from knife_jax.scrub import scrub
+from knife_jax.messages import say
 
 FAILED = 1
 """exit code of a job that broke off"""
@@ -45,17 +45,17 @@ def run(composed: DictConfig, swept: Collection[str]) -> float:
 
     config = _in_own_folder(read(composed), swept)
     folder = Path(str(config.run_dir))
-    print(f"job {folder.name}", flush=True)
+    say(f"job {folder.name}")
     try:
         code = train(config)
     except Exception:  # whatever it is, other processes can read the error that is made of it
-        print(scrub(traceback.format_exc()), file=sys.stderr)
+        messages.trace()
         code = FAILED
     if code > 128:  # interrupted: no further jobs
         sys.exit(code)
     if code:
         error = JobError(folder.name, code)
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        messages.error(str(error))
         raise error
     return _score(folder)
 

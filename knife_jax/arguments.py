@@ -1,0 +1,57 @@
+"""Options of programs that take few: what is not accepted is refused in one line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from knife_jax import messages
+from knife_jax.schema import INT32, Field, at_least, converted, shown
+
+REFUSED = 2
+
+
+class Parser(argparse.ArgumentParser):
+    """Takes no option twice and none that is cut short; refuses with exit code 2."""
+
+    def __init__(self, **about: Any) -> None:
+        super().__init__(**about, allow_abbrev=False)
+        self.register("action", None, _Once)
+
+    def error(self, message: str) -> NoReturn:
+        messages.error(f"{message}; see --help")
+        sys.exit(REFUSED)
+
+
+class _Once(argparse.Action):
+    """Stores the value of an option."""
+
+    given = False
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        if option_string and self.given:
+            parser.error(f"{option_string} is given 2 times; give it once")
+        self.given = True
+        setattr(namespace, self.dest, values)
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """Reads a whole number that is at least ``least``."""
+    field = Field(int, False, (at_least(least), INT32), "")
+
+    def read(text: str) -> int:
+        try:
+            return converted(int(text), field, "")
+        except ValueError:
+            expected = f"{shown(text)} is refused: must be {field.expects()}"
+            raise argparse.ArgumentTypeError(expected) from None
+
+    return read

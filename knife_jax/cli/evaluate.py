@@ -1,0 +1,48 @@
+"""``python -m knife_jax.evaluate RUN``: play the policy of a run's checkpoint greedily."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from knife_jax import messages
+from knife_jax.arguments import REFUSED, Parser, whole
+from knife_jax.schema import ConfigError
+
+
+def main() -> None:
+    """Print the evaluation of a run; exit with 2 and one line where it cannot be made."""
+    args = _arguments()
+    if not args.run.is_dir():
+        messages.error(f"{args.run} is refused: must be a run directory")
+        sys.exit(REFUSED)
+    # jax is first imported here
+    from knife_jax.host.judge import judge
+    from knife_jax.host.resume import ResumeError
+
+    try:
+        judge(args.run, args.checkpoint, args.episodes, args.seed)
+    except (ResumeError, ConfigError) as error:
+        messages.error(str(error))
+        sys.exit(REFUSED)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = Parser(
+        prog="python -m knife_jax.evaluate",
+        description="Play the policy of a run greedily: first episodes, and their mean per seed.",
+        epilog="Without --seed these are the episodes of the run's own evaluation at that moment.",
+    )
+    parser.add_argument("run", type=Path, help="a run directory")
+    parser.add_argument(
+        "--checkpoint",
+        default="newest",
+        metavar="WHICH",
+        help="newest, best, or the env steps of one (default: newest whose sums agree)",
+    )
+    parser.add_argument(
+        "--episodes", type=whole(1), metavar="N", help="episodes per seed (default: as in the run)"
+    )
+    parser.add_argument("--seed", type=whole(0), metavar="N", help="of the episodes")
+    return parser.parse_args()

@@ -1,0 +1,159 @@
+"""``python -m knife_jax.study NAME``: an experiment's methods one after the other, then a report.
+
+Each method is a training run of all seeds, with ``resume=auto`` in a process of its own: the same
+command again goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from knife_jax import cli, messages
+from knife_jax.arguments import REFUSED, Parser
+from knife_jax.config import Config
+from knife_jax.host.run import SUMMARY, config_hash
+from knife_jax.host.signals import SIGNALS
+from knife_jax.messages import note, say
+from knife_jax.schema import ConfigError
+
+FAILED = 1
+"""exit code: some method has not come to its end; an
+interrupted study ends with 128 + the signal"""
+
+
+class Job(NamedTuple):
+    """One method of a study."""
+
+    method: str
+    words: list[str]
+    """of the command line of ``knife_jax.train``"""
+    config: Config
+
+
+def jobs(name: str, methods: str | None, out: Path, overrides: list[str]) -> list[Job]:
+    """What a study trains, in order; ``methods=None`` are those of its file.
+
+    Raises ``ConfigError``.
+    """
+    for word in overrides:
+        key = word.lstrip("+").partition("=")[0]
+        if key in ("experiment", "plasticity", "run_dir", "resume"):
+            raise ConfigError(f"{word} is refused: the study says so itself; see --help")
+    study = cli.preflight(cli.parse([f"experiment={name}", *overrides]))
+    rest = [word for word in overrides if not word.lstrip("+").startswith("algo=")]
+    listed = []
+    for method in (methods or study.experiment.methods).split(","):
+        algo = study.algo.name if method == "none" else f"{study.algo.name}_{method}"
+        words = [f"experiment={name}", f"algo={algo}", *rest]
+        words += [f"run_dir={out / method}", "resume=auto"]
+        listed.append(Job(method, words, cli.preflight(cli.parse(words))))
+    return listed
+
+
+def is_complete(job: Job, folder: Path) -> bool:
+    """Whether this very run has come to its end. Free of jax."""
+    try:
+        summary = json.loads((folder / SUMMARY).read_text())
+    except FileNotFoundError:
+        return False
+    return summary["status"] == "complete" and summary["config_hash"] == config_hash(job.config)
+
+
+class Runner:
+    """Runs processes one at a time, and hands them the signals that it gets while it is open."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._process: subprocess.Popen | None = None
+
+    def __enter__(self) -> Runner:
+        self._previous = {number: signal.signal(number, self._stop) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number: int, _: object) -> None:
+        self.signal = number
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def run(self, command: list[str]) -> int:
+        """The exit code of a command: 128 + the signal where the study was asked to stop."""
+        # in a group of its own, so that a Ctrl-C reaches it once, from here
+        self._process = subprocess.Popen(command, process_group=0)
+        if self.signal is not None:
+            self._process.send_signal(self.signal)
+        code = self._process.wait()
+        self._process = None
+        return 128 + self.signal if self.signal is not None else code
+
+
+def run(listed: list[Job], out: Path) -> int:
+    """Train what is not complete yet, and report. Returns the exit code."""
+    failed = []
+    with Runner() as runner:
+        for i, job in enumerate(listed):
+            label = f"study, method {i + 1} of {len(listed)}: {job.method}"
+            if is_complete(job, out / job.method):
+                say(f"{label} is complete")
+                continue
+            say(f"{label}\npython -m knife_jax.train {shlex.join(job.words)}")
+            code = runner.run([sys.executable, "-m", "knife_jax.train", *job.words])
+            if code > 128:
+                note("interrupted: the same command goes on from here")
+                return code
+            if code != 0:
+                messages.error(f"{job.method} ended with code {code}; the others go on")
+                failed.append(job.method)
+    # jax is first imported here
+    from knife_jax.report.write import write
+
+    reported = write([out / job.method for job in listed], out, command())
+    if failed:
+        messages.error(f"not complete: {', '.join(failed)}")
+    return FAILED if failed or not reported else 0
+
+
+def command() -> str:
+    """The command line of this program, as one would type it."""
+    return f"python -m knife_jax.study {shlex.join(sys.argv[1:])}"
+
+
+def main() -> None:
+    """Run a study; exit with 2 and one line where it cannot be accepted."""
+    args = _arguments()
+    out = args.out or Path("runs") / args.name
+    try:
+        listed = jobs(args.name, args.methods, out, args.overrides)
+    except ConfigError as error:
+        messages.error(str(error))
+        sys.exit(REFUSED)
+    sys.exit(run(listed, out))
+
+
+def _arguments() -> argparse.Namespace:
+    known = ", ".join(file.stem for file in cli.options("experiment"))
+    parser = Parser(
+        prog="python -m knife_jax.study",
+        description="Train all methods of a study, each with all seeds in one program, and report "
+        "on them. What is complete is left alone, what was interrupted goes on.",
+        epilog="Ctrl-C or SIGTERM: the run at hand saves itself, and the study ends.",
+    )
+    parser.add_argument("name", metavar="NAME", help=f"configs/experiment/NAME.yaml: {known}")
+    parser.add_argument("overrides", nargs="*", help="field=value, for every run")
+    parser.add_argument(
+        "--methods", metavar="A,B,...", help="plasticity methods (default: those of the file)"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="for runs and report (default: runs/NAME)"
+    )
+    return parser.parse_intermixed_args()

@@ -1,0 +1,31 @@
+"""How every program begins. Free of what takes time to import."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import suppress
+from importlib import import_module
+from types import FrameType
+from typing import NoReturn
+
+INTERRUPTED = 128 + signal.SIGINT
+
+
+def run(module: str) -> None:
+    """Call ``main`` of a module.
+
+    Ctrl-C ends the process at once and without a word, also while modules are imported, until a
+    program that has something to save handles the signal itself.
+    """
+    signal.signal(signal.SIGINT, leave)
+    import_module("knife_jax.host.streams").outlast_readers()
+    import_module(module).main()
+
+
+def leave(number: int, _: FrameType | None) -> NoReturn:
+    """End the process: the handler of a signal."""
+    with suppress(Exception):
+        sys.stdout.flush()
+    os._exit(128 + number)

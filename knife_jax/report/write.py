@@ -1,0 +1,181 @@
+"""``python -m knife_jax.report.study RUNS``: the table, figure and record of a study."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from knife_jax import messages
+from knife_jax.arguments import Parser
+from knife_jax.host import run as files
+from knife_jax.host.readout import brief
+from knife_jax.messages import say, warn
+from knife_jax.report import figure, marl_eval
+from knife_jax.report.load import Run, folders, load
+from knife_jax.report.measures import FRESH, Compared, Values, compare, measure, surgery
+from knife_jax.scrub import scrub
+
+TABLE, FIGURE, RECORD = "report.md", "report.png", "report.json"
+NOTHING = 2
+"""exit code where no run can be reported"""
+
+SHOWN = {
+    "score": "score at task end",
+    "late_score": "score, last quarter",
+    "area": "area",
+    "late_gap": "gap, last quarter",
+    "late_gap by seed": "same, whole seeds",
+    "gap_slope": "gap per task",
+    "forgetting": "forgetting",
+    "recovery_steps": "recovery, env steps",
+    "final_stagnant_pct": "stagnant %",
+    "final_dormant_pct": "dormant %",
+}
+"""measure -> its column; further ones are in the record alone"""
+
+
+def write(paths: Sequence[Path], out: Path, command: str, export: Path | None = None) -> bool:
+    """Write the report on some runs into ``out``, and print its table.
+
+    ``export`` gets the scores in marl-eval's layout. Returns False, after one line that says why,
+    where there is nothing to report.
+    """
+    runs, notes = load(folders(paths))
+    for note in notes:
+        warn(note)
+    try:
+        if not runs:
+            raise ValueError("there is no run that came to its end")
+        compared = compare(runs)
+    except ValueError as error:
+        messages.error(f"no report: {error}")
+        return False
+    fresh = compared.courses.get(FRESH)
+    if fresh is None:
+        notes.append(f"no plasticity gap: {FRESH} is not among the runs")
+    measured = {
+        run.name: measure(run, compared.courses[run.name], None if run.name == FRESH else fresh)
+        for run in runs
+    }
+    record = _record(runs, compared, measured, notes, command)
+    text = table(record)
+    out.mkdir(parents=True, exist_ok=True)
+    files.write(out / TABLE, text.encode())
+    files.write(out / FIGURE, figure.draw(runs, compared))
+    files.write_json(out / RECORD, record)
+    if export is not None:
+        content = json.dumps(marl_eval.layout(runs), allow_nan=False)
+        files.write(export, (content + "\n").encode())
+    say(f"{text}\n{out}: {TABLE}, {FIGURE}, {RECORD}")
+    return True
+
+
+def _record(
+    runs: Sequence[Run],
+    compared: Compared,
+    measured: Mapping[str, Mapping[str, Values]],
+    notes: Sequence[str],
+    command: str,
+) -> dict[str, Any]:
+    about = [run.summary for run in runs if run.summary]
+    return {
+        "command": scrub(command),
+        "date": date.today().isoformat(),
+        "machine": {
+            "system": platform.system(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+        },
+        "versions": about[0]["versions"] if about else None,
+        "env": runs[0].config["env"],
+        "env_steps": max(row["env_steps"] for row in runs[0].rows),
+        "scale": compared.scale,
+        "notes": list(notes),
+        "methods": {
+            run.name: {
+                "seeds": run.seeds,
+                "wall_seconds": run.summary.get("wall_seconds"),
+                **{name: _numbers(v) for name, v in measured[run.name].items()},
+                **surgery(run),
+            }
+            for run in runs
+        },
+    }
+
+
+def _numbers(values: Values) -> dict[str, Any]:
+    """A measure as JSON: intervals of the stratified bootstrap and of that by whole seeds."""
+    value, *interval = map(float, values.estimate())
+    _, *by_seed = map(float, values.estimate(whole_seeds=True))
+    return {"iqm": value, "interval": interval, "interval_by_seed": by_seed}
+
+
+def table(record: Mapping[str, Any]) -> str:
+    """The record as Markdown: what is measured, then a row for each method."""
+    methods = record["methods"]
+    rows = [["method", *SHOWN.values(), "largest churn", "units operated"]]
+    for name, numbers in methods.items():
+        cells = []
+        for shown in SHOWN:
+            of, *by_seed = shown.split(" by ")
+            interval = "interval_by_seed" if by_seed else "interval"
+            cells.append(_cell(numbers[of], interval) if of in numbers else "-")
+        operated = [numbers.get("churn_max"), numbers.get("units_operated")]
+        rows.append([f"`{name}`", *cells, *map(brief, operated)])
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines.insert(1, "|---" * len(rows[0]) + "|")
+    seeds = sorted({len(numbers["seeds"]) for numbers in methods.values()})
+    about = (
+        f"{record['env']['name']}, {' to '.join(map(str, seeds))} seeds, "
+        f"{record['env_steps']:,} env steps each. Scores are {record['scale']}. IQM over seeds and "
+        'tasks with 95 % stratified bootstrap intervals; "whole seeds" draws a seed with all of '
+        f"its tasks. The gap is the score of `{FRESH}` less that of the method, seed by seed."
+    )
+    return (
+        "\n".join([about, "", *lines, "", *(f"- {note}" for note in record["notes"])]).strip()
+        + "\n"
+    )
+
+
+def _cell(numbers: Mapping[str, Any], interval: str) -> str:
+    low, high = numbers[interval]
+    return f"{brief(_rounded(numbers['iqm']))} ({brief(_rounded(low))} to {brief(_rounded(high))})"
+
+
+def _rounded(value: float) -> float:
+    """To four decimals: a gap of rounding errors is 0."""
+    return round(value, 4) + 0.0
+
+
+def main() -> None:
+    """Report on finished runs; exit with 2 and one line where there are none."""
+    parser = Parser(
+        prog="python -m knife_jax.report.study",
+        description="Compare the runs of a study, one for each method: a table (Markdown), a "
+        "figure and a record (JSON), from their metrics.jsonl alone. Runs that have not come to "
+        "their end are named and left out.",
+    )
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="run directories, or their folder"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="for the report (default: where the first run is)",
+    )
+    parser.add_argument(
+        "--marl-eval", type=Path, metavar="FILE", help="export scores for marl-eval (JSON)"
+    )
+    args = parser.parse_args()
+    first = args.runs[0]
+    out = args.out or (first.parent if (first / files.METRICS).exists() else first)
+    command = f"python -m knife_jax.report.study {shlex.join(sys.argv[1:])}"
+    sys.exit(0 if write(args.runs, out, command, args.marl_eval) else NOTHING)

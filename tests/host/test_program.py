@@ -1,0 +1,83 @@
+"""Every program: Ctrl-C from its first moment, and what it prints to terminals of any kind."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from knife_jax.messages import printable
+from knife_jax.program import INTERRUPTED
+
+PROGRAMS = ["train", "evaluate", "study", "report.study", "bench.plasticity"]
+
+
+def begin(program, *words, flags=(), **environment):
+    return subprocess.Popen(
+        [sys.executable, *flags, "-m", f"knife_jax.{program}", *words],
+        env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "module"),
+    [
+        ("train", "", "hydra"),
+        ("train", "", "jax._src"),
+        ("study", "matrix_sequence", "omegaconf"),
+        ("evaluate", ".", "jax._src"),
+        ("report.study", ".", "matplotlib"),
+        ("bench.plasticity", "--quick", "jax._src"),
+    ],
+)
+def test_ctrl_c_while_importing_is_quiet(program, words, module, tmp_path):
+    process = begin(program, *words.replace(".", str(tmp_path)).split(), flags=["-X", "importtime"])
+    for line in process.stderr:  # which Python writes for every module
+        if line.rpartition("|")[2].strip().startswith(module):
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == INTERRUPTED == 130
+    assert [line for line in err.splitlines() if not line.startswith("import time:")] == []
+    assert out == ""
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_help_needs_no_unicode(program):
+    bare = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    out, err = (process := begin(program, "--help", **bare)).communicate(timeout=60)
+    assert (process.returncode, err) == (0, "") and out.isascii()
+    ascii_only = begin(program, "--help", PYTHONIOENCODING="ascii").communicate(timeout=60)
+    assert ascii_only == (out, "")
+
+
+def test_what_commands_a_terminal_is_escaped():
+    assert printable("a\x1b[31mé λ 中\x07\x9b\u202e\udcff\nb\tc\r") == (
+        "a\\x1b[31mé λ 中\\x07\\x9b\\u202e\\udcff\nb\\tc\\r"
+    )
+    assert printable("a\nb", newlines=False) == "a\\nb"
+
+
+ESCAPE = "\x1b]0;owned\x07\x1b[31m"
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("train", [f"env.scenario={ESCAPE}"]),
+        ("train", [f"seed=1\n{ESCAPE}"]),
+        ("train", [f"--{ESCAPE}"]),
+        ("evaluate", [ESCAPE]),
+        ("evaluate", [".", "--episodes", ESCAPE]),
+        ("evaluate", [".", f"--{ESCAPE}"]),
+        ("study", ["matrix_sequence", "--methods", ESCAPE]),
+        ("bench.plasticity", ["--methods", ESCAPE]),
+    ],
+)
+def test_no_word_commands_the_terminal(program, words):
+    process = begin(program, *words)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert printable(out + err) == out + err
+    assert err.startswith("error: ") and err.count("\n") == 1 and "\\x1b" in err
