@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from knife_jax.bench import tasks
+from knife_jax.bench import compare, tasks
 from knife_jax.bench.compare import interval, main
 from knife_jax.bench.recipes import matched, parameters, recipes
 from knife_jax.bench.supervised import Outcome
