@@ -116,7 +116,7 @@ def _play(t: Trainer, patient: Patient, actor, clock: Clock, key: PRNGKeyArray):
         actor = start(t.env, t.hidden, start_key)
     actor, windows, sums = rollout(
         t.env, t.learner.act, patient.online, actor, t.epsilon(clock), _open_slots(t, clock), key,
-        t.length,
+        t.length, first_only=t.episodes_only,
     )  # fmt: skip
     if t.episodes_only:
         windows = windows.replace(valid=first_episodes(windows.valid))

@@ -31,7 +31,7 @@ class ActorState:
 
 
 class EpisodeSums(NamedTuple):
-    """Sums over the episodes that ended."""
+    """Sums over the episodes that ended and are counted."""
 
     episodes: Float[Array, ""]
     returned: Float[Array, ""]
@@ -62,10 +62,17 @@ def rollout(
     open_slots: Int[Array, ""],
     key: PRNGKeyArray,
     length: int,
+    *,
+    first_only: bool = False,
 ) -> tuple[ActorState, Windows, EpisodeSums]:
-    """Play ``length`` steps ε-greedily."""
+    """Play ``length`` steps ε-greedily.
 
-    def step(actor: ActorState, key: PRNGKeyArray):
+    With ``first_only`` only the first episode that ends in each environment is counted: in a fixed
+    number of steps, counting all of them favours short episodes.
+    """
+
+    def step(carry: tuple[ActorState, Bool[Array, "E"]], key: PRNGKeyArray):
+        actor, counted = carry
         now = actor.time_step
         hidden, values = act(variables, actor.hidden, now, actor.previous, open_slots)
         action = epsilon_greedy(key, values, now.legal, epsilon)
@@ -74,11 +81,12 @@ def rollout(
                ~now.last)  # fmt: skip
         total = actor.episode_return + after.reward
         steps = actor.episode_length + ~now.last
+        ending = after.last & counted
         ended = EpisodeSums(
-            episodes=jnp.sum(after.last, dtype=jnp.float32),
-            returned=jnp.sum(jnp.where(after.last, total, 0.0)),
-            length=jnp.sum(jnp.where(after.last, steps, 0), dtype=jnp.float32),
-            won=jnp.sum(after.won, dtype=jnp.float32),
+            episodes=jnp.sum(ending, dtype=jnp.float32),
+            returned=jnp.sum(jnp.where(ending, total, 0.0)),
+            length=jnp.sum(jnp.where(ending, steps, 0), dtype=jnp.float32),
+            won=jnp.sum(after.won & counted, dtype=jnp.float32),
         )
         actor = ActorState(
             env=env_state,
@@ -88,10 +96,11 @@ def rollout(
             episode_return=jnp.where(after.last, 0.0, total),
             episode_length=jnp.where(after.last, 0, steps),
         )
-        return actor, (row, ended)
+        return (actor, counted & ~after.last if first_only else counted), (row, ended)
 
     hidden, previous = actor.hidden, actor.previous
-    actor, (rows, ended) = jax.lax.scan(step, actor, jax.random.split(key, length))
+    every = jnp.ones_like(actor.time_step.first)
+    (actor, _), (rows, ended) = jax.lax.scan(step, (actor, every), jax.random.split(key, length))
     obs, state, legal, first, action, reward, terminated, valid = rows
     after = actor.time_step
 

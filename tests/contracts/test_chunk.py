@@ -14,7 +14,7 @@ from tiny import KNIFE, tiny_config
 from knife_jax import chunk as training
 from knife_jax.build import build_in, make_trainer
 from knife_jax.config import DebugConfig
-from knife_jax.envs.base import vectorise
+from knife_jax.envs.base import Env, EnvSpec, TimeStep, vectorise
 from knife_jax.host.checkpoint import to_arrays
 from knife_jax.replay import unpack
 
@@ -173,11 +173,44 @@ def test_seeds_do_not_mix():
     assert many[0]["train"]["loss"][0] != many[0]["train"]["loss"][1]
 
 
-def test_episodes_mode_keeps_the_first_episode_of_each_start():
-    program = program_of(tiny_config(data="episodes"))
-    state, clock, _ = run(program, (0,))
-    check_clock(clock, length=MEMORY.env.spec.horizon)
+LONG = 7
+
+
+def coin() -> Env:
+    """Half of the episodes are won after seven transitions, the others lost after one."""
+
+    def row(time, won, ends):
+        no, obs = jnp.zeros((), bool), jnp.ones((2, 1)) * time
+        return TimeStep(obs, obs[:, 0], jnp.ones((2, 2), bool), 1.0 * (won & ends), ends, no,
+                        time == 0, won & ends)  # fmt: skip
+
+    def reset(key):
+        state = jnp.zeros((), jnp.int32), jax.random.bernoulli(key)
+        return state, row(*state, jnp.zeros((), bool))
+
+    def step(key, state, action):
+        time, won = state[0] + 1, state[1]
+        return (time, won), row(time, won, time >= jnp.where(won, LONG, 1))
+
+    return Env(EnvSpec("coin", 2, 2, 1, 2, LONG, True), reset, step)
+
+
+def test_episodes_mode_keeps_and_counts_the_first_episode_of_each_start():
+    """Counting all that end within the horizon would show a win rate of about .35 for the true .5,
+    since the lost ones start again at once."""
+    program = build_in(partial(vectorise, coin(), reset_period=1), tiny_config(data="episodes"))
+    state, clock, seen = run(program, (0,))
+    check_clock(clock, length=LONG)
     ring = unpack(jax.tree.map(lambda leaf: leaf[0], state.replay))
     assert jnp.all(ring.first[0]) and jnp.all(ring.hidden == 0) and jnp.all(ring.previous == -1)
-    assert ring.valid.shape[0] == MEMORY.env.spec.horizon
-    np.testing.assert_array_equal(ring.terminated.sum(0), 1)
+    assert ring.valid.shape[0] == LONG
+    np.testing.assert_array_equal((ring.terminated & ring.valid).sum(0), 1)
+    kept = np.asarray(ring.valid.sum(0))
+    assert {*kept.tolist()} == {1, LONG}
+    train = {name: np.concatenate([m["train"][name] for m in seen]) for name in seen[0]["train"]}
+    rounds = int(clock.env_steps) // (7 * LONG)
+    np.testing.assert_array_equal(train["episodes"], 7 * rounds / CHUNKS)
+    rate = train["win_rate"]
+    np.testing.assert_allclose(train["return"], rate, rtol=1e-6)
+    np.testing.assert_allclose(train["length"], 1 + (LONG - 1) * rate, rtol=1e-6)
+    assert abs(rate.mean() - 0.5) < 0.08
