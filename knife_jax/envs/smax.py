@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from knife_jax.envs.base import Env, EnvSpec, TimeStep, VecEnv, first_row
@@ -107,16 +108,20 @@ def bounded_state(env: VecEnv) -> VecEnv:
 
     JaxMARL's world state holds positions up to 32 and cooldowns that go on falling while a unit
     does not fire (to -20 and below), which a mixing network with PyTorch's initial weights does
-    not survive: its values diverge. Here positions are shares of the map, a weapon that is ready
-    has cooldown 0, and types are shares of their number. Observations are bounded already.
+    not survive: its values diverge. Here positions are shares of the map, cooldowns shares of the
+    unit type's reload (0: ready to fire), as in observations, and types shares of their number.
+    Observations are bounded already.
     """
     n_units = env.spec.state_size // (N_TYPES + 6)
+    # the same in every scenario
+    reload = np.asarray(_game(SMAX_SCENARIOS[0]).unit_type_weapon_cooldowns, np.float32)
 
     def bound(row: TimeStep) -> TimeStep:
         split = n_units * (N_TYPES + 4)
         units = row.state[..., :split].reshape(*row.state.shape[:-1], n_units, -1)
         health, position, cooldown, kind = jnp.split(units, [1, 3, 4], axis=-1)
-        cooldown = jnp.clip(cooldown, 0.0, 1.0)
+        of_type = kind @ reload[:, None]  # 0 for the dead, whose cooldown is 0, too
+        cooldown = jnp.clip(cooldown / jnp.where(of_type > 0, of_type, 1.0), 0.0, 1.0)
         units = jnp.concatenate([health, position / MAP_SIZE, cooldown, kind], axis=-1)
         teams, types = jnp.split(row.state[..., split:], 2, axis=-1)
         flat = units.reshape(*row.state.shape[:-1], split)

@@ -176,13 +176,18 @@ def test_names_come_without_jax_and_jaxmarl_comes_in_silence():
         assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
+RELOAD = np.array([0.61, 1.07, 1.87, 0.86, 0.5, 0.59])
+"""seconds between two shots of a marine, marauder, stalker, zealot, zergling, hydralisk (JaxMARL)"""
+
+
 def test_the_bounded_state_by_hand_and_within_its_bounds():
     """Two units of JaxMARL's world state by hand, then everything that was seen in battles."""
     _, _, played = battles()
     rows = jax.tree.map(lambda leaf: leaf[played], battles()[0])
     units = [[0.5, 8.0, 32.0, -20.0, 1, 0, 0, 0, 0, 0], [1.0, 4.0, 0.0, 0.3, 0, 0, 0, 1, 0, 0]]
     by_hand = np.array([*units[0], *units[1], 0, 1, 0, 3], np.float32)
-    bounded = [[0.5, 0.25, 1.0, 0.0, 1, 0, 0, 0, 0, 0], [1.0, 0.125, 0.0, 0.3, 0, 0, 0, 1, 0, 0]]
+    # the second is a zealot, which reloads in 0.86 s
+    bounded = [[0.5, 0.25, 1.0, 0, 1, 0, 0, 0, 0, 0], [1.0, 0.125, 0, 0.3 / 0.86, 0, 0, 0, 1, 0, 0]]
     expected = np.array([*bounded[0], *bounded[1], 0, 1, 0, 0.5], np.float32)
 
     def seen(state, n_units):
@@ -193,7 +198,21 @@ def test_the_bounded_state_by_hand_and_within_its_bounds():
         np.testing.assert_array_equal(first.state, after.state)
         return np.asarray(after.state)
 
-    np.testing.assert_allclose(seen(by_hand[None], 2)[0], expected)
+    np.testing.assert_allclose(seen(by_hand[None], 2)[0], expected, rtol=1e-6)
+
+    # a living unit of each type, and a dead one, at several points of its reload
+    for share, shown in ((-3.0, 0.0), (0.1, 0.1), (0.5, 0.5), (0.8, 0.8), (0.95, 0.95), (1.05, 1)):
+        units = np.zeros((7, 10), np.float32)
+        units[:6, 0], units[:6, 3] = 1.0, share * RELOAD
+        units[:6, 4:] = np.eye(6)
+        state = seen(np.r_[units.ravel(), np.zeros(14)][None].astype(np.float32), 7)[0]
+        cooldown = state[:70].reshape(7, 10)[:, 3]
+        np.testing.assert_allclose(cooldown, [shown] * 6 + [0], rtol=1e-6)
     state = seen(rows.state, 6)
+    # of living allies it is what they observe of themselves
+    allies, own = state[:, :30].reshape(-1, 3, 10), rows.obs[..., -10:]
+    alive = allies[..., 0] > 0
+    np.testing.assert_allclose(allies[alive], own[alive], rtol=1e-5, atol=1e-6)
+    assert np.mean((allies[alive, 3] > 0.2) & (allies[alive, 3] < 0.9)) > 0.1
     assert np.min(rows.state) < -1 and np.max(rows.state) > 20
     assert np.min(state) == 0 and np.max(state) <= 1
