@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -26,8 +28,12 @@ import orbax.checkpoint as ocp
 import xxhash
 
 from knife_jax.host.devices import fetch
+from knife_jax.host.records import json_sum
 from knife_jax.messages import one_line
 from knife_jax.types import PyTree
+
+STEP = re.compile("0|[1-9][0-9]{0,18}")
+"""how the folder of a checkpoint is named"""
 
 SCHEMA = 3
 """version of what is written; another one is refused"""
@@ -44,20 +50,30 @@ class NotSavedError(Exception):
     """A checkpoint could not be written. The message is one line."""
 
 
+def step_of(name: str) -> int | None:
+    """The env steps that a checkpoint's folder is named by; None for another name."""
+    return int(name) if STEP.fullmatch(name) else None
+
+
+def committed(folder: Path) -> list[int]:
+    """The steps of the checkpoints in a folder, newest first; none if there is no such folder."""
+    steps = {step_of(path.name) for path in folder.glob("*") if path.is_dir()}
+    return sorted(steps - {None}, reverse=True)
+
+
 class Checkpoints:
     """The checkpoints of a run: ``folder/ENV_STEPS``, written while training goes on."""
 
     def __init__(self, folder: Path) -> None:
         _hush()
-        self._folder = folder.resolve()
+        self._folder = Path(os.path.realpath(folder))
         self._writer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
         self._thread = ThreadPoolExecutor(1)
         self._pending: Future[None] | None = None
 
     def steps(self) -> list[int]:
         """The committed steps, newest first."""
-        names = [path.name for path in self._folder.glob("*") if path.name.isdigit()]
-        return sorted(map(int, names), reverse=True)
+        return committed(self._folder)
 
     def save(self, step: int, arrays: Arrays, about: Mapping[str, Any]) -> None:
         """Begin to write a step; raises ``NotSavedError`` where the one before it failed.
@@ -75,7 +91,7 @@ class Checkpoints:
         described = {**about, "schema": SCHEMA, "arrays": table}
         items = ocp.args.Composite(
             state=ocp.args.StandardSave({k: a for k, a in arrays.items() if a.size}),
-            about=ocp.args.JsonSave({"about": described, "sum": _json_sum(described)}),
+            about=ocp.args.JsonSave({"about": described, "sum": json_sum(described)}),
         )
         self._writer.save(self._folder / str(step), args=items, force=True)
         self._writer.wait_until_finished()
@@ -110,7 +126,7 @@ class Checkpoints:
             described, told = restored["about"], restored["sum"]
         except Exception as error:
             raise DamagedError(f"its description cannot be read ({one_line(error)})") from error
-        if _json_sum(described) != told:
+        if json_sum(described) != told:
             raise DamagedError("its description does not match its sum")
         return described
 
@@ -138,9 +154,9 @@ class Checkpoints:
         """
         for torn in self._folder.glob(f"*{TORN}*"):
             shutil.rmtree(torn, ignore_errors=True)
-        for newer in self.steps():
-            if newer > step:
-                path = self._folder / str(newer)
+        for path in list(self._folder.glob("*")):
+            newer = step_of(path.name)
+            if newer is not None and (newer > step or not path.is_dir()):
                 shutil.rmtree(aside := path.with_name(f"{newer}{ASIDE}"), ignore_errors=True)
                 path.rename(aside)
 
@@ -216,7 +232,3 @@ def _row(array: np.ndarray) -> dict[str, Any]:
     digest = xxhash.xxh3_128(json.dumps(kind).encode())
     digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
     return {**kind, "xxh3": digest.hexdigest()}
-
-
-def _json_sum(value: Any) -> str:
-    return xxhash.xxh3_128_hexdigest(json.dumps(value, sort_keys=True).encode())

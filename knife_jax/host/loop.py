@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
-from contextlib import closing, nullcontext, suppress
+from contextlib import ExitStack, closing, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 
 from knife_jax import messages
 from knife_jax.config import Config, to_dict
-from knife_jax.host import compile_cache, curve, devices, resume, run, summary
+from knife_jax.host import compile_cache, curve, devices, lock, records, resume, run, summary
 from knife_jax.host.checkpoint import Checkpoints, NotSavedError, shapes, to_arrays, to_tree
 from knife_jax.host.judge import greedy_rows
 from knife_jax.host.logging import FanOut, JsonLines, Sink
@@ -48,10 +47,12 @@ def train(config: Config) -> int:
         first = devices.join()
     else:
         devices.begin(config.devices)
-    with stop_on_signal() as stop, TemporaryDirectory() as scratch:
+    with stop_on_signal() as stop, TemporaryDirectory() as scratch, ExitStack() as holding:
         try:
             if first:
                 directory = run.directory_of(config)
+                holding.enter_context(lock.held(directory, f"run_dir={directory}"))
+                run.check_free(directory, config)
                 kept = directory / run.CHECKPOINTS
             else:  # one process writes the run, the others a copy that is thrown away
                 directory, kept = Path(scratch), Path(str(config.run_dir)) / run.CHECKPOINTS
@@ -61,7 +62,7 @@ def train(config: Config) -> int:
             return _Run(config, directory, kept, stop).train(resume.source(config))
         except (ConfigError, run.RunDirectoryError, resume.ResumeError) as error:
             code, text = REFUSED, str(error)
-        except (NotSavedError, FloatingPointError) as error:
+        except (NotSavedError, FloatingPointError, records.RecordError) as error:
             code, text = FAILED, str(error)
         except OSError as error:
             where = error.filename or config.run_dir or "the run directory"
@@ -81,6 +82,7 @@ class _Run:
         self.arrays: dict[str, np.ndarray] = {}
         self.about: dict[str, Any] = {
             "seeds": self.seeds, "config_hash": run.config_hash(config), "compile_cached": None,
+            "checkpoint": None,
         }  # fmt: skip
 
     def train(self, origin: resume.Origin | None) -> int:
@@ -98,8 +100,8 @@ class _Run:
                 self._prune()
         except BaseException as error:
             self.about["error"] = one_line(error)
-            with suppress(OSError):
-                summary.write(self.directory, "failed", self.progress, self.about)
+            with suppress(OSError, records.RecordError):
+                summary.write(self.directory, records.FAILED, self.progress, self.about)
             raise
         done = summary.write(self.directory, status, self.progress, self.about)
         if jax.process_index() == 0:
@@ -127,10 +129,10 @@ class _Run:
             if not found.has_replay:
                 clock = begun["clock"]
                 begun["clock"] = clock._replace(replay_since=clock.env_steps)
-            run.begin(self.directory, config, found.arrays["metrics"].tobytes())
+            run.begin(self.directory, config, found.metrics())
         self.checkpoints = Checkpoints(self.kept)
         self.checkpoints.go_on_from(self.progress.env_steps)
-        summary.write(self.directory, "running", self.progress, self.about)
+        summary.write(self.directory, records.RUNNING, self.progress, self.about)
         self.state, self.clock = self.program.place(begun["state"], begun["clock"])
         if self.progress.env_steps < self.program.env_steps:
             began = time.perf_counter()
@@ -154,6 +156,7 @@ class _Run:
         say(f"going on from checkpoint {found.step:,} of {folder.parent}")
         self.progress = Progress.recalled(found.about["progress"])
         self.saved = (self.progress.env_steps, self.progress.judged)
+        self.about["checkpoint"] = found.step
         return found
 
     def _loop(self, sinks: FanOut) -> str:
@@ -251,11 +254,15 @@ class _Run:
     def _prune(self) -> None:
         best = self.progress.best and self.progress.best["env_steps"]
         self.checkpoints.prune(self.config.checkpoint.keep, best)
+        first, steps = self.about["checkpoint"] is None, self.checkpoints.steps()
+        if steps:
+            self.about["checkpoint"] = steps[0]
+        if steps and first:  # from now on the run must not begin anew without it
+            summary.write(self.directory, records.RUNNING, self.progress, self.about)
 
     def _write_results(self) -> None:
-        names = ("seeds", "config_hash", "versions")
-        notes = {name: json.dumps(self.about[name]) for name in names}
-        notes["env_steps"] = str(self.progress.env_steps)
+        notes = {name: self.about[name] for name in ("seeds", "config_hash", "versions")}
+        notes["env_steps"] = self.progress.env_steps
         variables = devices.fetch(self.program.params(self.state))
         run.write_params(self.directory / run.PARAMS, variables, notes)
         rows = over_tasks(read_rows(self.directory / run.METRICS))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from omegaconf import OmegaConf
 
 from knife_jax.config import Config, to_dict
-from knife_jax.host.checkpoint import SCHEMA, Checkpoints, DamagedError
-from knife_jax.host.run import CHECKPOINTS, CONFIG, WHERE_AND_HOW
+from knife_jax.host.checkpoint import SCHEMA, Checkpoints, DamagedError, committed, step_of
+from knife_jax.host.records import RecordError, computed, read_config
+from knife_jax.host.rows import lines, parsed
+from knife_jax.host.run import CHECKPOINTS, FILES, WHERE_AND_HOW
 from knife_jax.messages import warn
 from knife_jax.schema import shown
 
@@ -60,6 +63,17 @@ class Found(NamedTuple):
         """How many devices each seed was split over."""
         return shares_of(self.about)
 
+    def metrics(self) -> bytes:
+        """The rows up to it, each once. Raises ``ResumeError`` where they are not rows."""
+        content = self.arrays["metrics"].tobytes()
+        try:
+            rows, notes = parsed(content)
+        except RecordError as error:
+            raise ResumeError(f"checkpoint {self.step:,} cannot be used: {error}") from None
+        for note in notes:
+            warn(f"checkpoint {self.step:,}, metrics.jsonl: {note}")
+        return lines(rows) if notes else content
+
     def without_shares(self) -> Found:
         """Without what each share of a seed has of its own."""
         kept = {k: v for k, v in self.arrays.items() if not k.startswith(OF_SHARES)}
@@ -79,27 +93,44 @@ def start(program: Program, seeds: Sequence[int]) -> dict[str, Any]:
 def source(config: Config) -> Origin | None:
     """The checkpoints to go on from; None for a new run.
 
-    Raises ``ResumeError`` if there is no such folder; for ``resume=auto`` only if there is a run of
-    another configuration.
+    Raises ``ResumeError`` if there are none where ``resume`` says; for ``resume=auto`` only if
+    there is another run, or what one has computed without its checkpoints.
     """
     if config.resume is None:
         return None
     if config.resume == "auto":
-        run_dir = Path(str(config.run_dir))
-        if (stored := run_dir / CONFIG).exists():
-            held = cast("dict", OmegaConf.to_container(OmegaConf.load(stored)))
-            differing = differences(decisive(held), decisive(to_dict(config)))
-            if differing:
-                raise ResumeError(f"run_dir={run_dir} holds another run: {_listed(differing)}")
-        return Origin(run_dir / CHECKPOINTS, None)
+        return _in_place(Path(str(config.run_dir)), config)
     path = Path(config.resume)
     if (path / CHECKPOINTS).is_dir():
-        return Origin(path / CHECKPOINTS, None)
-    if path.is_dir() and path.name.isdigit():
-        return Origin(path.parent, int(path.name))
-    raise ResumeError(
-        f"resume={shown(config.resume)} is refused: must be auto, a run directory or a checkpoint"
-    )
+        origin = Origin(path / CHECKPOINTS, None)
+    elif path.is_dir() and (step := step_of(path.name)) is not None:
+        origin = Origin(path.parent, step)
+    elif any(os.path.lexists(path / name) for name in FILES):
+        origin = Origin(path / CHECKPOINTS, None)
+    else:
+        raise ResumeError(
+            f"resume={shown(config.resume)} is refused: "
+            "must be auto, a run directory or a checkpoint"
+        )
+    if not committed(origin.folder):
+        raise ResumeError(f"resume={shown(config.resume)} is refused: it holds no checkpoint")
+    return origin
+
+
+def _in_place(run_dir: Path, config: Config) -> Origin | None:
+    """The checkpoints of the run in ``run_dir``, which say of which; None if it begins there."""
+    if committed(run_dir / CHECKPOINTS):
+        return Origin(run_dir / CHECKPOINTS, None)
+    if results := computed(run_dir):
+        raise ResumeError(
+            f"run_dir={run_dir} holds results ({', '.join(results)}) but no checkpoint to go on "
+            f"from: put its {CHECKPOINTS} back, or choose another folder"
+        )
+    with suppress(RecordError):  # a start that broke off at once
+        differing = differences(decisive(read_config(run_dir)), decisive(to_dict(config)))
+        if differing:
+            raise ResumeError(f"run_dir={run_dir} holds another run: {_listed(differing)}")
+    return None
 
 
 def newest(
@@ -125,9 +156,9 @@ def newest(
 
 def check_schema(step: int, about: Mapping[str, Any]) -> None:
     """Raise ``ResumeError`` where the checkpoint was written by another version of this program."""
-    if about["schema"] != SCHEMA:
+    if (schema := about.get("schema")) != SCHEMA:
         raise ResumeError(
-            f"checkpoint {step:,} has schema {about['schema']}: must be {SCHEMA} for this version"
+            f"checkpoint {step:,} has schema {schema}: must be {SCHEMA} for this version"
         )
 
 

@@ -6,17 +6,48 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from knife_jax.greedy import Episodes
+from knife_jax.messages import warn
+
+if TYPE_CHECKING:
+    from knife_jax.greedy import Episodes
 
 Row = dict[str, Any]
 """``kind``, ``seed``, ``env_steps``, ``updates``, ``task``, ``wall_time`` and the values."""
 
 IDENTITY = ("kind", "seed", "env_steps", "updates", "task", "wall_time", "train_seconds")
 """fields of a row that say when and what, rather than how well"""
+
+KINDS = ("surgery", "train", "probe", "eval", "final", "absolute")
+"""of rows, in the order in which those of one moment are written"""
+
+COUNTS = ("seed", "env_steps", "updates", "task")
+"""whole numbers that tell the rows of a kind apart: no two have all of them the same"""
+
+TIMES = ("wall_time", "train_seconds")
+"""fields that differ between two runs of the same configuration"""
+
+NEEDED = {
+    "surgery": ("units_operated", "churn_max"),
+    **dict.fromkeys(("eval", "final", "absolute"), ("return",)),
+}
+"""values without which a row of a kind says nothing"""
+
+
+class RecordError(Exception):
+    """A file of a run is not what a run writes. The message is one line."""
+
+
+class Read(NamedTuple):
+    """What is in a ``metrics.jsonl``."""
+
+    rows: list[Row]
+    """by moment, kind, task and seed, each once"""
+    notes: list[str]
+    """what was dropped, a line each"""
 
 
 def number(value: Any) -> int | float | bool | None:
@@ -52,9 +83,85 @@ def surgery_rows(seeds: Sequence[int], events: Mapping[str, Any], **same: int | 
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a ``metrics.jsonl``."""
-    with path.open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
+    """The rows of a ``metrics.jsonl``, with a warning where some had to be dropped.
+
+    Raises ``RecordError`` where what is left cannot be trusted, see ``parsed``.
+    """
+    rows, notes = parsed(path.read_bytes())
+    for note in notes:
+        warn(f"{path}: {note}")
+    return rows
+
+
+def parsed(content: bytes) -> Read:
+    """The rows that the bytes of a ``metrics.jsonl`` spell.
+
+    Dropped, with a note: a last line that is torn, as a full disk or a killed machine leaves it,
+    and rows that are there twice, as two processes in one folder wrote them; the first one counts.
+    Raises ``RecordError`` for any other line that is not a row.
+    """
+    lines = [(i, line) for i, line in enumerate(content.split(b"\n"), 1) if line.strip()]
+    rows: dict[tuple, Row] = {}
+    notes, doubled, other = list[str](), 0, 0
+    for i, line in lines:
+        try:
+            row = json.loads(line.decode(), parse_constant=_refuse)
+        except (ValueError, RecursionError) as error:
+            if i == lines[-1][0]:
+                notes.append("its last line is torn and is dropped")
+                break
+            raise RecordError(f"line {i} of metrics.jsonl cannot be read ({error})") from None
+        if wrong := _wrong(row):
+            raise RecordError(f"line {i} of metrics.jsonl is not a row: {wrong}")
+        first = rows.setdefault((row["kind"], *(row[name] for name in COUNTS)), row)
+        doubled += first is not row
+        other += _untimed(first) != _untimed(row)
+    if doubled:
+        differing = f", {other} of them with other numbers: two runs wrote here" if other else ""
+        notes.append(f"{doubled} doubled rows are dropped{differing}")
+    return Read(sorted(rows.values(), key=_place), notes)
+
+
+def lines(rows: Sequence[Row]) -> bytes:
+    """The bytes of a ``metrics.jsonl``; strictly: NaN and infinity raise ``ValueError``."""
+    return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
+
+
+def _place(row: Row) -> tuple:
+    return row["env_steps"], KINDS.index(row["kind"]), row["task"], row["seed"]
+
+
+def _untimed(row: Row) -> Row:
+    return {name: value for name, value in row.items() if name not in TIMES}
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _wrong(row: Any) -> str | None:
+    """Why this is not a row, if it is none."""
+    if not isinstance(row, dict):
+        return "it has no fields"
+    if row.get("kind") not in KINDS:
+        return f"kind={row.get('kind')!r:.40} must be one of {', '.join(KINDS)}"
+    for name in COUNTS:
+        count = row.get(name)
+        if type(count) is not int or not 0 <= count < 2**63:
+            return f"{name}={count!r:.40} must be a whole number"
+    for name in ("wall_time", *NEEDED.get(row["kind"], ())):
+        if name not in row:
+            return f"{name} is missing"
+    numbers = (name for name in row if name != "kind" and not _is_number(row[name]))
+    wrong = next(numbers, None)
+    return None if wrong is None else f"{wrong!r:.40}={row[wrong]!r:.40} must be a number"
+
+
+def _is_number(value: Any) -> bool:
+    """Whether JSON and NumPy take it, or it is None."""
+    if isinstance(value, int):
+        return abs(value) < 2**63
+    return value is None or (isinstance(value, float) and math.isfinite(value))
 
 
 def over_tasks(rows: Sequence[Row]) -> list[Row]:

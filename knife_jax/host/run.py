@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import platform
@@ -19,6 +20,7 @@ from omegaconf import OmegaConf
 
 import knife_jax
 from knife_jax.config import Config, to_dict
+from knife_jax.messages import warn
 
 CONFIG, METRICS, SUMMARY = "config.yaml", "metrics.jsonl", "summary.json"
 PARAMS, CURVE = "params.safetensors", "curve.png"
@@ -32,36 +34,53 @@ class RunDirectoryError(Exception):
 
 
 def directory_of(config: Config) -> Path:
-    """The run directory, not made yet.
+    """The run directory, not made yet."""
+    return Path(config.run_dir or f"runs/{_fresh_name(config)}")
 
-    Raises ``RunDirectoryError`` if it holds a run already that is not the one to be resumed.
-    """
-    path = Path(config.run_dir or f"runs/{_fresh_name(config)}")
-    taken = [name for name in (*FILES, CHECKPOINTS) if (path / name).exists()]
-    in_place = config.resume is not None and (
-        config.resume == "auto" or path.resolve() == Path(config.resume).resolve()
-    )
-    if taken and not in_place:
+
+def check_free(path: Path, config: Config) -> None:
+    """Raise ``RunDirectoryError`` where a run is that is not the one to be resumed, or something
+    else has the name of one of its files."""
+    taken = [name for name in (*FILES, CHECKPOINTS) if os.path.lexists(path / name)]
+    here, there = (os.path.realpath(p) for p in (path, config.resume or ""))
+    if taken and config.resume != "auto" and (config.resume is None or here != there):
         raise RunDirectoryError(
             f"run_dir={path} holds a run already ({', '.join(taken)}): choose another folder, "
             "or go on with it by resume=auto"
         )
-    return path
+    for name in taken:
+        if (path / name).is_dir() != (name == CHECKPOINTS):
+            kind = "a folder" if name == CHECKPOINTS else "a file"
+            raise RunDirectoryError(f"run_dir={path} is refused: its {name} is not {kind}")
 
 
 def begin(path: Path, config: Config, metrics: bytes = b"") -> None:
     """Make the run directory, with ``config.yaml`` and the metrics so far.
 
-    Raises ``RunDirectoryError`` if it cannot be written.
+    Rows of a start that came to no checkpoint are kept under another name. Raises
+    ``RunDirectoryError`` if it cannot be written.
     """
     resolved = OmegaConf.create(to_dict(config) | {"run_dir": str(path), "resume": None})
     try:
         path.mkdir(parents=True, exist_ok=True)
+        if not metrics:
+            _set_aside(path / METRICS)
         write(path / CONFIG, OmegaConf.to_yaml(resolved).encode())
         write(path / METRICS, metrics)
     except OSError as error:
         reason = error.strerror or error
         raise RunDirectoryError(f"run_dir={path} cannot be written: {reason}") from error
+
+
+def _set_aside(metrics: Path) -> None:
+    """Rename rows that are not gone on from."""
+    if metrics.exists() and metrics.stat().st_size:
+        numbered = (metrics.with_name(f"{METRICS}.aside{i}") for i in itertools.count(1))
+        aside = next(path for path in numbered if not os.path.lexists(path))
+        metrics.rename(aside)
+        warn(
+            f"{metrics.parent} came to no checkpoint and begins anew: its rows are in {aside.name}"
+        )
 
 
 def _fresh_name(config: Config) -> str:
@@ -81,14 +100,17 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     write(path, (json.dumps(values, indent=2, allow_nan=False) + "\n").encode())
 
 
-def write_params(path: Path, variables: Mapping[str, Any], about: Mapping[str, str]) -> None:
-    """Write network variables, leaves ``[S, ...]`` named like ``params/agent/encoder/kernel``."""
+def write_params(path: Path, variables: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    """Write network variables, leaves ``[S, ...]`` named like ``params/agent/encoder/kernel``.
+
+    The metadata is one key, ``knife_jax``, with JSON: safetensors writes several in any order.
+    """
     from flax.traverse_util import flatten_dict
     from safetensors.numpy import save
 
     leaves = flatten_dict(variables, sep="/")
     arrays = {name: np.ascontiguousarray(leaf) for name, leaf in leaves.items()}
-    write(path, save(arrays, metadata=dict(about)))
+    write(path, save(arrays, metadata={"knife_jax": json.dumps(about, sort_keys=True)}))
 
 
 WHERE_AND_HOW = (
@@ -100,9 +122,12 @@ WHERE_AND_HOW = (
 
 def config_hash(config: Config) -> str:
     """SHA-256 of all that decides the results; not of where they are written."""
-    decisive = to_dict(config)
-    for name in WHERE_AND_HOW:
-        del decisive[name]
+    return hash_of(to_dict(config))
+
+
+def hash_of(fields: Mapping[str, Any]) -> str:
+    """The same of a configuration that was read, of this version or another."""
+    decisive = {name: value for name, value in fields.items() if name not in WHERE_AND_HOW}
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 

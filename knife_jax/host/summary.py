@@ -12,6 +12,7 @@ from rich.table import Table
 
 from knife_jax.host.progress import Progress
 from knife_jax.host.readout import brief, duration
+from knife_jax.host.records import ROWS_SUM, rows_sum, sealed
 from knife_jax.host.rows import Row, over_tasks, read_rows
 from knife_jax.host.run import FILES, METRICS, SUMMARY, write_json
 from knife_jax.host.table import is_terminal
@@ -36,8 +37,9 @@ def write(
         "diverged_at": [progress.frozen.get(seed) for seed in about["seeds"]],
         "env_steps_per_second": round(steps / trained, 1) if trained else None,
         **about,
+        ROWS_SUM: rows_sum(rows),
     }
-    write_json(directory / SUMMARY, summary)
+    write_json(directory / SUMMARY, sealed(summary))
     return summary
 
 

@@ -11,7 +11,7 @@ import wandb
 from knife_jax.config import LoggerConfig
 from knife_jax.host.logging import FanOut, JsonLines
 from knife_jax.host.loop import train
-from knife_jax.host.rows import number, read_rows, seed_rows, surgery_rows
+from knife_jax.host.rows import number, seed_rows, surgery_rows
 from knife_jax.host.wandb_sink import history, open_wandb
 
 PLANTED = "planted-secret-31415926"
@@ -70,7 +70,7 @@ def test_surgery_rows_only_where_one_fired():
 def test_lines_are_on_disk_when_write_returns(tmp_path):
     sink = JsonLines(tmp_path / "metrics.jsonl")
     sink.write([{"seed": 1}, {"seed": 2}])
-    assert read_rows(tmp_path / "metrics.jsonl") == [{"seed": 1}, {"seed": 2}]
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"seed": 1}\n{"seed": 2}\n'
     sink.write([{"seed": 3}])
     assert (tmp_path / "metrics.jsonl").read_text() == '{"seed": 1}\n{"seed": 2}\n{"seed": 3}\n'
     sink.close()

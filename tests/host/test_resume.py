@@ -18,6 +18,7 @@ from stored import end_of, rows_of
 from knife_jax.config import EvaluationConfig
 from knife_jax.host.checkpoint import SCHEMA, Checkpoints
 from knife_jax.host.loop import train
+from knife_jax.host.records import json_sum
 from knife_jax.schema import ConfigError
 
 
@@ -68,12 +69,6 @@ def test_a_killed_run_goes_on_and_leaves_what_an_undisturbed_one_leaves(straight
 def test_resume_auto_begins_where_there_is_nothing_yet(tmp_path, straight):
     assert train(config(tmp_path / "new", resume="auto")) == 0
     assert end_of(tmp_path / "new") == end_of(straight)
-
-
-def test_killed_before_its_first_checkpoint_it_begins_again(tmp_path, straight):
-    killed = cut(straight, 0)
-    assert train(config(killed, resume="auto")) == 0
-    assert end_of(killed) == end_of(straight)
 
 
 def test_a_complete_run_is_left_complete(straight):
@@ -181,12 +176,10 @@ def test_another_run_is_refused_by_the_fields_that_differ(straight, tmp_path, ca
 
 def edited(run: Path, change) -> None:
     """Change the descriptions of all checkpoints, sums included."""
-    from knife_jax.host.checkpoint import _json_sum
-
     for path in (run / "checkpoints").glob("*/about/metadata"):
         about = json.loads(path.read_text())["about"]
         change(about)
-        path.write_text(json.dumps({"about": about, "sum": _json_sum(about)}))
+        path.write_text(json.dumps({"about": about, "sum": json_sum(about)}))
 
 
 def test_another_schema_is_refused(straight, capsys):

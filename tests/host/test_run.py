@@ -41,7 +41,7 @@ def test_the_folder_that_was_chosen_is_in_the_stored_configuration(tmp_path, mon
 def test_a_folder_with_any_file_of_a_run_is_refused(tmp_path, name):
     (tmp_path / name).write_text("computed")
     with pytest.raises(run.RunDirectoryError, match=f"holds a run already \\({name}\\)") as error:
-        run.directory_of(fake_program.config(run_dir=str(tmp_path)))
+        run.check_free(tmp_path, fake_program.config(run_dir=str(tmp_path)))
     assert "\n" not in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == "computed"
@@ -49,7 +49,9 @@ def test_a_folder_with_any_file_of_a_run_is_refused(tmp_path, name):
 
 def test_a_folder_with_other_files_is_used(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    run.begin(run.directory_of(config := fake_program.config(run_dir=str(tmp_path))), config)
+    config = fake_program.config(run_dir=str(tmp_path))
+    run.check_free(tmp_path, config)
+    run.begin(tmp_path, config)
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 

@@ -1,0 +1,152 @@
+"""What a run directory holds, checked: the one place where runs are read. Free of jax.
+
+``summary.json`` has sums of the configuration, of the rows and of itself, so that a flipped digit
+is found as well as a file that cannot be parsed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import xxhash
+from omegaconf import OmegaConf
+
+from knife_jax.host.rows import RecordError, Row, parsed
+from knife_jax.host.run import CHECKPOINTS, CONFIG, CURVE, METRICS, PARAMS, SUMMARY, hash_of
+
+RUNNING, FAILED, COMPLETE = "running", "failed", "complete"
+"""of what ``status`` a run can be while it trains, where it broke off and at its end; the others
+are ``interrupted`` and ``diverged``"""
+
+ROWS_SUM, SUM = "rows_sum", "sum"
+"""the sums in ``summary.json``: of the rows, and of all its other fields"""
+
+TYPES: dict[str, tuple[type, ...]] = {
+    "status": (str,), "config_hash": (str,), "versions": (dict,), "wall_seconds": (int, float),
+    "env_steps": (int,), ROWS_SUM: (str,), SUM: (str,),
+}  # fmt: skip
+"""fields of ``summary.json`` that are read again"""
+
+
+class Record(NamedTuple):
+    """A run as it stands in its directory."""
+
+    rows: list[Row]
+    notes: list[str]
+    """what was dropped of its rows"""
+    config: dict[str, Any]
+    summary: dict[str, Any]
+    """empty where there is none"""
+
+
+def read(run: Path) -> Record:
+    """All of a run that reports are made of. Raises ``RecordError``."""
+    rows, notes = parsed(_content(run / METRICS))
+    config, summary = read_config(run), {}
+    if os.path.lexists(run / SUMMARY):
+        summary = read_summary(run)
+    if summary.get("config_hash", told := hash_of(config)) != told:
+        raise RecordError(f"{CONFIG} is not that of {SUMMARY}")
+    ended = summary.get("status") != RUNNING
+    if ended and summary.get(ROWS_SUM, told := rows_sum(rows)) != told:
+        raise RecordError(f"the rows of {METRICS} are not those of {SUMMARY}")
+    seeds = range(config["seed"], config["seed"] + config["num_seeds"])
+    foreign = next((row["seed"] for row in rows if row["seed"] not in seeds), None)
+    if foreign is not None:
+        raise RecordError(f"{METRICS} has rows of seed {foreign}, which the run has not")
+    return Record(rows, notes, config, summary)
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """The fields of ``config.yaml``, of this version or another. Raises ``RecordError``."""
+    content = _content(run / CONFIG)
+    try:
+        values = OmegaConf.to_container(OmegaConf.create(content.decode()))
+        json.dumps(values, sort_keys=True)
+    except Exception as error:  # whatever its parsers meet
+        raise RecordError(f"{CONFIG} cannot be read ({_brief(error)})") from None
+    types = {"seed": int, "num_seeds": int, "env_steps": int, "env": dict}
+    if not (
+        isinstance(values, dict)
+        and all(type(values.get(name)) is type_ for name, type_ in types.items())
+        and isinstance(values["env"].get("name"), str)
+    ):
+        raise RecordError(f"{CONFIG} is not the configuration of a run")
+    return cast("dict[str, Any]", values)
+
+
+def read_summary(run: Path) -> dict[str, Any]:
+    """The fields of ``summary.json``. Raises ``RecordError``."""
+    content = _content(run / SUMMARY)
+    try:
+        values = json.loads(content.decode())
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{SUMMARY} cannot be read ({_brief(error)})") from None
+    if not isinstance(values, dict):
+        raise RecordError(f"{SUMMARY} is not that of a run")
+    for name, types in TYPES.items():
+        if name in values and type(values[name]) not in types:
+            raise RecordError(f"{SUMMARY} is not that of a run: {name}={values[name]!r:.40}")
+    if SUM in values and values[SUM] != sealed(values)[SUM]:
+        raise RecordError(f"{SUMMARY} does not match its sum")
+    return values
+
+
+def sealed(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """A summary with the sum of its fields."""
+    fields = {name: value for name, value in summary.items() if name != SUM}
+    return {**fields, SUM: json_sum(fields)}
+
+
+def rows_sum(rows: Sequence[Row]) -> str:
+    """The sum of rows that were read."""
+    return json_sum(list(rows))
+
+
+def json_sum(value: Any) -> str:
+    """The xxh3 sum of a value as JSON."""
+    return xxhash.xxh3_128_hexdigest(json.dumps(value, sort_keys=True).encode())
+
+
+def computed(run: Path) -> list[str]:
+    """Names of what a run without a checkpoint has computed, and would lose if it began anew.
+
+    A start that broke off before it had trained, or before its first checkpoint was kept, has
+    nothing to lose but rows, which ``run.begin`` sets aside.
+    """
+    aside = sorted(path.name for path in (run / CHECKPOINTS).glob("*.aside"))
+    held = [name for name in (METRICS, PARAMS, CURVE) if _has_content(run / name)]
+    if os.path.lexists(run / SUMMARY):
+        try:
+            summary = read_summary(run)
+        except RecordError:
+            summary = {}
+        begun = summary.get("status") in (RUNNING, FAILED) and PARAMS not in held
+        if not aside and summary.get("env_steps") == 0 and METRICS not in held:
+            return []
+        if not aside and begun and summary.get("checkpoint", 0) is None:
+            return []
+        held = [SUMMARY, *held]
+    return [*held, *aside]
+
+
+def _has_content(path: Path) -> bool:
+    """Whether there is a file with anything in it; a link that leads nowhere may have been one."""
+    return os.path.lexists(path) and not (path.is_file() and path.stat().st_size == 0)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise RecordError(f"there is no {path.name}") from None
+    except OSError as error:
+        raise RecordError(f"{path.name} cannot be read ({error.strerror or error})") from None
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split())[:100]
