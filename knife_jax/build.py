@@ -65,7 +65,7 @@ class Program(NamedTuple):
     """(TrainState, Clock) -> (TrainState, Clock, Metrics), the state donated. With ``debug.nans``
     the metrics have the fault ``nan`` beside them."""
     evaluate: Callable[[TrainState, PRNGKeyArray, int], Episodes]
-    """of a task, by its number"""
+    """of a task, by its number; with a key for each seed [S]"""
     joint_values: Callable[[TrainState, PRNGKeyArray], Array] | None
     """[S, A, A]: Q_tot of all joint actions of two agents when an episode begins"""
     params: Callable[[TrainState], Variables]
@@ -197,12 +197,12 @@ def build_tasks(tasks: Tasks, config: Config) -> Program:
         return jax.lax.map(begin, keys)
 
     @jax.jit
-    def judged(variables: Variables, key: PRNGKeyArray, task: Int[Array, ""]) -> Episodes:
+    def judged(variables: Variables, keys: PRNGKeyArray, task: Int[Array, ""]) -> Episodes:
         one = partial(
             evaluate, tasks.env(task, config.evaluation.episodes), trainer.learner.act,
-            open_slots=trainer.slots, key=key, hidden=trainer.hidden,
+            open_slots=trainer.slots, hidden=trainer.hidden,
         )  # fmt: skip
-        return over_seeds(one, mesh, (SEEDS,), SEEDS)(variables)
+        return over_seeds(one, mesh, (SEEDS, SEEDS), SEEDS)(variables, keys)
 
     @jax.jit
     def joint(variables: Variables, key: PRNGKeyArray) -> Array:
@@ -232,7 +232,7 @@ def build_tasks(tasks: Tasks, config: Config) -> Program:
         mesh=dict(mesh.shape),
         place=place,
         chunk=jax.jit(chunk, donate_argnums=0, compiler_options=devices.compiler_options(mesh)),
-        evaluate=lambda state, key, task: judged(state.patient.online, key, jnp.int32(task)),
+        evaluate=lambda state, keys, task: judged(state.patient.online, keys, jnp.int32(task)),
         joint_values=(lambda state, key: joint(state.patient.online, key))
         if is_small(trainer.env)
         else None,

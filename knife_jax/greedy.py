@@ -26,9 +26,9 @@ def evaluate(
     env: VecEnv,
     act: Act,
     variables: Variables,
-    open_slots: Int[Array, ""] | int,
     key: PRNGKeyArray,
     *,
+    open_slots: Int[Array, ""] | int,
     hidden: int,
 ) -> Episodes:
     """Play greedily until every environment has ended its first episode.

@@ -55,12 +55,13 @@ def between_chunks(
     begun: Training, config: Config, round_steps: int
 ) -> dict[str, tuple[float, Callable[[], Any]]]:
     """What a run does between chunks: how often, a round, and what."""
-    program, key = begun.program, jax.random.key(0)
+    program = begun.program
+    keys = jax.random.split(jax.random.key(0), len(begun.state.finite))
     probes = round_steps / config.probes.every if config.probes.every else 0.0
     return {
         "(greedy evaluation)": (
             round_steps / config.evaluation.every,
-            lambda: program.evaluate(begun.state, key, 0),
+            lambda: program.evaluate(begun.state, keys, 0),
         ),
         "(instruments)": (probes, lambda: program.probe(begun.state, begun.clock)),
     }

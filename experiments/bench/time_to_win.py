@@ -108,7 +108,7 @@ def _ours(config: Config) -> Contender:
     seconds = time.perf_counter() - start
 
     def score(state: Any, number: int) -> float:
-        episodes = program.evaluate(state[0], jax.random.key(number), 0)
+        episodes = program.evaluate(state[0], jax.random.key(number)[None], 0)
         return float(np.mean(episodes.won if program.spec.has_win else episodes.returns))
 
     return Contender(

@@ -32,7 +32,9 @@ def _arguments() -> argparse.Namespace:
     parser = Parser(
         prog="python -m knife_jax.evaluate",
         description="Play the policy of a run greedily: first episodes, and their mean per seed.",
-        epilog="Without --seed these are the episodes of the run's own evaluation at that moment.",
+        epilog="By default the newest policy plays the episodes of the run's final evaluation and "
+        "gets its final_return again, and that of --checkpoint best the ten times as many of the "
+        "absolute metric (absolute_return). --episodes and --seed play others.",
     )
     parser.add_argument("run", type=Path, help="a run directory")
     parser.add_argument(
@@ -44,5 +46,5 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--episodes", type=whole(1), metavar="N", help="episodes per seed (default: as in the run)"
     )
-    parser.add_argument("--seed", type=whole(0), metavar="N", help="of the episodes")
+    parser.add_argument("--seed", type=whole(0), metavar="N", help="of the episodes (default: 128)")
     return parser.parse_args()

@@ -160,6 +160,13 @@ class Checkpoints:
                 shutil.rmtree(aside := path.with_name(f"{newer}{ASIDE}"), ignore_errors=True)
                 path.rename(aside)
 
+    def take(self, folder: Path, step: int) -> None:
+        """Copy a committed step of another run, unless it is here or nowhere."""
+        source, target = folder / str(step), self._folder / str(step)
+        if jax.process_index() == 0 and source.is_dir() and not target.exists():
+            shutil.copytree(source, half := target.with_name(f"{step}{TORN}"))
+            half.rename(target)
+
     def _restore(self, step: int, **items: Any) -> Any:
         return self._writer.restore(self._folder / str(step), args=ocp.args.Composite(**items))
 

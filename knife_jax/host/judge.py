@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from knife_jax.config import from_dict
+from knife_jax.greedy import Episodes
 from knife_jax.host import compile_cache, devices
 from knife_jax.host.checkpoint import Checkpoints, shapes, to_tree
 from knife_jax.host.progress import Progress
@@ -27,41 +30,95 @@ from knife_jax.host.resume import (
     seeds_of,
     start,
 )
-from knife_jax.host.rows import Row, evaluation_rows
+from knife_jax.host.rows import ABSOLUTE, EVALUATIONS, FINAL, Row, evaluation_rows
 from knife_jax.host.run import CHECKPOINTS
 from knife_jax.host.summary import results, show_evaluation
 from knife_jax.messages import say
 
 if TYPE_CHECKING:
     from knife_jax.build import Program
-    from knife_jax.types import TrainState
+    from knife_jax.types import PyTree, TrainState
 
 SEED = 128
-"""all seeds of all runs are judged on the same episodes, others at each evaluation"""
+"""the same for all runs, so that methods are compared on equal episodes"""
+
+ABSOLUTE_TIMES = 10
+"""how many times as many episodes the absolute metric takes (Gorsane et al. 2022)"""
+
+Played = tuple[int, Episodes]
+"""a task and some of its episodes [S, M]"""
 
 
-def evaluation_key(env_steps: int, seed: int = SEED) -> PRNGKeyArray:
-    """What decides the episodes of the evaluation at a moment."""
-    return jax.random.fold_in(jax.random.key(seed), env_steps)
+def episode_keys(
+    kind: str, seeds: Sequence[int], moment: int, part: int = 0, base: int = SEED
+) -> PRNGKeyArray:
+    """What decides the episodes that each seed plays, as keys [S].
+
+    They are the seed's own, whatever other seeds are trained beside it, and differ between kinds
+    of evaluations, moments and parts.
+    """
+    key = jax.random.key(base)
+    for number in (EVALUATIONS.index(kind), moment % 2**32, part):
+        key = jax.random.fold_in(key, number)
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.asarray(seeds, jnp.uint32))
+
+
+def play(
+    program: Program,
+    state: TrainState,
+    kind: str,
+    seeds: Sequence[int],
+    env_steps: int,
+    base: int = SEED,
+    times: int = 1,
+) -> Iterator[Played]:
+    """Play all tasks greedily, ``times`` times ``evaluation.episodes`` of each.
+
+    Other episodes at each moment; in a sequence always the same ones.
+    """
+    moment = env_steps if program.task_steps is None else 0
+    for part in range(times):
+        keys = episode_keys(kind, seeds, moment, part, base)
+        for task in range(len(program.optimum)):
+            yield task, devices.fetch(program.evaluate(state, keys, task))
 
 
 def greedy_rows(
-    program: Program, state: TrainState, seeds: Sequence[int], progress: Progress, seed: int = SEED
+    program: Program,
+    kind: str,
+    seeds: Sequence[int],
+    played: Iterable[Played],
+    stamp: Mapping[str, Any],
 ) -> list[Row]:
-    """Rows of a greedy evaluation. In a sequence all tasks are judged, always on equal episodes."""
-    key = evaluation_key(progress.env_steps if program.task_steps is None else 0, seed)
+    """Rows of what was played: one for each task and seed."""
+    by_task: dict[int, list[Episodes]] = {}
+    for task, episodes in played:
+        by_task.setdefault(task, []).append(episodes)
     rows = []
-    for task, optimum in enumerate(program.optimum):
-        played = devices.fetch(program.evaluate(state, key, task))
-        stamp = progress.stamp() | {"task": task}
-        rows += evaluation_rows(seeds, played, program.spec.has_win, optimum, **stamp)
+    for task, parts in by_task.items():
+        episodes = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *parts)
+        has_win, optimum = program.spec.has_win, program.optimum[task]
+        now = {**stamp, "task": task}
+        rows += evaluation_rows(kind, seeds, episodes, has_win, optimum, **now)
     return rows
+
+
+def policy(program: Program, found: Found, like: PyTree) -> TrainState:
+    """The state that a checkpoint holds, as far as playing needs it; ``like`` has its shapes.
+
+    It does not depend on how the seeds were shared out. Raises ``ResumeError``.
+    """
+    check_arrays(found.step, found.about, shapes(like), OF_SHARES)
+    begun = to_tree(found.without_shares().arrays, like)
+    return program.place(begun["state"], begun["clock"])[0]
 
 
 def judge(run: Path, which: str, episodes: int | None, seed: int | None) -> None:
     """Play the policy of a checkpoint of a run, and print how it did.
 
-    ``which`` is ``newest``, ``best`` or the env steps of one. Raises ``ResumeError``.
+    ``which`` is ``newest``, ``best`` or the env steps of one. By default the episodes are those of
+    the run's own final evaluation, for ``best`` those of its absolute metric; with ``episodes``
+    or ``seed`` (of the episodes) they are others. Raises ``ResumeError``.
     """
     from knife_jax.build import build
 
@@ -74,18 +131,18 @@ def judge(run: Path, which: str, episodes: int | None, seed: int | None) -> None
         config = replace(config, evaluation=replace(config.evaluation, episodes=episodes))
     program = build(replace(config, devices=None))
     seeds = seeds_of(config)
-    like = jax.eval_shape(partial(start, program, seeds))
-    # the policy does not depend on how its seeds were shared out
-    check_arrays(found.step, found.about, shapes(like), OF_SHARES)
-    begun = to_tree(found.without_shares().arrays, like)
-    state, _ = program.place(begun["state"], begun["clock"])
-    progress = Progress.recalled(found.about["progress"])
-    rows = greedy_rows(program, state, seeds, progress, SEED if seed is None else seed)
+    state = policy(program, found, jax.eval_shape(partial(start, program, seeds)))
+    stamp = Progress.recalled(found.about["progress"]).stamp()
+    kind = ABSOLUTE if which == "best" and episodes is None else FINAL
+    times = ABSOLUTE_TIMES if kind == ABSOLUTE else 1
+    base = SEED if seed is None else seed
+    played = play(program, state, kind, seeds, found.step, base, times)
+    rows = greedy_rows(program, kind, seeds, played, stamp)
     say(f"{title(config)}, checkpoint {found.step:,} of {run}")
-    say(f"greedy evaluation, {config.evaluation.episodes} episodes per seed")
-    show_evaluation({"seeds": seeds, **results(rows, seeds, found.step)})
+    say(f"greedy evaluation, {config.evaluation.episodes * times:,} episodes per seed")
+    show_evaluation({"seeds": seeds, **results(rows, seeds)}, kind)
     if program.joint_values is not None:
-        tables = devices.fetch(program.joint_values(state, evaluation_key(0)))
+        tables = devices.fetch(program.joint_values(state, jax.random.key(SEED)))
         for s, table in zip(seeds, tables, strict=True):
             say(f"seed {s}: values of joint actions at the start, first agent by rows")
             say("\n".join("".join(f"{value:9.3f}" for value in row) for row in table))

@@ -18,11 +18,12 @@ from knife_jax import messages
 from knife_jax.config import Config, to_dict
 from knife_jax.host import compile_cache, curve, devices, lock, records, resume, run, summary
 from knife_jax.host.checkpoint import Checkpoints, NotSavedError, shapes, to_arrays, to_tree
-from knife_jax.host.judge import greedy_rows
+from knife_jax.host.ending import StoppedError, last_and_best
+from knife_jax.host.judge import greedy_rows, play
 from knife_jax.host.logging import FanOut, JsonLines, Sink
 from knife_jax.host.progress import Progress
 from knife_jax.host.readout import Plan, title
-from knife_jax.host.rows import chunk_rows, over_tasks, read_rows, seed_rows
+from knife_jax.host.rows import EVAL, chunk_rows, over_tasks, read_rows, seed_rows
 from knife_jax.host.signals import Stop, stop_on_signal
 from knife_jax.host.table import compiling, open_table
 from knife_jax.host.wandb_sink import open_wandb
@@ -92,12 +93,13 @@ class _Run:
         with compiling(title(self.config), self.about) if shown else nullcontext():
             self._prepare(origin)
         try:
-            with closing(self.checkpoints):
-                with self._open_sinks() as sinks:
-                    status = self._loop(sinks)
+            with closing(self.checkpoints), self._open_sinks() as sinks:
+                status = self._loop(sinks)
                 self._write_results()
                 self.checkpoints.wait()
                 self._prune()
+                if status == "complete":
+                    status = self._evaluate_end(sinks)
         except BaseException as error:
             self.about["error"] = one_line(error)
             with suppress(OSError, records.RecordError):
@@ -132,6 +134,8 @@ class _Run:
             run.begin(self.directory, config, found.metrics())
         self.checkpoints = Checkpoints(self.kept)
         self.checkpoints.go_on_from(self.progress.env_steps)
+        if origin and self.progress.best:
+            self.checkpoints.take(origin.folder, self.progress.best["env_steps"])
         summary.write(self.directory, records.RUNNING, self.progress, self.about)
         self.state, self.clock = self.program.place(begun["state"], begun["clock"])
         if self.progress.env_steps < self.program.env_steps:
@@ -220,10 +224,23 @@ class _Run:
     def _evaluate(self, sinks: FanOut) -> bool:
         """Play greedily; whether it was the best evaluation so far."""
         progress = self.progress
-        rows = greedy_rows(self.program, self.state, self.seeds, progress)
+        played = play(self.program, self.state, EVAL, self.seeds, progress.env_steps)
+        rows = greedy_rows(self.program, EVAL, self.seeds, played, progress.stamp())
         rows = [row for row in rows if row["seed"] not in progress.frozen]
         sinks.write(rows)
         return progress.judge(rows)
+
+    def _evaluate_end(self, sinks: FanOut) -> str:
+        """Write the rows of kind ``final`` and ``absolute``: whether that was ``complete``."""
+        stored = self.progress, self.checkpoints, self.stop
+        ending = last_and_best(self.program, self.state, self.clock, self.seeds, *stored)
+        del self.state, self.arrays  # room for the best one
+        try:
+            for rows in ending:
+                sinks.write(rows)
+        except StoppedError:
+            return "interrupted"
+        return "complete"
 
     def _save(self) -> None:
         """Begin a checkpoint of everything; a failure is a warning, the run goes on."""

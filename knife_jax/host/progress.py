@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from knife_jax.host.rows import Row
+from knife_jax.host.rows import Row, over_tasks
 from knife_jax.types import Clock
 
 
@@ -21,7 +21,7 @@ class Progress:
     judged: int = 0
     """the env steps of the newest evaluation"""
     best: dict[str, Any] | None = None
-    """the best evaluation so far: its ``score``, a mean over seeds, and its ``env_steps``"""
+    """the best evaluation so far: its ``env_steps`` and the ``scores`` of its seeds, as pairs"""
     frozen: dict[int, int] = field(default_factory=dict)
     """seeds that have diverged, and the env steps at which their networks were last finite"""
     compile_seconds: float = 0.0
@@ -65,16 +65,17 @@ class Progress:
         return every > 0 and self.env_steps // every > since // every
 
     def judge(self, rows: Sequence[Row]) -> bool:
-        """Note an evaluation; whether it is the best so far, by win rate, then by return."""
+        """Note an evaluation; whether it is the best so far, by win rate, then by return.
+
+        Both sides are means over the same seeds, those that have not diverged since.
+        """
         self.judged = self.env_steps
-        score = [
-            sum(row[name] for row in rows) / len(rows)
-            for name in ("win_rate", "return")
-            if rows and name in rows[0]
-        ]
-        better = bool(score) and (self.best is None or score > self.best["score"])
+        scores = _scores(rows)
+        held = dict(self.best["scores"]) if self.best else {}
+        seeds = [seed for seed in scores if seed in held] if held else list(scores)
+        better = bool(seeds) and (not held or _mean(scores, seeds) > _mean(held, seeds))
         if better:
-            self.best = {"env_steps": self.env_steps, "score": score}
+            self.best = {"env_steps": self.env_steps, "scores": list(scores.items())}
         return better
 
     def record(self) -> dict[str, Any]:
@@ -88,3 +89,14 @@ class Progress:
     def recalled(cls, record: Mapping[str, Any]) -> Progress:
         """The progress of a run that goes on now."""
         return cls(**{**record, "frozen": dict(record["frozen"])})
+
+
+def _scores(rows: Sequence[Row]) -> dict[int, list[float]]:
+    """The win rate, where there is one, and the return of each seed, as means over its tasks."""
+    known = [row for row in over_tasks(rows) if row["return"] is not None]
+    return {row["seed"]: [row[n] for n in ("win_rate", "return") if n in row] for row in known}
+
+
+def _mean(scores: Mapping[int, list[float]], seeds: Sequence[int]) -> list[float]:
+    columns = zip(*(scores[seed] for seed in seeds), strict=True)
+    return [sum(column) / len(seeds) for column in columns]

@@ -18,10 +18,15 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 """``kind``, ``seed``, ``env_steps``, ``updates``, ``task``, ``wall_time`` and the values."""
 
+EVAL, FINAL, ABSOLUTE = "eval", "final", "absolute"
+EVALUATIONS = (EVAL, FINAL, ABSOLUTE)
+"""kinds of greedy evaluations: while training goes on, of the policy at its end, and of the best
+one (the absolute metric of Gorsane et al. 2022); no two play the same episodes"""
+
 IDENTITY = ("kind", "seed", "env_steps", "updates", "task", "wall_time", "train_seconds")
 """fields of a row that say when and what, rather than how well"""
 
-KINDS = ("surgery", "train", "probe", "eval", "final", "absolute")
+KINDS = ("surgery", "train", "probe", *EVALUATIONS)
 """of rows, in the order in which those of one moment are written"""
 
 COUNTS = ("seed", "env_steps", "updates", "task")
@@ -32,7 +37,7 @@ TIMES = ("wall_time", "train_seconds")
 
 NEEDED = {
     "surgery": ("units_operated", "churn_max"),
-    **dict.fromkeys(("eval", "final", "absolute"), ("return",)),
+    **dict.fromkeys(EVALUATIONS, ("return",)),
 }
 """values without which a row of a kind says nothing"""
 
@@ -168,8 +173,8 @@ def over_tasks(rows: Sequence[Row]) -> list[Row]:
     """Rows with the evaluations of all tasks of a sequence at one moment as their mean."""
     moments: dict[tuple, list[Row]] = {}
     for i, row in enumerate(rows):
-        evaluated = row.get("kind") == "eval"
-        moment = (row["seed"], row["env_steps"]) if evaluated else (i,)
+        evaluated = row.get("kind") in EVALUATIONS
+        moment = (row["kind"], row["seed"], row["env_steps"]) if evaluated else (i,)
         moments.setdefault(moment, []).append(row)
     return [together[0] | _means(together) for together in moments.values()]
 
@@ -190,6 +195,7 @@ def chunk_rows(
 
 
 def evaluation_rows(
+    kind: str,
     seeds: Sequence[int],
     episodes: Episodes,
     has_win: bool,
@@ -204,4 +210,4 @@ def evaluation_rows(
         values["win_rate"] = episodes.won.mean(axis=1)
     values["length"] = episodes.lengths.mean(axis=1)
     values["episodes"] = np.full(len(seeds), episodes.returns.shape[1])
-    return seed_rows("eval", seeds, values, **stamp)
+    return seed_rows(kind, seeds, values, **stamp)

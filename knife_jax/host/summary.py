@@ -13,7 +13,7 @@ from rich.table import Table
 from knife_jax.host.progress import Progress
 from knife_jax.host.readout import brief, duration
 from knife_jax.host.records import ROWS_SUM, rows_sum, sealed
-from knife_jax.host.rows import Row, over_tasks, read_rows
+from knife_jax.host.rows import ABSOLUTE, FINAL, Row, over_tasks, read_rows
 from knife_jax.host.run import FILES, METRICS, SUMMARY, write_json
 from knife_jax.host.table import is_terminal
 from knife_jax.messages import say
@@ -27,7 +27,7 @@ def write(
     trained, steps = progress.train_seconds, progress.env_steps * len(about["seeds"])
     summary = {
         "status": status,
-        **results(rows, about["seeds"], progress.env_steps),
+        **results(rows, about["seeds"]),
         "env_steps": progress.env_steps,
         "updates": progress.updates,
         "wall_seconds": progress.wall_time,
@@ -43,28 +43,31 @@ def write(
     return summary
 
 
-def results(rows: Sequence[Row], seeds: Sequence[int], env_steps: int) -> dict[str, Any]:
+def results(rows: Sequence[Row], seeds: Sequence[int]) -> dict[str, Any]:
     """What the rows of a run come to, as lists over its seeds.
 
-    ``final_*`` are the greedy evaluation at ``env_steps``, the mean over the tasks of a sequence;
-    None for seeds without one, and for win rates where the environment has no winning.
-    ``churn_max`` is None if there was no surgery, or if any change was not finite
+    ``final_*`` are the greedy evaluation of the last policy, ``absolute_*`` that of the best one,
+    the mean over the tasks of a sequence; None for seeds without one, and for win rates if the
+    environment has no winning. ``best_env_steps`` says which policy was the best, None if it was
+    not evaluated. ``churn_max`` is None if there was no surgery, or if any change was not finite
     or not measured (methods that act at every update).
     """
-    final = {
-        row["seed"]: row
-        for row in over_tasks(rows)
-        if row["kind"] == "eval" and row["env_steps"] == env_steps
-    }
+    of_kind: dict[str, dict[int, Row]] = {FINAL: {}, ABSOLUTE: {}}
+    for row in over_tasks(rows):
+        if row["kind"] in of_kind:
+            of_kind[row["kind"]][row["seed"]] = row
     surgeries = [row for row in rows if row["kind"] == "surgery"]
     churn = [row["churn_max"] for row in surgeries]
     units = {seed: [r["units_operated"] for r in surgeries if r["seed"] == seed] for seed in seeds}
-    out = {}
-    for name in ("return", "win_rate", "episodes"):
-        out[f"final_{name}"] = values = [final.get(seed, {}).get(name) for seed in seeds]
-        if name != "episodes":
-            out[f"final_{name}_mean"] = mean(values)
+    out: dict[str, Any] = {}
+    for kind, found in of_kind.items():
+        for name in ("return", "win_rate", "episodes"):
+            out[f"{kind}_{name}"] = values = [found.get(seed, {}).get(name) for seed in seeds]
+            if name != "episodes":
+                out[f"{kind}_{name}_mean"] = mean(values)
+    best = [row["env_steps"] for row in of_kind[ABSOLUTE].values()]
     return out | {
+        "best_env_steps": max(best, default=None),
         "surgeries": len({row["updates"] for row in surgeries}),
         "units_operated": [sum(of_seed) for of_seed in units.values()],
         "churn_max": None if not churn or None in churn else max(churn),
@@ -79,12 +82,23 @@ def mean(values: Sequence[float | None]) -> float | None:
 
 def show(summary: Mapping[str, Any], directory: Path) -> None:
     """Print the final evaluation per seed, a few numbers of the run, and where its files are."""
-    episodes = next((n for n in summary["final_episodes"] if n is not None), None)
-    if episodes is None:
+    final, absolute = (
+        next((n for n in summary[f"{kind}_episodes"] if n is not None), None)
+        for kind in (FINAL, ABSOLUTE)
+    )
+    if final is None:
         say(f"{summary['status']}: no final evaluation")
     else:
-        say(f"final greedy evaluation, {episodes} episodes per seed")
-        show_evaluation(summary)
+        say(f"final greedy evaluation, {final:,} episodes per seed")
+        show_evaluation(summary, FINAL)
+    if absolute is not None:
+        won = summary["absolute_win_rate_mean"]
+        values = f"return {brief(summary['absolute_return_mean'])}"
+        values += "" if won is None else f", win rate {brief(won)}"
+        say(
+            f"absolute metric, {absolute:,} other episodes per seed with the best policy, "
+            f"of {summary['best_env_steps']:,} env steps: {values}"
+        )
     say("\n".join(_facts(summary)))
     written = [name for name in FILES if (directory / name).exists()]
     say(f"{directory}: {', '.join(written)}")
@@ -92,19 +106,20 @@ def show(summary: Mapping[str, Any], directory: Path) -> None:
         say(f"to upload: wandb sync {offline}")
 
 
-def show_evaluation(summary: Mapping[str, Any]) -> None:
-    """Print the ``final_*`` values, a row per seed and their mean."""
+def show_evaluation(summary: Mapping[str, Any], kind: str) -> None:
+    """Print the values of a kind, ``final`` or ``absolute``: a row per seed and their mean."""
+    returns, rates = f"{kind}_return", f"{kind}_win_rate"
     terminal = is_terminal()
     console = Console() if terminal else Console(color_system=None, force_terminal=False)
     table = Table(box=box.SIMPLE_HEAD if terminal else box.ASCII)
-    winning = any(rate is not None for rate in summary["final_win_rate"])
+    winning = any(rate is not None for rate in summary[rates])
     for name in ("seed", "return", "win rate")[: 2 + winning]:
         table.add_column(name, justify="right")
-    columns = [summary["seeds"], summary["final_return"], summary["final_win_rate"]]
+    columns = [summary["seeds"], summary[returns], summary[rates]]
     for seed, returned, won in zip(*columns, strict=True):
         table.add_row(str(seed), brief(returned), *([brief(won)] * winning))
     if len(summary["seeds"]) > 1:
-        means = [summary["final_return_mean"], summary["final_win_rate_mean"]][: 1 + winning]
+        means = [summary[f"{returns}_mean"], summary[f"{rates}_mean"]][: 1 + winning]
         table.add_section()
         table.add_row("mean", *map(brief, means))
     console.print(table)

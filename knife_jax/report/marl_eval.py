@@ -9,17 +9,19 @@ from knife_jax.host.rows import Row
 from knife_jax.report.load import Run
 
 METRICS = ("win_rate", "return")
-"""what is exported, and by what the best evaluation is chosen"""
+"""what is exported"""
 
 
 def layout(runs: Sequence[Run]) -> dict[str, Any]:
     """``{env: {task: {method: {seed: {step: values, ..., "absolute_metrics": values}}}}}``.
 
     Each value is a list of one mean over the evaluation's episodes. ``absolute_metrics`` comes
-    last, as marl-eval expects, and is the best evaluation of the task: the policy is not kept and
-    played again. Only seeds that all runs have, since marl-eval wants equal numbers of them.
+    last, as marl-eval expects: the policy with the best evaluation over all tasks and seeds, played
+    again. Only seeds that all runs have, since marl-eval wants equal numbers of them. Raises
+    ValueError if a run has no absolute metric.
     """
     seeds = set.intersection(*(set(run.seeds) for run in runs))
+    best = {(run.name, row["task"], row["seed"]): row for run in runs for row in run.of("absolute")}
     tasks: dict[str, Any] = {}
     for run in runs:
         courses: dict[tuple[int, int], list[Row]] = {}
@@ -28,11 +30,14 @@ def layout(runs: Sequence[Run]) -> dict[str, Any]:
                 courses.setdefault((row["task"], row["seed"]), []).append(row)
         for (task, seed), course in sorted(courses.items()):
             methods = tasks.setdefault(f"task_{task}", {})
-            methods.setdefault(run.name, {})[f"seed_{seed}"] = _steps(course)
+            if (run.name, task, seed) not in best:
+                raise ValueError(f"{run.name} has no absolute metric of seed {seed}, task {task}")
+            absolute = best[run.name, task, seed]
+            methods.setdefault(run.name, {})[f"seed_{seed}"] = _steps(course, absolute)
     return {runs[0].config["env"]["name"]: tasks}
 
 
-def _steps(course: Sequence[Row]) -> dict[str, Any]:
+def _steps(course: Sequence[Row], absolute: Row) -> dict[str, Any]:
     names = [name for name in METRICS if name in course[0]]
     steps: dict[str, Any] = {
         f"step_{i}": {
@@ -42,5 +47,4 @@ def _steps(course: Sequence[Row]) -> dict[str, Any]:
         }
         for i, row in enumerate(course)
     }
-    best = max(course, key=lambda row: [row[name] for name in names])
-    return steps | {"absolute_metrics": {name: [best[name]] for name in names}}
+    return steps | {"absolute_metrics": {name: [absolute[name]] for name in names}}

@@ -70,10 +70,14 @@ def write(paths: Sequence[Path], out: Path, command: str, export: Path | None = 
     files.write(out / TABLE, text.encode())
     files.write(out / FIGURE, figure.draw(runs, compared))
     files.write_json(out / RECORD, record)
-    if export is not None:
-        content = json.dumps(marl_eval.layout(runs), allow_nan=False)
-        files.write(export, (content + "\n").encode())
     say(f"{text}\n{out}: {TABLE}, {FIGURE}, {RECORD}")
+    if export is not None:
+        try:
+            content = json.dumps(marl_eval.layout(runs), allow_nan=False)
+        except ValueError as error:
+            messages.error(f"{export} is not written: {error}")
+            return False
+        files.write(export, (content + "\n").encode())
     return True
 
 

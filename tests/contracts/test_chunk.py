@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ladder.environments import ENDLESS, MEMORY
+from ladder.environments import ENDLESS, MEMORY, OBSERVED
 from tiny import KNIFE, tiny_config
 
 from knife_jax import chunk as training
@@ -16,6 +16,7 @@ from knife_jax.build import build_in, make_trainer
 from knife_jax.config import DebugConfig
 from knife_jax.envs.base import Env, EnvSpec, TimeStep, vectorise
 from knife_jax.host.checkpoint import to_arrays
+from knife_jax.host.judge import episode_keys
 from knife_jax.replay import unpack
 
 pytestmark = pytest.mark.xdist_group("chunk")  # they share programs
@@ -171,6 +172,19 @@ def test_seeds_do_not_mix():
         np.testing.assert_allclose(mine[0], ours[1], rtol=1e-3, atol=1e-4)
     assert one[0]["train"]["return"][0] == many[0]["train"]["return"][1]
     assert many[0]["train"]["loss"][0] != many[0]["train"]["loss"][1]
+
+
+def test_each_seed_plays_episodes_of_its_own():
+    """The return of an episode is the sign drawn at its start."""
+    program = program_of(tiny_config(seeds=2), OBSERVED)
+    state, played = program.init((3, 7)), {}
+    for kind in ("eval", "final"):
+        for seeds in ((3, 7), (7, 3)):
+            keys = episode_keys(kind, seeds, moment=500)
+            returns = np.asarray(program.evaluate(state, keys, 0).returns)
+            for seed, signs in zip(seeds, returns.tolist(), strict=True):
+                assert played.setdefault((kind, seed), signs) == signs
+    assert len(set(map(tuple, played.values()))) == 4
 
 
 LONG = 7

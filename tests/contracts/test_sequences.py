@@ -114,7 +114,7 @@ def test_surgery_comes_once_per_switch_at_the_first_gradient_step(run, rounds, w
 
 def test_every_task_is_judged_by_one_program_and_its_own_rules(key):
     program, state, *_ = fifty()
-    played = [program.evaluate(state, key, task) for task in range(50)]
+    played = [program.evaluate(state, jax.random.split(key), task) for task in range(50)]
     returns = np.array([episodes.returns for episodes in played])  # [K, S, M]
     assert returns.shape == (50, 2, 19)
     assert (returns.min(2) == returns.max(2)).all(), "one joint action, the same in all episodes"
@@ -262,6 +262,6 @@ def test_the_table_of_joint_actions_is_what_the_learner_acts_on(key):
     tables = np.asarray(program.joint_values(state, key))
     assert tables.shape == (2, 5, 5)
     payoffs = np.asarray(make_tasks(MATRIX).params.payoff)[7, 0]
-    returns = np.asarray(program.evaluate(state, key, 7).returns)[:, 0]
+    returns = np.asarray(program.evaluate(state, jax.random.split(key), 7).returns)[:, 0]
     for table, paid in zip(tables, returns, strict=True):
         assert payoffs[np.unravel_index(table.argmax(), table.shape)] == pytest.approx(paid)

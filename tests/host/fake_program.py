@@ -35,6 +35,9 @@ ROUND, UPDATES, EPISODES = 100, 2, 7
 SEEN_CLOCK: Callable[[Clock], None] | None = None
 """called with the Clock before each chunk"""
 
+SEEN_EVALUATION: Callable[[], None] = lambda: None  # noqa: E731
+"""called before each evaluation"""
+
 LOST_FROM: dict[int, int] = {}
 """seed row -> the env steps from which it is not finite"""
 
@@ -116,7 +119,9 @@ def install(monkeypatch=None, *, has_win: bool = True, before_each=lambda clock:
     def build(config: Config):
         s, shares = config.num_seeds, config.devices or 1
 
-        def evaluate(state, key, task) -> Episodes:
+        def evaluate(state, keys, task) -> Episodes:
+            SEEN_EVALUATION()
+            assert keys.shape == (s,)
             returns = jnp.arange(s)[:, None] * 10.0 + jnp.arange(EPISODES)
             won = jnp.arange(EPISODES)[None] < jnp.arange(s)[:, None] + 1
             return Episodes(returns, won, jnp.full((s, EPISODES), 11))

@@ -56,9 +56,14 @@ def test_a_resumed_run_ends_with_the_bits_of_a_straight_one(tmp_path):
     assert summary["mesh"] == {"seed": 2, "data": 2}
     assert list((tmp_path / "cache" / "knife_jax").glob("jit_*-cache")), "nothing was kept"
     # the policy is played on any number of devices, here on as many as there are cores
-    told = started("evaluate", [str(resumed)], tmp_path / "cache")
-    for seed, returned in enumerate(summary["final_return"]):
-        assert re.search(rf"\| +{seed} +\| +{returned:.3g}", told)
+    for words, episodes, kind in (([], 7, "final"), (["--checkpoint", "best"], 70, "absolute")):
+        told = started("evaluate", [str(resumed), *words], tmp_path / "cache")
+        assert f"{episodes} episodes per seed" in told
+        for seed, returned in enumerate(summary[f"{kind}_return"]):
+            assert re.search(rf"\| +{seed} +\| +{returned:.3g}", told)
+    returns = [summary[f"{kind}_return"] for kind in ("final", "absolute")]
+    returns.append([row["return"] for row in rows if row["kind"] == "eval"][-2:])
+    assert len(set(map(tuple, returns))) == 3, "no two evaluations play the same episodes"
 
 
 def test_kills_at_random_moments_change_nothing(tmp_path):

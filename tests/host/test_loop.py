@@ -20,6 +20,7 @@ from knife_jax.host.rows import read_rows
 from knife_jax.host.signals import stop_on_signal
 
 SEEDS = [5, 6, 7]
+ENDING = [("final", 1000), ("absolute", 400)]
 
 
 def reject(constant):
@@ -51,9 +52,11 @@ def test_rows_come_per_seed_in_time_order(finished):
         expected += [("train", seed, end) for seed in SEEDS]
         if end in (400, 800, 1000):  # boundaries of 400, and the end
             expected += [("eval", seed, end) for seed in SEEDS]
+        # the end, and the best evaluation, which is the first of equal ones
+        expected += [(kind, seed, end) for kind, at in ENDING if at == end for seed in SEEDS]
     assert [(row["kind"], row["seed"], row["env_steps"]) for row in rows] == expected
     assert all(row["updates"] == row["env_steps"] // 50 and row["task"] == 0 for row in rows)
-    times = [row["wall_time"] for row in rows]
+    times = [row["wall_time"] for row in rows if row["kind"] != "absolute"]
     assert times == sorted(times) and times[0] > 0
 
 
@@ -105,6 +108,9 @@ def test_the_summary_adds_up(finished):
     assert summary["final_win_rate"] == pytest.approx([1 / 7, 2 / 7, 3 / 7])
     assert summary["final_win_rate_mean"] == pytest.approx(2 / 7)
     assert summary["final_episodes"] == [7, 7, 7]
+    for name in ("return", "win_rate", "return_mean", "win_rate_mean"):
+        assert summary[f"absolute_{name}"] == pytest.approx(summary[f"final_{name}"])
+    assert summary["absolute_episodes"] == [70, 70, 70] and summary["best_env_steps"] == 400
     assert (summary["env_steps"], summary["updates"], summary["n_params"]) == (1000, 20, 13)
     assert (summary["surgeries"], summary["units_operated"]) == (5, [15, 20, 25])
     assert summary["churn_max"] == 0.002

@@ -182,13 +182,26 @@ def test_the_layout_of_marl_eval_by_hand(runs):
     assert list(run) == [*(f"step_{i}" for i in range(6)), "absolute_metrics"]
     assert run["step_0"] == {"step_count": 10, "elapsed_time": 0, "return": [1.0]}
     assert run["step_3"] == {"step_count": 40, "elapsed_time": 0.75, "return": [3.0]}
-    assert run["absolute_metrics"] == {"return": [3.0]}
+    assert run["absolute_metrics"] == {"return": [2.5]}
 
 
-def test_marl_eval_gets_equal_numbers_of_seeds_and_the_best_by_win_rate(runs):
+def test_marl_eval_gets_equal_numbers_of_seeds_and_the_best_policy_played_again(runs):
     lost = runs[1]._replace(rows=[r for r in runs[1].rows if r["seed"] == 3], seeds=[3])
     scores = marl_eval.layout([runs[0], lost])
     assert {tuple(m) for t in scores["seq_matrix"].values() for m in t.values()} == {("seed_3",)}
-    won = [row | {"win_rate": -row["return"]} for row in runs[0].of("eval")]
+    won = [
+        row | {"win_rate": -row["return"]}
+        for kind in ("eval", "absolute")
+        for row in runs[0].of(kind)
+    ]
     run = marl_eval.layout([runs[0]._replace(rows=won)])["seq_matrix"]["task_2"]["none"]["seed_3"]
-    assert run["absolute_metrics"] == {"win_rate": [-1.0], "return": [1.0]}
+    assert run["absolute_metrics"] == {"win_rate": [-7.5], "return": [7.5]}
+
+
+def test_without_an_absolute_metric_there_is_no_export_but_a_report(tmp_path, capsys):
+    content = [row for row in rows(FIRST) if row["kind"] != "absolute"]
+    path, out = store(tmp_path / "none", content), tmp_path / "scores.json"
+    assert not write.write([path], tmp_path, "the command", out)
+    told = capsys.readouterr().err.splitlines()
+    assert told == [f"error: {out} is not written: none has no absolute metric of seed 3, task 0"]
+    assert not out.exists() and (tmp_path / "report.md").exists()

@@ -114,6 +114,8 @@ def test_the_end_shows_each_seed_and_where_the_files_are(tmp_path, monkeypatch, 
         ["seed", "return", "win", "rate"],
         ["5", "3", "0.143"], ["6", "13", "0.286"], ["7", "23", "0.429"], ["mean", "13", "0.286"],
     ]  # fmt: skip
+    best = "absolute metric, 70 other episodes per seed with the best policy, of 400 env steps"
+    assert f"\n{best}: return 13{', win rate 0.286' * has_win}\n" in out
     assert [row for row in cells if row] == [row if has_win else row[:2] for row in expected]
     assert "1,000 env steps and 20 updates per seed in " in out
     assert "surgeries: 5, units operated on per seed: 15, 20, 25; largest change" in out

@@ -6,15 +6,15 @@ import jax
 import numpy as np
 
 from knife_jax.greedy import Episodes
-from knife_jax.host.judge import greedy_rows
+from knife_jax.host.judge import episode_keys, greedy_rows, play
 from knife_jax.host.progress import Progress
 from knife_jax.host.rows import over_tasks
 from knife_jax.host.summary import results
 
 
 def program(task_steps, keys):
-    def evaluate(state, key, task):
-        keys.append(jax.random.key_data(key).tolist())
+    def evaluate(state, asked, task):
+        keys.append(jax.random.key_data(asked).tolist())
         returns = np.float32([[1, 3], [2, 2]]) * (task + 1)
         return Episodes(returns, np.zeros((2, 2), bool), np.full((2, 2), 5))
 
@@ -26,10 +26,12 @@ def program(task_steps, keys):
     )
 
 
-def rows_at(env_steps, task_steps=100, keys=None):
+def rows_at(env_steps, task_steps=100, keys=None, kind="eval", times=1):
     keys = [] if keys is None else keys
     progress = Progress(env_steps=env_steps, updates=3, task=1)
-    return greedy_rows(program(task_steps, keys), None, [5, 6], progress)
+    fake = program(task_steps, keys)
+    played = play(fake, None, kind, [5, 6], env_steps, times=times)
+    return greedy_rows(fake, kind, [5, 6], played, progress.stamp())
 
 
 def test_every_task_has_a_row_with_its_regret():
@@ -50,12 +52,28 @@ def test_a_sequence_is_always_judged_on_the_same_episodes():
     assert len({str(key) for key in keys[6:]}) == 2
 
 
+def test_no_two_evaluations_share_episodes_nor_do_seeds_and_ten_parts_are_one_row():
+    keys: list = []
+    for kind, times in (("eval", 1), ("final", 1), ("absolute", 10)):
+        rows = rows_at(200, None, keys, kind, times)
+    of_seeds = [str(key) for of_call in keys for key in of_call]
+    assert len(keys) == 12 * 3 and len(set(of_seeds)) == 12 * 2  # three tasks share their starts
+    assert {(row["kind"], row["episodes"]) for row in rows} == {("absolute", 20)}
+    assert len(rows) == 6
+
+
+def test_a_seed_has_its_own_episodes_whatever_is_trained_beside_it():
+    alone, beside = episode_keys("final", [3], 200), episode_keys("final", range(8), 200)
+    assert (jax.random.key_data(alone[0]) == jax.random.key_data(beside[3])).all()
+
+
 def test_the_display_and_the_summary_show_means_over_tasks():
     train = {"kind": "train", "seed": 5, "env_steps": 200, "return": 9.0}
-    rows = [train, *rows_at(100), *rows_at(200)]
+    rows = [train, *rows_at(100), *rows_at(200, kind="final")]
     shown = over_tasks(rows)
     assert shown[0] == train and len(shown) == 1 + 2 * 2
     assert [row["return"] for row in shown[1:]] == [4.0] * 4
-    assert results(rows, [5, 6], 200)["final_return"] == [4.0, 4.0]
+    assert results(rows, [5, 6])["final_return"] == [4.0, 4.0]
+    assert results(rows, [5, 6])["absolute_return"] == [None, None]
     one = rows_at(100)[:2]
     assert over_tasks(one) == one

@@ -29,7 +29,7 @@ def learn(rung, env_steps, **algo):
     # here the running takes longer than the compiling
     chunk = program.chunk.lower(*begun).compile({"xla_backend_optimization_level": 1})
     state, _, _ = chunk(*begun)
-    episodes = program.evaluate(state, jax.random.key(7), 0)
+    episodes = program.evaluate(state, jax.random.split(jax.random.key(7), SEEDS), 0)
     return make_trainer(config, env(16)), state, episodes
 
 

@@ -1,0 +1,81 @@
+"""What a complete run is worth: its last policy and its best one, on episodes of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from knife_jax.host import devices
+from knife_jax.host.checkpoint import Checkpoints, DamagedError
+from knife_jax.host.judge import ABSOLUTE_TIMES, Played, greedy_rows, play, policy
+from knife_jax.host.progress import Progress
+from knife_jax.host.resume import Found, ResumeError
+from knife_jax.host.rows import ABSOLUTE, FINAL, Row
+from knife_jax.host.signals import Stop
+from knife_jax.messages import warn
+from knife_jax.types import Clock, PyTree, TrainState
+
+if TYPE_CHECKING:
+    from knife_jax.build import Program
+
+
+class StoppedError(Exception):
+    """A signal asked to stop before all was played."""
+
+
+def last_and_best(
+    program: Program,
+    state: TrainState,
+    clock: Clock,
+    seeds: Sequence[int],
+    progress: Progress,
+    checkpoints: Checkpoints,
+    stop: Stop,
+) -> Iterator[list[Row]]:
+    """Rows of kind ``final``, then of kind ``absolute``, of the seeds that have not diverged.
+
+    Both are on episodes that no evaluation has played: of the last policy, and of the one with the
+    best evaluation, read from its checkpoint, on ten times as many (the absolute metric of Gorsane
+    et al. 2022; its rows have the env steps of that policy). Raises ``StoppedError``. They are in
+    no checkpoint: a run that is resumed at its end plays again, with the same bits.
+    """
+
+    def rows(kind: str, state: TrainState, stamp: Mapping[str, Any], times: int = 1) -> list[Row]:
+        played = play(program, state, kind, seeds, stamp["env_steps"], times=times)
+        found = greedy_rows(program, kind, seeds, _until(stop, played), stamp)
+        now = {"wall_time": progress.wall_time}
+        return [row | now for row in found if row["seed"] not in progress.frozen]
+
+    yield rows(FINAL, state, progress.stamp())
+    like = jax.eval_shape(lambda: {"state": state, "clock": clock})
+    del state
+    if progress.best is not None:
+        best, stamp = _stored(program, checkpoints, progress.best["env_steps"], like)
+        if best is not None:
+            yield rows(ABSOLUTE, best, stamp, ABSOLUTE_TIMES)
+
+
+def _until(stop: Stop, played: Iterator[Played]) -> Iterator[Played]:
+    """What is played until a signal comes to any of the processes."""
+    for part in played:
+        if stopping := devices.agreed(stop.signal):
+            stop.signal = stopping
+            raise StoppedError
+        yield part
+
+
+def _stored(
+    program: Program, checkpoints: Checkpoints, step: int, like: PyTree
+) -> tuple[TrainState | None, Mapping[str, Any]]:
+    """The policy of a checkpoint and its moment; None, after one warning, if it cannot be used."""
+    state, stamp = None, {}
+    try:
+        about = checkpoints.about(step)
+        state = policy(program, Found(step, about, checkpoints.arrays(step, about)), like)
+        stamp = Progress.recalled(about["progress"]).stamp()
+    except (DamagedError, ResumeError) as error:
+        warn(f"no absolute metric: the best checkpoint, {step:,}, cannot be used: {error}")
+    unread = devices.agreed(None if state else 1)  # by any of the processes
+    return (None if unread else state), stamp
