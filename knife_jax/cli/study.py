@@ -19,7 +19,7 @@ from knife_jax import cli, messages
 from knife_jax.arguments import REFUSED, Parser
 from knife_jax.config import Config
 from knife_jax.host.run import SUMMARY, config_hash
-from knife_jax.host.signals import SIGNALS
+from knife_jax.host.signals import caught
 from knife_jax.messages import note, say
 from knife_jax.schema import ConfigError
 
@@ -74,7 +74,7 @@ class Runner:
         self._process: subprocess.Popen | None = None
 
     def __enter__(self) -> Runner:
-        self._previous = {number: signal.signal(number, self._stop) for number in SIGNALS}
+        self._previous = {number: signal.signal(number, self._stop) for number in caught()}
         return self
 
     def __exit__(self, *_: object) -> None:

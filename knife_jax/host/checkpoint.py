@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Mapping
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -39,6 +40,7 @@ SCHEMA = 3
 """version of what is written; another one is refused"""
 
 Arrays = Mapping[str, np.ndarray]
+REMOVALS = 10
 ASIDE, TORN = ".aside", ".orbax-checkpoint-tmp"
 
 
@@ -93,8 +95,12 @@ class Checkpoints:
             state=ocp.args.StandardSave({k: a for k, a in arrays.items() if a.size}),
             about=ocp.args.JsonSave({"about": described, "sum": json_sum(described)}),
         )
-        self._writer.save(self._folder / str(step), args=items, force=True)
-        self._writer.wait_until_finished()
+        try:
+            self._writer.save(self._folder / str(step), args=items, force=True)
+            self._writer.wait_until_finished()
+        except Exception:
+            self._remove_torn()
+            raise
 
     def wait(self) -> None:
         """Return when the last step is on disk; raises ``NotSavedError`` if it could not be."""
@@ -103,7 +109,7 @@ class Checkpoints:
             if pending is not None:
                 pending.result()
         except Exception as error:
-            raise NotSavedError(one_line(error)) from error
+            raise NotSavedError(_reason(error)) from error
 
     def prune(self, newest: int, best: int | None) -> None:
         """Remove all committed steps but the newest few and the best."""
@@ -117,7 +123,8 @@ class Checkpoints:
         with contextlib.suppress(NotSavedError):
             self.wait()
         self._thread.shutdown()
-        self._writer.close()
+        with contextlib.suppress(Exception):  # raises what failed before, again
+            self._writer.close()
 
     def about(self, step: int) -> dict[str, Any]:
         """What a step says of itself. Raises ``DamagedError``."""
@@ -152,8 +159,7 @@ class Checkpoints:
 
         So they are not counted, and not lost either.
         """
-        for torn in self._folder.glob(f"*{TORN}*"):
-            shutil.rmtree(torn, ignore_errors=True)
+        self._remove_torn()
         for path in list(self._folder.glob("*")):
             newer = step_of(path.name)
             if newer is not None and (newer > step or not path.is_dir()):
@@ -167,14 +173,33 @@ class Checkpoints:
             shutil.copytree(source, half := target.with_name(f"{step}{TORN}"))
             half.rename(target)
 
+    def _remove_torn(self) -> None:
+        """Remove what is half written: again and again, as threads of Orbax outlive its errors."""
+        for _ in range(REMOVALS):
+            torn = list(self._folder.glob(f"*{TORN}*"))
+            if not torn:
+                return
+            for folder in torn:
+                shutil.rmtree(folder, ignore_errors=True)
+            time.sleep(0.1)
+
     def _restore(self, step: int, **items: Any) -> Any:
         return self._writer.restore(self._folder / str(step), args=ocp.args.Composite(**items))
 
 
+def _reason(error: BaseException) -> str:
+    """In the system's words if it was the system that refused."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if code := re.search(r"os_error_code='(\d+)'", str(error)):
+        return os.strerror(int(code[1]))
+    return one_line(error)
+
+
 @cache
 def _hush() -> None:
-    """Orbax tells of each step, and of damage in hundreds of lines from threads that come late."""
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    """Orbax tells of each step, and of errors, which are raised as well, in hundreds of lines."""
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     tell = sys.unraisablehook
 

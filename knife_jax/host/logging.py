@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Protocol
 
 from knife_jax.host.rows import Row, over_tasks
+from knife_jax.host.run import named
 from knife_jax.messages import one_line, warn
 
 
@@ -24,17 +27,31 @@ class Sink(Protocol):
 
 
 class JsonLines:
-    """Rows as lines of JSON, on disk when ``write`` returns."""
+    """Rows as lines of JSON, on disk when ``write`` returns: all of them, or none.
+
+    An ``OSError`` has the file's name.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._file: TextIO = path.open("a", encoding="utf-8")
+        self._path = path
+        self._file = path.open("ab", buffering=0)
 
     def write(self, rows: Sequence[Row]) -> None:
-        self._file.writelines(json.dumps(row, allow_nan=False) + "\n" for row in rows)
-        self._file.flush()
+        lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+        left, before = memoryview(lines.encode()), self._file.seek(0, os.SEEK_END)
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(before)
+            raise named(error, self._path) from None
 
     def close(self) -> None:
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as error:  # some file systems over a network notice it now
+            raise named(error, self._path) from None
 
 
 class FanOut:

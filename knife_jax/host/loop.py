@@ -19,6 +19,7 @@ from knife_jax.config import Config, to_dict
 from knife_jax.host import compile_cache, curve, devices, lock, records, resume, run, summary
 from knife_jax.host.checkpoint import Checkpoints, NotSavedError, shapes, to_arrays, to_tree
 from knife_jax.host.ending import StoppedError, last_and_best
+from knife_jax.host.failures import REFUSALS, outcome
 from knife_jax.host.judge import greedy_rows, play
 from knife_jax.host.logging import FanOut, JsonLines, Sink
 from knife_jax.host.progress import Progress
@@ -28,11 +29,9 @@ from knife_jax.host.signals import Stop, stop_on_signal
 from knife_jax.host.table import compiling, open_table
 from knife_jax.host.wandb_sink import open_wandb
 from knife_jax.messages import one_line, say, warn
-from knife_jax.schema import ConfigError
 
-FAILED, REFUSED, DIVERGED = 1, 2, 3
-"""exit codes: the run broke off, could not start, or lost all of its seeds; an interrupted one ends
-with 128 + the signal"""
+DIVERGED = 3
+"""exit code of a run that lost all of its seeds; an interrupted one ends with 128 + the signal"""
 
 
 def train(config: Config) -> int:
@@ -61,13 +60,11 @@ def train(config: Config) -> int:
                     config, logger=replace(config.logger, table=False, wandb="disabled")
                 )
             return _Run(config, directory, kept, stop).train(resume.source(config))
-        except (ConfigError, run.RunDirectoryError, resume.ResumeError) as error:
-            code, text = REFUSED, str(error)
-        except (NotSavedError, FloatingPointError, records.RecordError) as error:
-            code, text = FAILED, str(error)
-        except OSError as error:
-            where = error.filename or config.run_dir or "the run directory"
-            code, text = FAILED, f"{where} cannot be written: {error.strerror or error}"
+        except Exception as error:
+            ended = outcome(error)
+            if ended is None:
+                raise
+            code, text = ended
     messages.error(text)
     return code
 
@@ -80,6 +77,7 @@ class _Run:
         self.seeds = resume.seeds_of(config)
         self.progress = Progress()
         self.saved = (-1, -1)
+        self.begun = False
         self.arrays: dict[str, np.ndarray] = {}
         self.about: dict[str, Any] = {
             "seeds": self.seeds, "config_hash": run.config_hash(config), "compile_cached": None,
@@ -88,28 +86,39 @@ class _Run:
 
     def train(self, origin: resume.Origin | None) -> int:
         """From where the run stands to its end. Returns the exit code."""
-        self.about["versions"] = run.versions()
         shown = self.config.logger.table
-        with compiling(title(self.config), self.about) if shown else nullcontext():
-            self._prepare(origin)
         try:
-            with closing(self.checkpoints), self._open_sinks() as sinks:
-                status = self._loop(sinks)
-                self._write_results()
-                self.checkpoints.wait()
-                self._prune()
-                if status == "complete":
-                    status = self._evaluate_end(sinks)
-        except BaseException as error:
-            self.about["error"] = one_line(error)
-            with suppress(OSError, records.RecordError):
-                summary.write(self.directory, records.FAILED, self.progress, self.about)
+            self.about["versions"] = run.versions()
+            with closing(Checkpoints(self.kept)) as self.checkpoints:
+                with compiling(title(self.config), self.about) if shown else nullcontext():
+                    self._prepare(origin)
+                with self._open_sinks() as sinks:
+                    status = self._loop(sinks)
+                    self._write_results()
+                    self.checkpoints.wait()
+                    self._prune()
+                    if status == "complete":
+                        status = self._evaluate_end(sinks)
+            done = summary.write(self.directory, status, self.progress, self.about)
+        except REFUSALS:
             raise
-        done = summary.write(self.directory, status, self.progress, self.about)
+        except BaseException as error:
+            self._leave_failed(error)
+            raise
         if jax.process_index() == 0:
             summary.show(done, self.directory)
         codes = {"complete": 0, "diverged": DIVERGED}
         return codes[status] if status in codes else 128 + (self.stop.signal or 0)
+
+    def _leave_failed(self, error: BaseException) -> None:
+        """Say in the run directory what went wrong; a run to go on from, not begun yet, is left."""
+        self.about["error"] = one_line(error)
+        with suppress(OSError, run.RunDirectoryError, records.RecordError):
+            if not (self.directory / run.METRICS).exists():
+                run.begin(self.directory, self.config)
+                self.begun = True
+            if self.begun:
+                summary.write(self.directory, records.FAILED, self.progress, self.about)
 
     def _prepare(self, origin: resume.Origin | None) -> None:
         """Find where the run stands, make its directory, and compile what it needs."""
@@ -132,7 +141,7 @@ class _Run:
                 clock = begun["clock"]
                 begun["clock"] = clock._replace(replay_since=clock.env_steps)
             run.begin(self.directory, config, found.metrics())
-        self.checkpoints = Checkpoints(self.kept)
+        self.begun = True
         self.checkpoints.go_on_from(self.progress.env_steps)
         if origin and self.progress.best:
             self.checkpoints.take(origin.folder, self.progress.best["env_steps"])

@@ -10,6 +10,7 @@ import platform
 import secrets
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -89,10 +90,23 @@ def _fresh_name(config: Config) -> str:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a whole file or nothing: a reader never sees half of it."""
+    """Write a whole file or nothing: a reader never sees half of it.
+
+    An ``OSError`` has the file's name.
+    """
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise named(error, path) from None
+
+
+def named(error: OSError, path: Path) -> OSError:
+    """The error with the name of the file that it is about."""
+    return OSError(error.errno, error.strerror or str(error), str(path))
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

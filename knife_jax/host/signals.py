@@ -1,4 +1,5 @@
-"""Ctrl-C, SIGTERM and the warnings of schedulers (SIGUSR1, SIGUSR2) as a request to stop."""
+"""Ctrl-C, SIGTERM, a closed terminal (SIGHUP) and the warnings of schedulers (SIGUSR1, SIGUSR2) as
+a request to stop."""
 
 from __future__ import annotations
 
@@ -8,12 +9,17 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from knife_jax.messages import note
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 SHOW_CURSOR = b"\x1b[?25h\n"
+
+
+def caught() -> list[signal.Signals]:
+    """``SIGNALS``, but for a SIGHUP that is ignored: under ``nohup`` a run goes on."""
+    return [s for s in SIGNALS if s != signal.SIGHUP or signal.getsignal(s) != signal.SIG_IGN]
 
 
 class Stop:
@@ -26,7 +32,7 @@ class Stop:
 
 @contextmanager
 def stop_on_signal() -> Iterator[Stop]:
-    """Turn the first of ``SIGNALS`` into a request; a second SIGINT ends the process at once.
+    """Turn the first signal of ``caught`` into a request; a second SIGINT ends the process at once.
 
     A thread reads the signals, because handlers in the main thread wait until compiled code
     returns. Outside the main thread, where Python allows no handlers, nothing is caught.
@@ -43,7 +49,7 @@ def stop_on_signal() -> Iterator[Stop]:
     watcher = threading.Thread(target=_watch, args=(reader, stop), daemon=True)
     watcher.start()
     previous_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    previous = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+    previous = {number: signal.signal(number, lambda *_: None) for number in caught()}
     try:
         yield stop
     finally:
@@ -69,6 +75,7 @@ def _watch(reader: socket.socket, stop: Stop) -> None:
             name = signal.Signals(number).name
             note(f"{name}: ending after this chunk; Ctrl-C again leaves at once")
         elif number == signal.SIGINT:
-            if sys.stdout.isatty():
-                os.write(sys.stdout.fileno(), SHOW_CURSOR)
+            with suppress(OSError):
+                if sys.stdout.isatty():
+                    os.write(sys.stdout.fileno(), SHOW_CURSOR)
             os._exit(128 + number)

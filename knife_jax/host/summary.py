@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +14,23 @@ from rich.table import Table
 
 from knife_jax.host.progress import Progress
 from knife_jax.host.readout import brief, duration
-from knife_jax.host.records import ROWS_SUM, rows_sum, sealed
+from knife_jax.host.records import ROWS_SUM, RUNNING, rows_sum, sealed
 from knife_jax.host.rows import ABSOLUTE, FINAL, Row, over_tasks, read_rows
 from knife_jax.host.run import FILES, METRICS, SUMMARY, write_json
+from knife_jax.host.run import write as write_file
 from knife_jax.host.table import is_terminal
 from knife_jax.messages import say
+
+RESERVE, RESERVED_BYTES = ".reserve", 64 * 2**10
 
 
 def write(
     directory: Path, status: str, progress: Progress, about: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Write ``summary.json`` as things stand, and return it. ``about`` has at least ``seeds``."""
+    """Write ``summary.json`` as things stand, and return it. ``about`` has at least ``seeds``.
+
+    While the run goes on, a file keeps room for its last word on a disk that fills meanwhile.
+    """
     rows = read_rows(directory / METRICS)
     trained, steps = progress.train_seconds, progress.env_steps * len(about["seeds"])
     summary = {
@@ -39,6 +47,11 @@ def write(
         **about,
         ROWS_SUM: rows_sum(rows),
     }
+    if status == RUNNING:
+        with suppress(OSError):
+            write_file(directory / RESERVE, os.urandom(RESERVED_BYTES))
+    else:
+        (directory / RESERVE).unlink(missing_ok=True)
     write_json(directory / SUMMARY, sealed(summary))
     return summary
 

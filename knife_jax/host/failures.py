@@ -1,0 +1,42 @@
+"""How an error ends a run: with an exit code and one line, or with a traceback if it is a bug."""
+
+from __future__ import annotations
+
+import jax
+
+from knife_jax.arguments import REFUSED
+from knife_jax.host.checkpoint import NotSavedError
+from knife_jax.host.records import RecordError
+from knife_jax.host.resume import ResumeError
+from knife_jax.host.run import RunDirectoryError
+from knife_jax.messages import one_line
+from knife_jax.schema import ConfigError
+
+FAILED = 1
+"""exit code of a run that broke off"""
+
+REFUSALS = (ConfigError, RunDirectoryError, ResumeError)
+"""raised before anything is written"""
+
+
+def outcome(error: Exception) -> tuple[int, str] | None:
+    """The exit code and the line for the user; None for an error that only a bug can raise."""
+    match error:
+        case _ if isinstance(error, REFUSALS):
+            return REFUSED, str(error)
+        case NotSavedError() | RecordError() | FloatingPointError():
+            return FAILED, str(error)
+        case OSError():
+            where = error.filename or "the run directory"
+            return FAILED, f"{where} cannot be written: {error.strerror or error}"
+        case MemoryError() | OverflowError():
+            return FAILED, f"the run is too large for this machine: {one_line(error)}"
+        case jax.errors.JaxRuntimeError() if _is_out_of_memory(str(error)):
+            return FAILED, f"the run is too large for this machine: {one_line(error)}"
+        case RuntimeError() if "Unable to initialize backend" in str(error):  # as jax says it
+            return FAILED, one_line(error)
+    return None
+
+
+def _is_out_of_memory(text: str) -> bool:
+    return "RESOURCE_EXHAUSTED" in text or "out of memory" in text.lower()
