@@ -21,13 +21,13 @@ from knife_jax.host.checkpoint import Checkpoints, NotSavedError, shapes, to_arr
 from knife_jax.host.ending import StoppedError, last_and_best
 from knife_jax.host.failures import REFUSALS, outcome
 from knife_jax.host.judge import greedy_rows, play
-from knife_jax.host.logging import FanOut, JsonLines, Sink
+from knife_jax.host.logging import FanOut
 from knife_jax.host.progress import Progress
-from knife_jax.host.readout import Plan, title
+from knife_jax.host.readout import title
 from knife_jax.host.rows import EVAL, chunk_rows, over_tasks, read_rows, seed_rows
 from knife_jax.host.signals import Stop, stop_on_signal
-from knife_jax.host.table import compiling, open_table
-from knife_jax.host.wandb_sink import open_wandb
+from knife_jax.host.sinks import open_sinks
+from knife_jax.host.table import compiling
 from knife_jax.messages import one_line, say, warn
 
 DIVERGED = 3
@@ -92,7 +92,7 @@ class _Run:
             with closing(Checkpoints(self.kept)) as self.checkpoints:
                 with compiling(title(self.config), self.about) if shown else nullcontext():
                     self._prepare(origin)
-                with self._open_sinks() as sinks:
+                with open_sinks(self.config, self.directory, self.progress.wall_time) as sinks:
                     status = self._loop(sinks)
                     self._write_results()
                     self.checkpoints.wait()
@@ -294,16 +294,3 @@ class _Run:
         rows = over_tasks(read_rows(self.directory / run.METRICS))
         picture = curve.draw(rows, title(self.config))
         run.write(self.directory / run.CURVE, picture)
-
-    def _open_sinks(self) -> FanOut:
-        config, mirrors = self.config, list[Sink]()
-        if config.logger.wandb != "disabled":
-            try:
-                mirrors.append(open_wandb(config, self.directory))
-            except Exception as error:
-                warn(f"W&B is switched off: {one_line(error)}")
-        if config.logger.table:
-            start = self.progress.wall_time
-            plan = Plan(title(config), config.env_steps, config.num_seeds, start)
-            mirrors.append(open_table(plan))
-        return FanOut(JsonLines(self.directory / run.METRICS), mirrors)

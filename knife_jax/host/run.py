@@ -167,7 +167,10 @@ def _git_commit() -> str | None:
 
     def git(*words: str) -> str:
         return subprocess.check_output(
-            ["git", "-C", str(package), *words], stderr=subprocess.DEVNULL, text=True, timeout=10
+            ["git", "--no-optional-locks", "-C", str(package), *words],
+            stderr=subprocess.DEVNULL,
+            text=True,
+            timeout=10,
         ).strip()
 
     try:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from knife_jax.config import Config, to_dict
-from knife_jax.host.rows import IDENTITY, Row
+from knife_jax.host.rows import IDENTITY, Row, over_tasks, read_rows
+from knife_jax.host.run import METRICS
 from knife_jax.messages import one_line, warn
 
 INIT_SECONDS = 20.0
@@ -17,15 +19,19 @@ INIT_SECONDS = 20.0
 
 
 class WandbSink:
-    """Rows as W&B history over ``env_steps``."""
+    """Rows as W&B history over ``env_steps``: the moments of ``metrics.jsonl``, numbered from 0."""
 
     def __init__(self, run: Any) -> None:
         self._run = run
+        self._step, self._known = 0, run.starting_step
         run.define_metric("*", step_metric="env_steps")
 
     def write(self, rows: Sequence[Row]) -> None:
-        for _, moment in groupby(rows, key=lambda row: (row["kind"], row["updates"])):
-            self._run.log(history(moment))
+        names = ("kind", "updates", "env_steps")
+        for _, moment in groupby(rows, key=lambda row: [row[name] for name in names]):
+            if self._step >= self._known:  # the server has the earlier ones
+                self._run.log(history(moment), step=self._step, commit=True)
+            self._step += 1
 
     def close(self) -> None:
         self._run.finish()
@@ -53,14 +59,16 @@ def history(rows: Iterable[Row]) -> dict[str, Any]:
 def open_wandb(config: Config, directory: Path) -> WandbSink:
     """Start a W&B run inside the run directory, or go on with the one that is there.
 
-    Online only if asked for. Without a key or a network it goes on offline after one warning.
+    Online only if asked for. Without a key or a network it goes on offline after one warning. The
+    rows so far come first, so that a run that was resumed is one history: they replace what earlier
+    processes left offline.
     """
-    if config.logger.wandb == "online":
-        try:
-            return WandbSink(_start("online", config, directory))
-        except Exception as error:
-            warn(f"W&B cannot be reached, logging offline ({one_line(error)})")
-    return WandbSink(_start("offline", config, directory))
+    known, earlier = known_id(directory), _set_aside(directory)
+    sink = _open(config, directory, known)
+    sink.write(over_tasks(read_rows(directory / METRICS)))
+    for folder in earlier:
+        shutil.rmtree(folder, ignore_errors=True)
+    return sink
 
 
 def known_id(directory: Path) -> str | None:
@@ -69,7 +77,22 @@ def known_id(directory: Path) -> str | None:
     return folders[-1].name.rpartition("-")[2] if folders else None
 
 
-def _start(mode: str, config: Config, directory: Path) -> Any:
+def _set_aside(directory: Path) -> list[Path]:
+    """Hide the offline folders of earlier processes from ``wandb sync``; their new names."""
+    folders = list(directory.glob("wandb/offline-run-*"))
+    return [folder.rename(folder.with_name(f".{folder.name}")) for folder in folders]
+
+
+def _open(config: Config, directory: Path, known: str | None) -> WandbSink:
+    if config.logger.wandb == "online":
+        try:
+            return WandbSink(_start("online", config, directory, known))
+        except Exception as error:
+            warn(f"W&B cannot be reached, logging offline ({one_line(error)})")
+    return WandbSink(_start("offline", config, directory, known))
+
+
+def _start(mode: str, config: Config, directory: Path, known: str | None) -> Any:
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
@@ -97,7 +120,7 @@ def _start(mode: str, config: Config, directory: Path) -> Any:
         project=config.logger.project,
         entity=config.logger.entity,
         name=directory.name,
-        id=known_id(directory),
+        id=known,
         resume="allow",
         config=described,
         settings=settings,

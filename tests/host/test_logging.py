@@ -1,17 +1,20 @@
 """Rows, sinks, and W&B with no network to reach."""
 
 import json
+import shutil
 from dataclasses import replace
+from itertools import groupby
 
 import fake_program
 import numpy as np
 import pytest
 import wandb
+import wandb_history
 
 from knife_jax.config import LoggerConfig
 from knife_jax.host.logging import FanOut, JsonLines
 from knife_jax.host.loop import train
-from knife_jax.host.rows import number, seed_rows, surgery_rows
+from knife_jax.host.rows import number, over_tasks, seed_rows, surgery_rows
 from knife_jax.host.wandb_sink import history, open_wandb
 
 PLANTED = "planted-secret-31415926"
@@ -141,18 +144,64 @@ def test_offline_files_are_mirrored_into_the_run_silently(tmp_path, monkeypatch,
     assert not any(tmp_path.rglob("requirements.txt")) and not any(tmp_path.rglob("output.log"))
 
 
-def test_a_resumed_run_goes_on_with_its_own_wandb_run(tmp_path, monkeypatch, no_key, capfd):
+def offline(folder):
+    """The one offline file of a run directory."""
+    (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    return path
+
+
+def moments(folder):
+    """What the history of a run directory's metrics must be."""
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    rows = over_tasks([json.loads(line) for line in lines])
+    groups = groupby(rows, key=lambda row: (row["kind"], row["env_steps"]))
+    return [history(list(rows)) | {"_step": i} for i, (_, rows) in enumerate(groups)]
+
+
+def logged(path):
+    """The history in an offline file, without the times that W&B adds."""
+    rows = wandb_history.history(path)
+    return [{k: v for k, v in row.items() if k not in ("_timestamp", "_runtime")} for row in rows]
+
+
+def test_a_resumed_run_is_one_history(tmp_path, monkeypatch, no_key, capfd):
+    """Also from an earlier checkpoint, and if nothing was logged by W&B until then."""
     fake_program.install(monkeypatch)
-    first = wandb_config(tmp_path, "offline")
-    assert train(replace(first, env_steps=400)) == 0
+    first = wandb_config(tmp_path / "run", "offline")
+    assert train(replace(first, env_steps=600)) == 0
+    known = offline(tmp_path / "run").stem
+    assert logged(offline(tmp_path / "run")) == moments(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "600")
     assert train(replace(first, resume="auto")) == 0
-    out, err = capfd.readouterr()
-    assert err == ""
-    folders = sorted(tmp_path.glob("wandb/offline-run-*"))
-    assert len(folders) == 2 and all(f"wandb sync {folder}\n" in out for folder in folders)
-    logs = [next(folder.glob("run-*.wandb")) for folder in folders]
-    (known,) = {log.stem.removeprefix("run-") for log in logs}
-    assert all(known.encode() in log.read_bytes() for log in logs)
+    log = offline(tmp_path / "run")
+    assert log.stem == known
+    assert logged(log) == moments(tmp_path / "run") and len(logged(log)) == 15
+    assert [path.name for path in (tmp_path / "run" / "wandb").iterdir()] == [log.parent.name]
+    quiet = wandb_config(tmp_path / "quiet", "disabled")
+    assert train(replace(quiet, env_steps=400)) == 0
+    assert train(replace(first, run_dir=str(tmp_path / "quiet"), resume="auto")) == 0
+    assert logged(offline(tmp_path / "quiet")) == moments(tmp_path / "quiet")
+    assert capfd.readouterr().err == ""
+
+
+def test_what_the_server_knows_is_not_sent_again(tmp_path, monkeypatch):
+    class Online:
+        starting_step, sent = 3, []
+
+        def define_metric(self, *_, **__):
+            pass
+
+        def log(self, values, step, commit):
+            self.sent.append((step, values["env_steps"]))
+
+    monkeypatch.setattr(wandb, "init", lambda **_: Online())
+    rows = [
+        {"kind": "train", "seed": 0, "env_steps": 100 * i, "updates": 0, "task": 0,
+         "wall_time": 1.0, "return": 0.0} for i in range(1, 6)
+    ]  # fmt: skip
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    open_wandb(wandb_config(tmp_path, "online"), tmp_path)
+    assert Online.sent == [(3, 400), (4, 500)]
 
 
 def test_disabled_leaves_no_trace(tmp_path, monkeypatch):
@@ -181,6 +230,7 @@ def test_online_without_a_network_goes_on_offline_with_one_line(tmp_path, monkey
         return real(settings=settings, **rest)
 
     monkeypatch.setattr(wandb, "init", init)
+    (tmp_path / "metrics.jsonl").touch()
     sink = open_wandb(wandb_config(tmp_path, "online"), tmp_path)
     sink.close()
     assert modes == [("online", 20.0), ("offline", 20.0)]

@@ -215,7 +215,7 @@ def interrupt(folder: Path, *numbers: int, seconds: float = 0.2) -> tuple[int, s
         process.stderr.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_an_interrupted_run_ends_cleanly_with_everything_on_disk(tmp_path, number):
     code, err = interrupt(tmp_path, number)
     assert code == 128 + number
@@ -235,6 +235,20 @@ def test_a_second_ctrl_c_leaves_at_once(tmp_path):
     assert code == 130
     assert json.loads((tmp_path / "summary.json").read_text())["status"] == "running"
     assert not (tmp_path / "params.safetensors").exists()
+
+
+def test_under_nohup_a_closed_terminal_stops_nothing():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_signal() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            deadline = time.monotonic() + 10
+            while stop.signal is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+        assert stop.received == [signal.SIGUSR1]
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_the_first_signal_only_asks_and_handlers_are_put_back(capfd):

@@ -311,16 +311,6 @@ def test_when_all_seeds_have_diverged_the_run_ends(tmp_path, capsys):
     assert summary["diverged_at"] == [200, 400, 400]
 
 
-def test_a_full_disk_ends_in_one_line(tmp_path, capsys, monkeypatch):
-    def full(self, rows):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("knife_jax.host.logging.JsonLines.write", full)
-    assert train(config(tmp_path / "run")) == 1
-    err = capsys.readouterr().err
-    assert err == f"error: {tmp_path / 'run'} cannot be written: No space left on device\n"
-
-
 def test_the_budget_of_evaluations_may_change(straight):
     judged = EvaluationConfig(every=200, episodes=3)
     killed = cut(straight, 400)

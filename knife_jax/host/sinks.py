@@ -1,0 +1,30 @@
+"""The sinks of a run: its record, and the mirrors that the configuration asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from knife_jax.config import Config
+from knife_jax.host.logging import FanOut, JsonLines, Sink
+from knife_jax.host.readout import Plan, title
+from knife_jax.host.run import METRICS
+from knife_jax.host.table import open_table
+from knife_jax.host.wandb_sink import open_wandb
+from knife_jax.messages import one_line, warn
+
+
+def open_sinks(config: Config, directory: Path, wall_time: float) -> FanOut:
+    """Where the rows of a run go that has taken ``wall_time`` so far.
+
+    W&B that cannot be started is a warning.
+    """
+    mirrors = list[Sink]()
+    if config.logger.wandb != "disabled":
+        try:
+            mirrors.append(open_wandb(config, directory))
+        except Exception as error:
+            warn(f"W&B is switched off: {one_line(error)}")
+    if config.logger.table:
+        plan = Plan(title(config), config.env_steps, config.num_seeds, wall_time)
+        mirrors.append(open_table(plan))
+    return FanOut(JsonLines(directory / METRICS), mirrors)
