@@ -11,12 +11,15 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import PurePath
 from typing import Annotated, Any, ClassVar
 
+import yaml
+
 from knife_jax.env_config import ENVS, EnvConfig
 from knife_jax.plasticity_config import PLASTICITIES, NoneConfig, PlasticityConfig
 from knife_jax.schema import (
     ConfigError,
     Count,
     Fraction,
+    Path,
     Positive,
     Section,
     Share,
@@ -33,6 +36,16 @@ from knife_jax.scrub import leak
 
 GROUPS = ("env", "algo", "preset", "plasticity", "logger", "experiment", "launcher", "search")
 """groups of files in ``configs/``"""
+
+LABELS = {
+    "env.name": "env", "plasticity.method": "plasticity", "plasticity.name": "plasticity",
+    "algo.name": "algo", "algo.preset": "preset", "logger.name": "logger",
+    "experiment.name": "experiment",
+}  # fmt: skip
+"""fields that name what a group has chosen -> the group"""
+
+DECISIVE = ("env.name", "plasticity.method")
+"""those on which it depends which other fields there are"""
 
 MISSING_VALUE = "???"
 """how YAML files spell a value that is still to be given"""
@@ -158,7 +171,7 @@ class Config(Section):
     seed: Annotated[Size, "first seed"] = 0
     num_seeds: Annotated[Count, "seeds trained side by side: seed, seed+1, …"] = 1
     env_steps: Annotated[Count, "budget of each seed"]
-    run_dir: Annotated[str | None, "where results go; null = a new folder in runs/"] = None
+    run_dir: Annotated[Path | None, "where results go; null = a new folder in runs/"] = None
     devices: Annotated[
         int | None,
         at_least(1),
@@ -167,7 +180,7 @@ class Config(Section):
     compile_cache: Annotated[bool, "keep compiled programs in the user's cache folder"] = True
     distributed: Annotated[bool, "several processes share the seeds (jax.distributed)"] = False
     resume: Annotated[
-        str | None,
+        Path | None,
         "auto = go on in run_dir, or begin there; a run or checkpoint folder = go on from it",
     ] = None
     log_every: Annotated[
@@ -186,16 +199,25 @@ class Config(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         path = self.run_dir
-        if path is not None and (not path.strip() or ".." in PurePath(path).parts):
+        if path is not None and ".." in PurePath(path).parts:
             raise ConfigError(f"run_dir={shown(path)} is refused: must be a path without '..'")
         if path is None and (self.resume == "auto" or self.distributed):
             word = "resume=auto" if self.resume == "auto" else "distributed=true"
             raise ConfigError(f"{word} is refused: write run_dir=... to say which run it is")
 
 
+PATHS = tuple(name for name, item in fields_of(Config).items() if item.is_path())
+"""fields that hold a path"""
+
+
 def to_dict(config: Config) -> dict[str, Any]:
     """The configuration as plain dictionaries; ``from_dict`` is its inverse."""
     return asdict(config)
+
+
+def to_yaml(config: Config, allow_unicode: bool = False) -> str:
+    """The configuration as YAML, whose strings nothing but a YAML reader may interpret."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=allow_unicode)
 
 
 def from_dict(values: Mapping[str, Any]) -> Config:
@@ -237,7 +259,7 @@ def _sections(values: Mapping[str, Any]) -> dict[str, type[Section]]:
     for key, label, table in (("env", "name", ENVS), ("plasticity", "method", PLASTICITIES)):
         section = values.get(key, {"method": "none"} if key == "plasticity" else None)
         name = section.get(label) if isinstance(section, Mapping) else section
-        if name not in table:
+        if not isinstance(name, str) or name not in table:
             known = f"must be one of {', '.join(table)}{suggestion(shown(name), table)}"
             raise ConfigError(f"{key}.{label}={shown(name)} is refused: {known}")
         types[key] = table[name]

@@ -56,7 +56,7 @@ class SmaxConfig(EnvConfig):
 class PredatorPreyConfig(EnvConfig):
     """Predator-prey on particle physics, with scripted prey."""
 
-    name: Annotated[str, choice("mpe_predator_prey")] = "mpe_predator_prey"
+    name: Annotated[str, choice("mpe_predator_prey"), "label"] = "mpe_predator_prey"
     n_predators: Annotated[int, choice(*N_PREDATORS), "learning predators"] = 3
 
     def title(self) -> str:

@@ -57,12 +57,14 @@ def word() -> Allowed:
 
 
 INT32 = at_most(2**31 - 1)
+PATH = Allowed("a path", lambda x: bool(x.strip()) and x != "???")  # which OmegaConf cannot hold
 
 Count = Annotated[int, at_least(1), INT32]
 Size = Annotated[int, at_least(0), INT32]
 Share = Annotated[float, above(0), at_most(1)]
 Fraction = Annotated[float, at_least(0), at_most(1)]
 Positive = Annotated[float, above(0)]
+Path = Annotated[str, PATH]
 
 
 class Field(NamedTuple):
@@ -77,9 +79,13 @@ class Field(NamedTuple):
         """Whether the field only names things, without deciding anything."""
         return self.meaning == "label" and not any(a.options for a in self.allowed)
 
+    def is_path(self) -> bool:
+        """Whether the field holds a path, which is taken as it is typed."""
+        return PATH in self.allowed
+
     def expects(self) -> str:
         """What the field accepts, in words: ``"a whole number, at least 1"``."""
-        listed = any(allowed.options for allowed in self.allowed)
+        listed = self.is_path() or any(allowed.options for allowed in self.allowed)
         words = [] if listed else [TYPES[self.type]]
         return ", ".join([*words, *(a.text for a in self.allowed)]) + " or null" * self.optional
 

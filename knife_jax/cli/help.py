@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from textwrap import wrap
 
-from knife_jax.cli.compose import options
+from knife_jax.cli.files import about, options
 from knife_jax.config import GROUPS, Config
 from knife_jax.schema import INT32, Section, fields_of, is_section, shown
 
@@ -30,41 +31,30 @@ options:
                          each in its own folder inside run_dir; launcher= says where
                          they run, search= chooses values instead of listing them all
   --cfg job              print the composed configuration and stop
-  --config-dir FOLDER    search your own configuration files as well
+  --config-dir FOLDER    your own configuration files, which win over the package's
   --hydra-help           options of Hydra, which composes the configuration
   --version, -h, --help
 """
 
 
-def help_text(config: Config) -> str:
+def help_text(
+    config: Config, chosen: Mapping[str, str | None], config_dir: Path | None = None
+) -> str:
     """Groups with their options, then every field with its value in ``config`` and meaning."""
-    chosen = {
-        "env": config.env.name,
-        "algo": config.algo.name,
-        "preset": config.algo.preset,
-        "plasticity": config.plasticity.name,
-        "logger": config.logger.name,
-        "experiment": config.experiment.name,
-    }
     lines = [HEAD, "groups (env=smax, +env=smax and ++env=smax mean the same; * = chosen):"]
     for group in GROUPS:
-        lines += _options(group, chosen.get(group, ""))
+        lines += _options(group, chosen.get(group), config_dir)
     lines += ["", "fields (field=value, with the values of the groups chosen):"]
     return "\n".join([*lines, *_fields(config)])
 
 
-def _options(group: str, chosen: str) -> Iterator[str]:
-    for i, file in enumerate(options(group)):
-        comments = [
-            line[1:].strip()
-            for line in file.read_text(encoding="utf-8").splitlines()
-            if line[:1] == "#"
-        ]
-        about = next(comment for comment in comments if not comment.startswith("@"))
+def _options(group: str, chosen: str | None, config_dir: Path | None) -> Iterator[str]:
+    files = options(group, config_dir)
+    for i, file in enumerate(files):
         mark = "*" if file.stem == chosen else ""
-        yield f"  {group if i == 0 else '':<11} {file.stem + mark:<19} {about}"
+        yield f"  {group if i == 0 else '':<11} {file.stem + mark:<19} {about(file)}"
     if group == "algo":
-        mark = "" if chosen in (file.stem for file in options(group)) else "*"
+        mark = "" if any(file.stem == chosen for file in files) else "*"
         yield f"  {'':<11} {'ALGO_PLASTICITY' + mark:<19} both at once: qmix_redo, qmix_knife, ..."
 
 

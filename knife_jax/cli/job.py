@@ -72,8 +72,7 @@ def _score(folder: Path) -> float:
 def _in_own_folder(config: Config, swept: Collection[str]) -> Config:
     """From the folder that the sweep was started in, wherever the job runs."""
     settings = HydraConfig.get()
-    named = {*swept, *(settings.sweeper.get("params") or ())}
-    words = [word for word in settings.overrides.task if word.partition("=")[0] in named]
+    words = [word for word in settings.overrides.task if word.partition("=")[0] in swept]
     name = "_".join(filter(None, [str(settings.job.num), ",".join(words)]))
     name = re.sub(r"\d+\.\d{5,}(e-\d+)?", lambda number: f"{float(number[0]):.4g}", name)
     name = re.sub(r"[^\w.,=+-]+", "_", name)[:100]

@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from knife_jax import __version__, cli, messages
+from knife_jax import __version__, messages
+from knife_jax.arguments import REFUSED
 from knife_jax.cli import job
+from knife_jax.cli.compose import use
+from knife_jax.cli.files import configs_dir, replaced
 from knife_jax.cli.help import help_text
+from knife_jax.cli.sweeps import planned, settings
+from knife_jax.cli.words import Words, parse, plain
+from knife_jax.config import to_yaml
 from knife_jax.messages import say
 from knife_jax.schema import ConfigError
-
-REFUSED = 2
-"""exit code for a command line that is not accepted"""
 
 BEST = "optimization_results.yaml"
 """what a search leaves in the folder of its jobs"""
@@ -28,42 +31,51 @@ BEST = "optimization_results.yaml"
 def main() -> None:
     """Run what the command line asks for; exit with 2 and one line if it cannot be accepted."""
     try:
-        words = cli.parse(sys.argv[1:])
-        if words.has("--version"):
-            say(f"knife_jax {__version__}")
-            return
+        words = parse(sys.argv[1:])
+        if "--version" in words.flags:
+            return say(f"knife_jax {__version__}")
         words = words.in_sweep_folder() if words.is_sweep() else words
-        config = cli.preflight(words)
+        planned_words, config = planned(words)
+        if "--help" in words.flags:
+            return say(help_text(config, settings(words).runtime.choices, words.config_dir))
+        if "--cfg" in words.flags:
+            shown = words.flags["--cfg"]
+            return say(_settings(words) * (shown != "job") + to_yaml(config) * (shown != "hydra"))
     except ConfigError as error:
         messages.error(str(error))
         sys.exit(REFUSED)
-    if words.has("--help", "-h"):
-        say(help_text(config))
-        return
-    sys.argv[1:] = words.argv()
+    if words.config_dir and (names := replaced(words.config_dir)):
+        messages.note(f"--config-dir {words.config_dir} is read first: {', '.join(names)}")
     if words.is_sweep():
-        sys.exit(_sweep(words.swept(), Path(str(config.run_dir))))
-    _launch(_train)
-
-
-def _launch(task: Callable[[DictConfig], Any]) -> None:
-    """Hand over to Hydra, which starts one job or many."""
-    hydra.main(version_base="1.3", config_path=str(cli.configs_dir()), config_name="train")(task)()
-
-
-def _train(composed: DictConfig) -> None:
+        sys.exit(_sweep(planned_words, Path(str(config.run_dir))))
+    if "--hydra-help" in words.flags:
+        sys.argv[1:] = ["--hydra-help"]
+        return _hydra(words, lambda _: None)
     # jax is first imported here
     from knife_jax.host.loop import train
 
-    sys.exit(train(cli.read(composed)))
+    sys.exit(train(config))
 
 
-def _sweep(swept: list[str], folder: Path) -> int:
+def _settings(words: Words) -> str:
+    """Hydra's own settings as YAML."""
+    return OmegaConf.to_yaml({"hydra": settings(words)})
+
+
+def _hydra(words: Words, task: Callable[[DictConfig], Any]) -> None:
+    """Hand over to Hydra."""
+    use(words.config_dir)
+    hydra.main(version_base="1.3", config_path=str(configs_dir()), config_name="train")(task)()
+
+
+def _sweep(words: Words, folder: Path) -> int:
     """Start the jobs of a sweep. The exit code: that of the first job that failed, if any did."""
+    sys.argv[1:] = ["--multirun", *map(plain, words.overrides)]
+    swept = words.swept()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here
     signal.signal(signal.SIGINT, signal.default_int_handler)  # and Ctrl-C
     try:
-        _launch(lambda composed: job.run(composed, swept))
+        _hydra(words, lambda composed: job.run(composed, swept))
     except job.JobError as error:
         code, told = error.code, str(error)
     except KeyboardInterrupt:
@@ -73,7 +85,7 @@ def _sweep(swept: list[str], folder: Path) -> int:
         code, told = job.FAILED, " ".join(f"{type(error).__name__}: {error}".split())
     else:
         if (folder / BEST).exists():
-            say(f"{folder / BEST}:\n{(folder / BEST).read_text()}".rstrip())
+            say(f"{folder / BEST}:\n{(folder / BEST).read_text(encoding='utf-8')}".rstrip())
         return 0
     if ray := sys.modules.get("ray"):  # as at exit: its thread shows the jobs' lines among ours
         ray.shutdown(_exiting_interpreter=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import xxhash
-from omegaconf import OmegaConf
+import yaml
 
 from knife_jax.host.rows import RecordError, Row, parsed
 from knife_jax.host.run import CHECKPOINTS, CONFIG, CURVE, METRICS, PARAMS, SUMMARY, hash_of
@@ -65,7 +65,7 @@ def read_config(run: Path) -> dict[str, Any]:
     """The fields of ``config.yaml``, of this version or another. Raises ``RecordError``."""
     content = _content(run / CONFIG)
     try:
-        values = OmegaConf.to_container(OmegaConf.create(content.decode()))
+        values = yaml.safe_load(content.decode())
         json.dumps(values, sort_keys=True)
     except Exception as error:  # whatever its parsers meet
         raise RecordError(f"{CONFIG} cannot be read ({_brief(error)})") from None

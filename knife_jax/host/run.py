@@ -11,16 +11,16 @@ import secrets
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
 
 import knife_jax
-from knife_jax.config import Config, to_dict
+from knife_jax.config import Config, to_dict, to_yaml
 from knife_jax.messages import warn
 
 CONFIG, METRICS, SUMMARY = "config.yaml", "metrics.jsonl", "summary.json"
@@ -61,12 +61,12 @@ def begin(path: Path, config: Config, metrics: bytes = b"") -> None:
     Rows of a start that came to no checkpoint are kept under another name. Raises
     ``RunDirectoryError`` if it cannot be written.
     """
-    resolved = OmegaConf.create(to_dict(config) | {"run_dir": str(path), "resume": None})
+    resolved = to_yaml(replace(config, run_dir=str(path), resume=None), allow_unicode=True)
     try:
         path.mkdir(parents=True, exist_ok=True)
         if not metrics:
             _set_aside(path / METRICS)
-        write(path / CONFIG, OmegaConf.to_yaml(resolved).encode())
+        write(path / CONFIG, resolved.encode())
         write(path / METRICS, metrics)
     except OSError as error:
         reason = error.strerror or error

@@ -139,7 +139,6 @@ SCENARIOS = "must be one of 3m, 2s3z, 25m, 3s5z, 8m, 5m_vs_6m, "
         ("-m seed=range(0,99) algo.gamma=0.9,9", "error: algo.gamma=9.0 is refused: "),
         ("-m algo.lr=interval(0,1)",
          "error: algo.lr=interval(0,1) is refused: intervals need search=..."),
-        ("-m run_dir=a,b", "error: run_dir cannot be swept: "),
         ("launcher=slurm", "error: launcher=slurm is for sweeps: add -m"),
         ("-m launcher=rocket",
          "error: launcher=rocket is refused: must be one of joblib, ray, slurm, submitit"),
@@ -147,7 +146,7 @@ SCENARIOS = "must be one of 3m, 2s3z, 25m, 3s5z, 8m, 5m_vs_6m, "
         ("-m search=qmix algo.gamma=interval(0,3)", "error: algo.gamma=3.0 is refused: "),
         ("--mutlirun seed=1", "error: unknown option '--mutlirun'; did you mean '--multirun'?"),
         ("--config-dir=none", "error: --config-dir none: there is no such folder"),
-        ("hydra/launcher=rocket",
+        ("-m hydra/launcher=rocket",
          "error: hydra/launcher=rocket is refused: must be one of basic, "),
     ],
 )  # fmt: skip
@@ -190,7 +189,7 @@ def test_the_exit_code_is_that_of_the_run(tmp_path):
 
 
 def test_a_sweep_runs_every_job_in_its_own_folder(tmp_path):
-    words = ["seed=2,3", "-m", "+algo=qmix,qmix_knife", "env.n_envs=5", 'run_dir="out/it\'s"']
+    words = ["seed=2,3", "-m", "+algo=qmix,qmix_knife", "env.n_envs=5", "run_dir=out/it's"]
     result = call(WITH_OTHER_LOOP.format(code=0), *words, cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
     jobs = trained(result)

@@ -14,6 +14,7 @@ import yaml
 from stored import end_of
 
 from knife_jax import cli
+from knife_jax.cli.sweeps import settings
 from knife_jax.host.signals import stop_on_signal
 
 pytestmark = pytest.mark.xdist_group("sweep")  # each starts several processes
@@ -194,10 +195,10 @@ runpy.run_module("knife_jax.train", run_name="__main__")
 def test_the_slurm_file_requeues_what_runs_out_of_time():
     words = cli.parse(["-m", "launcher=slurm", "hydra.launcher.partition=gpu", "run_dir=out"])
     assert cli.preflight(words).resume == "auto"
-    settings = cli._raw(words.overrides, None, hydra=True).hydra.launcher
-    assert settings._target_.endswith("SlurmLauncher")
-    assert (settings.partition, settings.gpus_per_node) == ("gpu", 1)
-    assert settings.max_num_timeout > 9 and settings.signal_delay_s >= 120
+    launcher = settings(words).launcher
+    assert launcher._target_.endswith("SlurmLauncher")
+    assert (launcher.partition, launcher.gpus_per_node) == ("gpu", 1)
+    assert launcher.max_num_timeout > 9 and launcher.signal_delay_s >= 120
 
 
 def test_the_cloud_task_goes_on_in_its_bucket():
