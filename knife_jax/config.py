@@ -37,16 +37,6 @@ from knife_jax.scrub import leak
 GROUPS = ("env", "algo", "preset", "plasticity", "logger", "experiment", "launcher", "search")
 """groups of files in ``configs/``"""
 
-LABELS = {
-    "env.name": "env", "plasticity.method": "plasticity", "plasticity.name": "plasticity",
-    "algo.name": "algo", "algo.preset": "preset", "logger.name": "logger",
-    "experiment.name": "experiment",
-}  # fmt: skip
-"""fields that name what a group has chosen -> the group"""
-
-DECISIVE = ("env.name", "plasticity.method")
-"""those on which it depends which other fields there are"""
-
 MISSING_VALUE = "???"
 """how YAML files spell a value that is still to be given"""
 

@@ -25,7 +25,7 @@ from hydra.core.override_parser.types import (
 from hydra.errors import HydraException
 
 from knife_jax.cli.files import options, user_dir
-from knife_jax.config import DECISIVE, GROUPS, LABELS, PATHS
+from knife_jax.config import GROUPS, PATHS
 from knife_jax.schema import LONGEST, ConfigError, shown, suggestion
 
 FLAGS = {
@@ -43,6 +43,16 @@ ACTIONS = ("--help", "--version", "--hydra-help", "--cfg", "--multirun")
 
 PRESET_OF_SEQUENCES = "continual"
 """what ``env=seq_...`` trains with if no preset is chosen"""
+
+LABELS = {
+    "env.name": "env", "plasticity.method": "plasticity", "plasticity.name": "plasticity",
+    "algo.name": "algo", "algo.preset": "preset", "logger.name": "logger",
+    "experiment.name": "experiment",
+}  # fmt: skip
+"""fields that name what a group has chosen -> the group"""
+
+DECISIVE = ("env.name", "plasticity.method")
+"""those on which it depends which other fields there are"""
 
 SETTINGS = {"hydra.searchpath": "--config-dir FOLDER", "hydra.sweep.dir": "run_dir=..."}
 """settings of Hydra that have words of their own"""
