@@ -16,6 +16,7 @@ from jaxtyping import Array, Int, PRNGKeyArray
 from knife_jax import chunk as training
 from knife_jax.config import AlgoConfig, Config
 from knife_jax.env_config import SequenceConfig
+from knife_jax.envs import contract
 from knife_jax.envs.base import EnvSpec, VecEnv
 from knife_jax.envs.tasks import Tasks, single
 from knife_jax.greedy import Episodes, evaluate
@@ -37,6 +38,7 @@ from knife_jax.plasticity_config import (
     ScheduledConfig,
 )
 from knife_jax.probes.instruments import Probe, Sizes, make_probe
+from knife_jax.rollout import rehearse
 from knife_jax.schedules import after_task_switch, any_of, at_task_switch, every_env_steps, linear
 from knife_jax.schema import fields_of
 from knife_jax.sequence import restarting
@@ -169,16 +171,28 @@ def _stagnation(config: PlasticityConfig) -> NoneConfig | KnifeConfig:
 
 def build(config: Config) -> Program:
     """Everything the host needs for a run. Nothing is compiled yet."""
-    return build_tasks(make_tasks(config.env), config)
+    return _assembled(make_tasks(config.env), config)
 
 
 def build_in(env: Callable[[int], VecEnv], config: Config) -> Program:
-    """The same in an environment of one's own: ``env(n)`` makes n of them."""
+    """The same in an environment of one's own: ``env(n)`` makes n of them.
+
+    Raises ``ContractError`` where it breaks the contract of ``envs.base`` under random actions.
+    """
     return build_tasks(single(env), config)
 
 
 def build_tasks(tasks: Tasks, config: Config) -> Program:
-    """The same for tasks of one's own."""
+    """The same for tasks of one's own. Raises ``ContractError``, see ``build_in``."""
+    first, n = tasks.env(0, config.env.n_envs), config.env.n_envs
+    contract.check_shapes(first)
+    played = jax.jit(lambda task: rehearse(tasks.env(task, n), jax.random.key(0)))
+    for task in range(tasks.n):
+        contract.check(first.spec, jax.device_get(played(task)))
+    return _assembled(tasks, config)
+
+
+def _assembled(tasks: Tasks, config: Config) -> Program:
     splits = config.env.n_envs, config.algo.batch_size
     mesh = make_mesh(config.num_seeds, splits, 1 if config.debug.nans else config.devices)
     shards = Shards(mesh.shape[AXIS])

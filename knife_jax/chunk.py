@@ -159,7 +159,9 @@ def chunk(t: Trainer, n_rounds: int, state: TrainState, clock: Clock):
     )
     state = _kept_finite(state, healthy)
     surgery = {k: v.reshape(-1) for k, v in surgery._asdict().items()}
-    return state, clock, {"train": _summary(t, state, clock, sums, learnt), "surgery": surgery}
+    sums = t.shards.total(jax.tree.map(jnp.sum, sums))
+    seen = {"train": _summary(t, state, clock, sums, learnt), "surgery": surgery}
+    return state, clock, seen | {"breaches": sums.breaches}
 
 
 def _kept_finite(state: TrainState, healthy: tuple[Patient, PyTree]) -> TrainState:
@@ -234,7 +236,6 @@ def dormant_pct(activation: PerNeuron) -> Float[Array, ""]:
 
 def _summary(t: Trainer, state: TrainState, clock: Clock, sums: EpisodeSums, learnt):
     """The chunk in one number per quantity; NaN where nothing was seen."""
-    sums = t.shards.total(jax.tree.map(jnp.sum, sums))
     learnt = jax.tree.map(jnp.sum, learnt)
     updates = learnt.pop("updates")
     slots = occupancy(state.patient.online["grafts"], t.slots)

@@ -20,6 +20,8 @@ class Episodes(NamedTuple):
     returns: Float[Array, "E"]
     won: Bool[Array, "E"]
     lengths: Int[Array, "E"]
+    ended: Bool[Array, "E"]
+    """False where an episode was not over after ``spec.horizon`` transitions"""
 
 
 def evaluate(
@@ -47,7 +49,7 @@ def evaluate(
         action = masked_argmax(values, now.legal)
         env_state, after = env.step(actor.env, action)
         actor = actor.replace(env=env_state, time_step=after, hidden=recurrent, previous=action)
-        episodes = Episodes(
+        episodes = episodes._replace(
             returns=episodes.returns + jnp.where(alive, after.reward, 0.0),
             won=episodes.won | (alive & after.won),
             lengths=episodes.lengths + alive,
@@ -56,6 +58,8 @@ def evaluate(
 
     actor: ActorState = start(env, hidden, key)
     e = env.n_envs
-    nothing = Episodes(jnp.zeros(e), jnp.zeros(e, bool), jnp.zeros(e, jnp.int32))
-    carry = (jnp.zeros((), jnp.int32), actor, jnp.ones(e, bool), nothing)
-    return jax.lax.while_loop(playing, step, carry)[-1]
+    no = jnp.zeros(e, bool)
+    nothing = Episodes(jnp.zeros(e), no, jnp.zeros(e, jnp.int32), no)
+    carry = (jnp.zeros((), jnp.int32), actor, ~no, nothing)
+    _, _, alive, episodes = jax.lax.while_loop(playing, step, carry)
+    return episodes._replace(ended=~alive)

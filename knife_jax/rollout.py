@@ -11,6 +11,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from knife_jax.envs.base import TimeStep, VecEnv
+from knife_jax.envs.contract import breaches
 from knife_jax.explore import epsilon_greedy
 from knife_jax.types import PyTree, Variables, Windows
 
@@ -37,6 +38,8 @@ class EpisodeSums(NamedTuple):
     returned: Float[Array, ""]
     length: Float[Array, ""]
     won: Float[Array, ""]
+    breaches: dict[str, Int[Array, ""]]
+    """how often the environment broke its contract in these steps"""
 
 
 def start(env: VecEnv, hidden: int, key: PRNGKeyArray) -> ActorState:
@@ -87,6 +90,7 @@ def rollout(
             returned=jnp.sum(jnp.where(ending, total, 0.0)),
             length=jnp.sum(jnp.where(ending, steps, 0), dtype=jnp.float32),
             won=jnp.sum(after.won & counted, dtype=jnp.float32),
+            breaches=breaches(env.spec, now, after, actor.episode_length, steps),
         )
         actor = ActorState(
             env=env_state,
@@ -125,3 +129,18 @@ def rollout(
 def first_episodes(valid: Bool[Array, "T B"]) -> Bool[Array, "T B"]:
     """The transitions of each window's first episode only."""
     return jnp.cumprod(valid, axis=0, dtype=jnp.int32).astype(bool)
+
+
+REHEARSED = 1000
+"""steps at most of a rehearsal"""
+
+
+def rehearse(env: VecEnv, key: PRNGKeyArray) -> dict[str, Int[Array, ""]]:
+    """How often an environment breaks its contract under random actions, by name: one episode of
+    the longest in each of its E environments, or as much of it as ``REHEARSED`` steps take."""
+
+    def act(variables, hidden, now: TimeStep, previous, open_slots):
+        return hidden, jnp.zeros(now.legal.shape)
+
+    actor, length = start(env, 1, key), min(env.spec.horizon + 1, REHEARSED)
+    return rollout(env, act, {}, actor, jnp.ones(()), jnp.zeros((), int), key, length)[2].breaches

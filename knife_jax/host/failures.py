@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 
 from knife_jax.arguments import REFUSED
+from knife_jax.envs.contract import ContractError
 from knife_jax.host.checkpoint import NotSavedError
 from knife_jax.host.records import RecordError
 from knife_jax.host.resume import ResumeError
@@ -24,7 +25,7 @@ def outcome(error: Exception) -> tuple[int, str] | None:
     match error:
         case _ if isinstance(error, REFUSALS):
             return REFUSED, str(error)
-        case NotSavedError() | RecordError() | FloatingPointError():
+        case NotSavedError() | RecordError() | FloatingPointError() | ContractError():
             return FAILED, str(error)
         case OSError():
             where = error.filename or "the run directory"

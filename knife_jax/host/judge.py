@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from knife_jax.config import from_dict
+from knife_jax.envs import contract
 from knife_jax.greedy import Episodes
 from knife_jax.host import compile_cache, devices
 from knife_jax.host.checkpoint import Checkpoints, shapes, to_tree
@@ -74,13 +75,16 @@ def play(
 ) -> Iterator[Played]:
     """Play all tasks greedily, ``times`` times ``evaluation.episodes`` of each.
 
-    Other episodes at each moment; in a sequence always the same ones.
+    Other episodes at each moment; in a sequence always the same ones. Raises ``ContractError``.
     """
     moment = env_steps if program.task_steps is None else 0
     for part in range(times):
         keys = episode_keys(kind, seeds, moment, part, base)
         for task in range(len(program.optimum)):
-            yield task, devices.fetch(program.evaluate(state, keys, task))
+            episodes = devices.fetch(program.evaluate(state, keys, task))
+            unfinished, unpaid = ~episodes.ended, ~np.isfinite(episodes.returns)
+            contract.check(program.spec, {contract.OVERLONG: unfinished, contract.REWARD: unpaid})
+            yield task, episodes
 
 
 def greedy_rows(

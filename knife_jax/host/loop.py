@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from contextlib import ExitStack, closing, nullcontext, suppress
 from dataclasses import replace
@@ -20,6 +19,7 @@ from knife_jax.host import compile_cache, curve, devices, lock, records, resume,
 from knife_jax.host.checkpoint import Checkpoints, NotSavedError, shapes, to_arrays, to_tree
 from knife_jax.host.ending import StoppedError, last_and_best
 from knife_jax.host.failures import REFUSALS, outcome
+from knife_jax.host.faults import check_faults
 from knife_jax.host.judge import greedy_rows, play
 from knife_jax.host.logging import FanOut
 from knife_jax.host.progress import Progress
@@ -207,9 +207,7 @@ class _Run:
         before = progress.env_steps
         self.state, self.clock, metrics = self.chunk(self.state, self.clock)
         clock, metrics = devices.fetch((self.clock, metrics))
-        if (fault := metrics.pop("nan", None)) and (text := fault.get()):
-            named = re.sub(r"mapped index (\d+)", lambda m: f"seed {self.seeds[int(m[1])]}", text)
-            raise FloatingPointError(" ".join(named.split()))
+        check_faults(metrics, self.program.spec, self.seeds)
         frozen = set(progress.frozen)
         for seed in progress.freeze(self.seeds, metrics["train"].pop("finite")):
             at = f"{progress.env_steps:,} and {int(clock.env_steps):,} env steps"

@@ -108,7 +108,7 @@ def chunk_of(config: Config, before_each=lambda clock: None):
             "saturated_units": jnp.zeros(shape, int),
             "churn_max": jnp.broadcast_to(rows[:, None] * 1e-3, shape),
         }
-        return state, after, {"train": train, "surgery": surgery}
+        return state, after, {"train": train, "surgery": surgery, "breaches": {}}
 
     return jax.jit(chunk, donate_argnums=0)
 
@@ -124,7 +124,7 @@ def install(monkeypatch=None, *, has_win: bool = True, before_each=lambda clock:
             assert keys.shape == (s,)
             returns = jnp.arange(s)[:, None] * 10.0 + jnp.arange(EPISODES)
             won = jnp.arange(EPISODES)[None] < jnp.arange(s)[:, None] + 1
-            return Episodes(returns, won, jnp.full((s, EPISODES), 11))
+            return Episodes(returns, won, jnp.full((s, EPISODES), 11), jnp.ones_like(won))
 
         return types.SimpleNamespace(
             spec=types.SimpleNamespace(has_win=has_win),

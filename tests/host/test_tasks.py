@@ -4,7 +4,9 @@ import types
 
 import jax
 import numpy as np
+import pytest
 
+from knife_jax.envs.contract import ContractError
 from knife_jax.greedy import Episodes
 from knife_jax.host.judge import episode_keys, greedy_rows, play
 from knife_jax.host.progress import Progress
@@ -12,14 +14,15 @@ from knife_jax.host.rows import over_tasks
 from knife_jax.host.summary import results
 
 
-def program(task_steps, keys):
+def program(task_steps, keys, unfinished=False):
     def evaluate(state, asked, task):
         keys.append(jax.random.key_data(asked).tolist())
         returns = np.float32([[1, 3], [2, 2]]) * (task + 1)
-        return Episodes(returns, np.zeros((2, 2), bool), np.full((2, 2), 5))
+        ended = np.array([[True, True], [True, not unfinished]])
+        return Episodes(returns, np.zeros((2, 2), bool), np.full((2, 2), 5), ended)
 
     return types.SimpleNamespace(
-        spec=types.SimpleNamespace(has_win=False),
+        spec=types.SimpleNamespace(name="fake", horizon=5, has_win=False),
         task_steps=task_steps,
         optimum=[7.0, 8.0, 10.0],
         evaluate=evaluate,
@@ -50,6 +53,12 @@ def test_a_sequence_is_always_judged_on_the_same_episodes():
         rows_at(300, task_steps, keys)
     assert len({str(key) for key in keys[:6]}) == 1
     assert len({str(key) for key in keys[6:]}) == 2
+
+
+def test_an_episode_that_outlasts_the_horizon_is_no_score():
+    fake = program(None, [], unfinished=True)
+    with pytest.raises(ContractError, match=r"'fake' .*: 1 episodes that were not over after .*=5"):
+        list(play(fake, None, "eval", [5, 6], 200))
 
 
 def test_no_two_evaluations_share_episodes_nor_do_seeds_and_ten_parts_are_one_row():

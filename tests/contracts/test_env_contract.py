@@ -1,0 +1,102 @@
+"""Environments that break their contract are refused by name, as early as it can be seen."""
+
+import json
+from dataclasses import replace
+from functools import partial
+
+import jax.numpy as jnp
+import pytest
+from ladder.environments import CONSTANT, DELAYED, ENDLESS
+from tiny import tiny_config
+
+from knife_jax import build
+from knife_jax.config import LoggerConfig
+from knife_jax.envs.base import vectorise
+from knife_jax.envs.contract import ContractError
+from knife_jax.envs.tasks import single
+from knife_jax.host.loop import train
+from knife_jax.host.rows import read_rows
+
+
+def changed(env, *, spec=None, **rows):
+    """The environment with another spec, or rows changed: ``name=f(row)``."""
+
+    def of(row):
+        return row.replace(**{name: change(row) for name, change in rows.items()})
+
+    def reset(key):
+        state, row = env.reset(key)
+        return state, of(row)
+
+    def step(key, state, action):
+        state, row = env.step(key, state, action)
+        return state, of(row)
+
+    return env._replace(spec=env.spec._replace(**(spec or {})), reset=reset, step=step)
+
+
+THREE = DELAYED.env
+BROKEN = {
+    "episodes that were not over after spec.horizon=3 transitions": changed(
+        ENDLESS.env, spec={"horizon": 3}
+    ),
+    "rows in which an agent has no legal action": changed(
+        THREE, legal=lambda row: row.legal.at[1].set(row.obs[0, 1] == 0)
+    ),
+    "rewards that are not finite": changed(
+        THREE, reward=lambda row: jnp.where(row.first, 0, row.reward / 0)
+    ),
+    "rows with an observation or a state that is not finite": changed(
+        THREE, state=lambda row: row.state * jnp.inf
+    ),
+    "rows that are marked as the first of an episode": changed(
+        THREE, first=lambda row: jnp.ones((), bool)
+    ),
+    "first rows with a reward": changed(THREE, reward=lambda row: row.reward + 1),
+    "rows that are both terminated and truncated": changed(THREE, truncated=lambda row: row.last),
+    "won before the episode's end": changed(THREE, won=lambda row: ~row.first),
+    "legal of reset is bool [7, 2, 1], must be bool [7, 2, 3]": changed(
+        THREE, legal=lambda row: row.legal[:, :1]
+    ),
+    "won of reset is int32 [7], must be bool [7]": changed(THREE, won=lambda row: 1 * row.won),
+}
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_building_in_a_broken_environment_raises_by_name(text):
+    name = BROKEN[text].spec.name
+    with pytest.raises(ContractError) as raised:
+        build.build_in(partial(vectorise, BROKEN[text]), tiny_config())
+    line = str(raised.value)
+    assert line.startswith(f"environment {name!r} breaks its contract: ") and text in line
+    assert "\n" not in line
+
+
+def trained(folder, env, monkeypatch, **algo):
+    """The exit code of a run whose environment has been put in the place of the configured one."""
+    monkeypatch.setattr(build, "make_tasks", lambda config: single(partial(vectorise, env)))
+    config = tiny_config(**algo)
+    logger = LoggerConfig(wandb="disabled", table=False)
+    return train(replace(config, run_dir=str(folder), logger=logger, devices=1))
+
+
+def test_a_run_ends_at_the_first_chunk_in_one_line(tmp_path, monkeypatch, capsys):
+    env = changed(
+        ENDLESS.env, spec={"horizon": 3}, legal=lambda row: row.legal & (row.obs[0, 0] > 1)
+    )
+    assert trained(tmp_path, env, monkeypatch, data="episodes") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: environment 'endless' breaks its contract: ")
+    assert "episodes that were not over after spec.horizon=3 transitions" in line
+    assert "rows in which an agent has no legal action" in line
+    assert json.loads((tmp_path / "summary.json").read_text())["status"] == "failed"
+    assert read_rows(tmp_path / "metrics.jsonl") == []
+
+
+def test_a_reward_that_is_not_finite_is_not_taken_for_a_seed_that_diverged(
+    tmp_path, monkeypatch, capsys
+):
+    env = changed(CONSTANT.env, reward=lambda row: row.reward * jnp.where(row.first, 1, jnp.inf))
+    assert trained(tmp_path, env, monkeypatch) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "rewards that are not finite" in line and "diverged" not in line
