@@ -1,6 +1,12 @@
 """Compiled programs are kept in the user's cache folder, unless somebody says otherwise."""
 
+import random
 import re
+import warnings
+import zlib
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import fake_program
 import jax
@@ -38,7 +44,7 @@ def kept(monkeypatch, tmp_path, cache, **changes):
 
 def test_they_are_kept_and_their_number_is_bounded(monkeypatch, tmp_path):
     folder = kept(monkeypatch, tmp_path, tmp_path / "cache")
-    assert folder == str(tmp_path / "cache" / "knife_jax") and (tmp_path / "cache").is_dir()
+    assert Path(folder).parent == tmp_path / "cache" / "knife_jax" and Path(folder).is_dir()
     assert jax.config.jax_compilation_cache_max_size == 4 * 2**30
 
 
@@ -57,10 +63,11 @@ def test_a_folder_that_cannot_be_made_is_no_hindrance(monkeypatch, tmp_path):
     assert kept(monkeypatch, tmp_path, tmp_path / "file") is None
 
 
-def begin(monkeypatch, cache):
+def begin(monkeypatch, cache, own=True):
     """A program of a new start, and whether it was found in the cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    jax.config.update("jax_compilation_cache_dir", None)
+    if own:
+        jax.config.update("jax_compilation_cache_dir", None)
     compile_cache.keep()
 
     def tripled(x):
@@ -78,12 +85,72 @@ def test_it_is_known_whether_a_program_was_found(monkeypatch, tmp_path):
 def test_half_a_program_is_compiled_again_and_written_whole(monkeypatch, tmp_path):
     """As a killed process leaves it. jax alone would warn at every start and store nothing."""
     begin(monkeypatch, tmp_path)
-    (program,) = tmp_path.glob("knife_jax/jit_tripled-*-cache")
-    (note,) = tmp_path.glob("knife_jax/jit_tripled-*-atime")
+    (program,) = tmp_path.glob("knife_jax/*/jit_tripled-*-cache")
+    (note,) = tmp_path.glob("knife_jax/*/jit_tripled-*-atime")
     program.write_bytes(program.read_bytes()[:99])
     note.unlink()
     reset_cache()
     assert [begin(monkeypatch, tmp_path) for _ in range(2)] == [False, True]
+
+
+def flipped(content):
+    """With one bit changed, anywhere."""
+    at = random.Random(len(content)).randrange(len(content))
+    return content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [flipped, lambda content: content[:99], lambda _: b"", lambda _: zlib.compress(b"0000other")],
+    ids=["flipped", "cut", "empty", "other"],
+)
+@pytest.mark.parametrize("own", [True, False], ids=["our folder", "another"])
+def test_a_damaged_program_is_compiled_told_of_and_replaced(
+    monkeypatch, tmp_path, capfd, damage, own
+):
+    if not own:
+        monkeypatch.setattr(compile_cache, "user_cache_path", None)
+        jax.config.update("jax_compilation_cache_dir", str(tmp_path / "mine"))
+    again = partial(begin, monkeypatch, tmp_path, own)
+    assert [again(), again()] == [False, True]
+    (program,) = tmp_path.rglob("jit_tripled-*-cache")
+    program.write_bytes(damage(program.read_bytes()))
+    assert [again(), again()] == [False, True]
+    err = capfd.readouterr().err
+    told = f"a compiled program in {program.parent} is damaged: it is compiled anew"
+    assert err == f"warning: {told}\n"
+
+
+def test_a_program_that_takes_as_long_to_load_as_to_compile_was_not_found(monkeypatch):
+    """XLA reports a hit even if it compiles while it loads."""
+
+    def compiling(loading, saved):
+        def compile():
+            jax.monitoring.record_event(compile_cache.FOUND)
+            jax.monitoring.record_event_duration_secs(compile_cache.SAVED, saved)
+            jax.monitoring.record_event_duration_secs(compile_cache.RETRIEVED, loading)
+
+        return compile_cache.compiled(SimpleNamespace(compile=compile))[1]
+
+    assert compiling(0.5, 24.5) and compiling(3.0, 22.0) and compiling(0.4, -0.4)
+    assert not compiling(26.0, -1.0)
+
+
+def test_a_folder_that_is_full_is_told_in_one_line(capfd):
+    told = "Error writing persistent compilation cache entry for 'x': full"
+    lowered = SimpleNamespace(compile=lambda: warnings.warn(told, stacklevel=1))
+    assert compile_cache.compiled(lowered) == (None, False)
+    assert capfd.readouterr().err == f"warning: {told}\n"
+
+
+def test_each_kind_of_cpu_has_a_folder_of_its_own(monkeypatch):
+    """XLA would load what holds instructions that this one lacks."""
+    here, told = compile_cache._cpu(), "vendor_id\t: A\nflags\t\t: sse sse2\ncpu MHz\t\t: 2100\n\n"
+    names = []
+    for text in (told, told.replace("2100", "800"), told.replace(" sse2", "")):
+        monkeypatch.setattr(Path, "read_text", lambda _, text=text: text)
+        names.append(compile_cache._cpu())
+    assert names[0] == names[1] and len({here, *names}) == 3
 
 
 @pytest.mark.parametrize(
