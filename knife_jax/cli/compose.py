@@ -20,7 +20,7 @@ from hydra.errors import MissingConfigException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
-from knife_jax.cli.files import configs_dir, options
+from knife_jax.cli.files import configs_dir, ill_formed, options
 from knife_jax.cli.words import parse, plain
 from knife_jax.config import GROUPS, Config, defaults, from_dict
 from knife_jax.schema import ConfigError, suggestion
@@ -71,7 +71,7 @@ def chosen_files(
 ) -> DictConfig:
     """What the chosen files come to; with Hydra's own settings if these are asked for."""
     use(config_dir)
-    with one_line(), initialize_config_dir(str(configs_dir()), version_base="1.3"):
+    with one_line(config_dir), initialize_config_dir(str(configs_dir()), version_base="1.3"):
         return hydra_compose("train", list(words), return_hydra_config=settings)
 
 
@@ -119,7 +119,7 @@ def _store(config_dir: Path | None) -> None:
 
 
 @contextmanager
-def one_line() -> Iterator[None]:
+def one_line(config_dir: Path | None = None) -> Iterator[None]:
     """Errors of Hydra and OmegaConf, which are of any kind if a file is ill-formed, as ours."""
     try:
         yield
@@ -133,7 +133,9 @@ def one_line() -> Iterator[None]:
         near = suggestion(option, known)
         raise ConfigError(f"{group}={option} is refused: {listed}{near}") from None
     except Exception as error:
-        raise ConfigError(" ".join(str(error or type(error).__name__).split())) from None
+        told = ill_formed(config_dir) if config_dir else None
+        told = told or str(error) or f"{error.__cause__ or type(error).__name__}"
+        raise ConfigError(" ".join(told.split())) from None
 
 
 def read(composed: DictConfig) -> Config:

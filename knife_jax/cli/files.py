@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from omegaconf import DictConfig, OmegaConf
+
 from knife_jax.schema import ConfigError, shown
 
 
@@ -33,8 +35,22 @@ def options(group: str, config_dir: Path | None = None) -> list[Path]:
 
 def replaced(config_dir: Path) -> list[str]:
     """The files of the package in whose place those of ``--config-dir`` are read."""
-    files = {file.relative_to(config_dir) for file in config_dir.rglob("*.yaml")}
-    return sorted(str(file) for file in files if (configs_dir() / file).is_file())
+    return sorted(
+        str(name)
+        for file in config_dir.rglob("*.yaml")
+        if file.is_file() and (configs_dir() / (name := file.relative_to(config_dir))).is_file()
+    )
+
+
+def ill_formed(config_dir: Path) -> str | None:
+    """The first file that is not one of fields, and why."""
+    for file in sorted(filter(Path.is_file, config_dir.rglob("*.yaml"))):
+        try:
+            if not isinstance(OmegaConf.load(file), DictConfig):
+                return f"{file} is refused: it must hold fields with values"
+        except Exception as error:  # whatever its parsers meet
+            return f"{file} cannot be read: {error}"
+    return None
 
 
 def about(file: Path) -> str:

@@ -36,6 +36,8 @@ def main() -> None:
             return say(f"knife_jax {__version__}")
         words = words.in_sweep_folder() if words.is_sweep() else words
         planned_words, config = planned(words)
+        if words.config_dir and (names := replaced(words.config_dir)):
+            messages.note(f"--config-dir {words.config_dir} is read first: {', '.join(names)}")
         if "--help" in words.flags:
             return say(help_text(config, settings(words).runtime.choices, words.config_dir))
         if "--cfg" in words.flags:
@@ -44,8 +46,6 @@ def main() -> None:
     except ConfigError as error:
         messages.error(str(error))
         sys.exit(REFUSED)
-    if words.config_dir and (names := replaced(words.config_dir)):
-        messages.note(f"--config-dir {words.config_dir} is read first: {', '.join(names)}")
     if words.is_sweep():
         sys.exit(_sweep(planned_words, Path(str(config.run_dir))))
     if "--hydra-help" in words.flags:

@@ -12,6 +12,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,7 +38,13 @@ class Job(NamedTuple):
     config: Config
 
 
-def jobs(name: str, methods: str | None, out: Path, overrides: list[str]) -> list[Job]:
+def jobs(
+    name: str,
+    methods: str | None,
+    out: Path,
+    overrides: Sequence[str],
+    config_dir: str | None = None,
+) -> list[Job]:
     """What a study trains, in order; ``methods=None`` are those of its file.
 
     Raises ``ConfigError``.
@@ -46,12 +53,16 @@ def jobs(name: str, methods: str | None, out: Path, overrides: list[str]) -> lis
         key = word.lstrip("+").partition("=")[0]
         if key in ("experiment", "plasticity", "run_dir", "resume"):
             raise ConfigError(f"{word} is refused: the study says so itself; see --help")
-    study = cli.preflight(cli.parse([f"experiment={name}", *overrides]))
+    files = [] if config_dir is None else ["--config-dir", config_dir]
+    study = cli.preflight(cli.parse([*files, f"experiment={name}", *overrides]))
     rest = [word for word in overrides if not word.lstrip("+").startswith("algo=")]
     listed = []
-    for method in (methods or study.experiment.methods).split(","):
+    names = (methods or study.experiment.methods).split(",")
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigError(f"--methods: {twice} is given {names.count(twice)} times; give it once")
+    for method in names:
         algo = study.algo.name if method == "none" else f"{study.algo.name}_{method}"
-        words = [f"experiment={name}", f"algo={algo}", *rest]
+        words = [*files, f"experiment={name}", f"algo={algo}", *rest]
         words += [f"run_dir={out / method}", "resume=auto"]
         listed.append(Job(method, words, cli.preflight(cli.parse(words))))
     return listed
@@ -133,7 +144,7 @@ def main() -> None:
     args = _arguments()
     out = args.out or Path("runs") / args.name
     try:
-        listed = jobs(args.name, args.methods, out, args.overrides)
+        listed = jobs(args.name, args.methods, out, args.overrides, args.config_dir)
     except ConfigError as error:
         messages.error(str(error))
         sys.exit(REFUSED)
@@ -152,6 +163,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("overrides", nargs="*", help="field=value, for every run")
     parser.add_argument(
         "--methods", metavar="A,B,...", help="plasticity methods (default: those of the file)"
+    )
+    parser.add_argument(
+        "--config-dir", metavar="FOLDER", help="your own files, which win over the package's"
     )
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="for runs and report (default: runs/NAME)"

@@ -100,7 +100,8 @@ def _jobs(overrides: Sequence[Override], every: bool) -> Iterator[list[Override]
     counts = [_count(o, every) for o in overrides]
     many = math.prod(counts) if every else max(counts, default=1)
     if many > MOST_JOBS:
-        told = " ".join(plain(o) for o in overrides if o.is_sweep_override())
+        both = zip(overrides, counts, strict=True)
+        told = " ".join(plain(o) for o, n in both if (n > 1 if every else n == many))
         figure = f"{many:,}" if many < 10**30 else "over 10^30"
         what = "jobs" if every else "values"
         raise ConfigError(f"{told}: {figure} {what} are refused: must be at most {MOST_JOBS:,}")
