@@ -104,7 +104,7 @@ def make_plasticity(config: PlasticityConfig, wiring: Wiring) -> PlasticityTrans
         late = isinstance(config, KnifeConfig) and config.measure == "post_switch"
         switched = after_task_switch(config.window) if late else at_task_switch
         fields["when"] = any_of(
-            *[every_env_steps(interval)] * (interval > 0), *[switched] * task_switch
+            *([every_env_steps(interval)] if interval else ()), *[switched] * task_switch
         )
     scope = fields.pop("scope", "all")
     part = tuple(group for group in wiring if scope in ("all", group.network))

@@ -238,6 +238,10 @@ class SnrConfig(PlasticityConfig):
     refresh: Annotated[Count, "updates between new limits"] = 500
     longest: Annotated[Count, "largest limit, in updates"] = 500
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse(self.limit > self.longest, f"limit={self.limit}", f"at most longest={self.longest}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class L2InitConfig(PlasticityConfig):

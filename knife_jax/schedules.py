@@ -7,6 +7,8 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from knife_jax.checks import checked
+from knife_jax.schema import Count, Size
 from knife_jax.types import Clock
 
 Gate = Callable[[Clock], Int[Array, ""]]
@@ -19,17 +21,20 @@ def never(clock: Clock) -> Int[Array, ""]:
     return jnp.zeros_like(clock.env_steps)
 
 
-def every_env_steps(interval: int) -> Gate:
+@checked
+def every_env_steps(interval: Count) -> Gate:
     """Due each time another ``interval`` environment steps have been taken."""
     return lambda clock: clock.env_steps // interval
 
 
-def every_updates(interval: int) -> Gate:
+@checked
+def every_updates(interval: Count) -> Gate:
     """Due each time another ``interval`` gradient steps have been taken."""
     return lambda clock: clock.updates // interval
 
 
-def once(env_steps: int) -> Gate:
+@checked
+def once(env_steps: Size) -> Gate:
     """Due one time, when ``env_steps`` environment steps have been taken."""
     return lambda clock: jnp.where(clock.env_steps >= env_steps, 1, 0)
 
@@ -39,7 +44,8 @@ def at_task_switch(clock: Clock) -> Int[Array, ""]:
     return clock.task
 
 
-def after_task_switch(updates: int) -> Gate:
+@checked
+def after_task_switch(updates: Size) -> Gate:
     """Due once in each task but the first, after so many gradient steps of it; in a task with
     fewer, as the next one begins."""
 
@@ -50,6 +56,7 @@ def after_task_switch(updates: int) -> Gate:
     return count
 
 
+@checked
 def any_of(*gates: Gate) -> Gate:
     """Due whenever one of the gates is."""
     return lambda clock: sum((gate(clock) for gate in gates), never(clock))

@@ -64,6 +64,7 @@ Size = Annotated[int, at_least(0), INT32]
 Share = Annotated[float, above(0), at_most(1)]
 Fraction = Annotated[float, at_least(0), at_most(1)]
 Positive = Annotated[float, above(0)]
+NotNegative = Annotated[float, at_least(0)]
 Path = Annotated[str, PATH]
 
 
@@ -119,13 +120,14 @@ def is_section(type_: Any) -> bool:
 def fields_of(section: type[Section]) -> dict[str, Field]:
     """The declared fields of a section, in order."""
     return {
-        name: _field(hint)
+        name: field_of(hint)
         for name, hint in hints_of(section, include_extras=True).items()
         if get_origin(hint) is not ClassVar
     }
 
 
-def _field(hint: Any) -> Field:
+def field_of(hint: Any) -> Field:
+    """What an annotation declares."""
     type_, extras = _parted(hint)
     parts = [part for part in get_args(type_) if part is not NoneType]
     inner, allowed = _parted(parts[0]) if parts else (type_, [])  # Count | None
@@ -183,4 +185,4 @@ def shown(value: object) -> str:
     if isinstance(value, str) and len(value) > LONGEST:
         return f"{value[:LONGEST]!r}... ({len(value):,} characters)"
     plain = isinstance(value, int | float) or (isinstance(value, str) and len(value.split()) == 1)
-    return str(value) if plain else repr(value)
+    return str(value) if plain else " ".join(repr(value).split())

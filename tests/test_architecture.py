@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "knife_jax"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS = [
-    {"types", "schedules", "losses", "schema", "shards"},
+    {"types", "schedules", "losses", "schema", "checks", "shards"},
     {"nets", "factorisation", "plasticity", "envs", "replay", "explore"},
     {"rollout", "learner", "sequence", "joint", "chunk", "greedy", "probes"},
     {

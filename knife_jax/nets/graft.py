@@ -11,7 +11,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
+from knife_jax.checks import accepted, checked, refuse
 from knife_jax.nets.init import Init
+from knife_jax.schema import Count, Share, Size
 from knife_jax.types import PyTree, Variables
 
 
@@ -53,17 +55,26 @@ class GraftedDense(nn.Module):
     pre-activation of the active neurons, so that its gradient can be asked for.
     """
 
-    width: int
+    width: Count
     init_with: Init
-    slots: int = 0
-    ids: int = 0
+    slots: Size = 0
+    ids: Size = 0
     layer_norm: bool = False
-    readers: tuple[int, ...] = ()
+    readers: tuple[Count, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, value in accepted(self, "GraftedDense").items():
+            object.__setattr__(self, name, value)
+        super().__post_init__()
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "*X I"], open_slots: Int[Array, ""] | int
     ) -> Float[Array, "*X W"] | tuple[Float[Array, "*X W"], tuple[Array, ...]]:
+        if self.ids and x.shape[-2:-1] != (self.ids,):
+            raise refuse("ids", self.ids, f"the length of the axis before the last of {x.shape}")
+        if isinstance(open_slots, bool | float) or (isinstance(open_slots, int) and open_slots < 0):
+            raise refuse("open_slots", open_slots, "a whole number, at least 0")
         fan_in, width, slots = x.shape[-1] + self.ids, self.width, self.slots
         kernel = self.param("kernel", self.init_with.dense, (fan_in, width))
         bias = self.param("bias", self.init_with.bias(fan_in), (width,))
@@ -165,7 +176,8 @@ class Occupancy(NamedTuple):
     """neurons without a free slot: no further surgery is possible on them"""
 
 
-def occupancy(grafts: PyTree, slots: int) -> Occupancy:
+@checked
+def occupancy(grafts: PyTree, slots: Size) -> Occupancy:
     """Counts over all layers of a ``grafts`` collection; zeros where there are no grafts."""
     used = [
         leaf
@@ -178,7 +190,8 @@ def occupancy(grafts: PyTree, slots: int) -> Occupancy:
     return Occupancy(jnp.sum(counts > 0), jnp.sum(counts), jnp.sum(counts == slots))
 
 
-def track(online: Variables, target: Variables, tau: float) -> Variables:
+@checked
+def track(online: Variables, target: Variables, tau: Share) -> Variables:
     """The target network moved towards the online one: target + τ (online - target).
 
     Kept neurons are averaged like trained ones, since online and target keep different ones;

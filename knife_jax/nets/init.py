@@ -15,6 +15,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from knife_jax.checks import checked
+from knife_jax.schema import Positive
+
 Draw = Callable[..., Array]
 """(key, shape, dtype) -> array, as everywhere in flax."""
 
@@ -54,16 +57,18 @@ def _directions(scale: float) -> Draw:
     return draw
 
 
+@checked
 @cache
-def torch_init(scale: float = 1.0) -> Init:
+def torch_init(scale: Positive = 1.0) -> Init:
     """PyTorch's defaults, hence PyMARL's: weights and biases U(±1/√fan-in), times ``scale``."""
     dense = nn.initializers.variance_scaling(scale**2 / 3, "fan_in", "uniform")
     bias = lambda fan_in: _uniform(scale / math.sqrt(fan_in))  # noqa: E731
     return Init(dense, dense, dense, bias, dense, dense)
 
 
+@checked
 @cache
-def orthogonal_init(scale: float = 1.0) -> Init:
+def orthogonal_init(scale: Positive = 1.0) -> Init:
     """Orthogonal weights and zero biases, as in JaxMARL's ``qmix_rnn``. Its GRU is flax's: input
     weights are LeCun normal, and ``scale`` is that of the dense layers alone."""
     dense = nn.initializers.orthogonal(scale)

@@ -109,6 +109,8 @@ class Rewrite(NamedTuple):
 
     operable: Callable[[Patient], Chosen]
     apply: Callable[[Patient, Chosen, PRNGKeyArray], Patient]
+    check: Callable[[Variables], None] = lambda online: None
+    """raises ValueError for a network that cannot be rewritten in this way"""
 
 
 def relative(values: Float[Array, "W"]) -> Float[Array, "W"]:

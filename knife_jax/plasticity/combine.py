@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from knife_jax.nets.wiring import Wiring, check
+from knife_jax.checks import checked, refuse
+from knife_jax.nets.wiring import Wiring, check, some
 from knife_jax.plasticity.base import Chosen, Meter, PlasticityTransform, Report, Rewrite, Select
 from knife_jax.schedules import Gate, never
+from knife_jax.schema import Size
 
 
 def operated(chosen: Chosen) -> Report:
@@ -33,13 +35,22 @@ def identity() -> PlasticityTransform:
     )
 
 
+@checked
 def surgery(
     wiring: Wiring, meter: Meter, select: Select, rewrite: Rewrite, when: Gate
 ) -> PlasticityTransform:
-    """Measure at every step; when it is due, select among the mature and operable, and rewrite."""
+    """Measure at every step; when it is due, select among the mature and operable, and rewrite.
+
+    ``init`` raises ValueError for a network that the wiring does not describe or that cannot be
+    rewritten in this way.
+    """
+    measured = jax.eval_shape(lambda: meter.mature(meter.init()))
+    if {*measured} != {group.name for group in some(wiring)}:
+        raise refuse("meter", sorted(measured), "of the groups that the wiring names")
 
     def init(online):
-        check(wiring, online["params"])
+        check(wiring, online.get("params", {}))
+        rewrite.check(online)
         return meter.init()
 
     def operate(patient, state, key):
@@ -55,7 +66,8 @@ def surgery(
     )
 
 
-def restarted(method: PlasticityTransform, meter: Meter, after: int) -> PlasticityTransform:
+@checked
+def restarted(method: PlasticityTransform, meter: Meter, after: Size) -> PlasticityTransform:
     """The same, but every new task is measured from nothing, its first ``after`` gradient steps not
     at all: until then stands what the task before left."""
 
@@ -69,6 +81,7 @@ def restarted(method: PlasticityTransform, meter: Meter, after: int) -> Plastici
     return method._replace(measure=measure)
 
 
+@checked
 def watched(method: PlasticityTransform, meter: Meter) -> PlasticityTransform:
     """A method with a meter beside it, for the log alone."""
 

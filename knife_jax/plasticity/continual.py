@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from knife_jax.nets.wiring import Wiring, check, hidden
+from knife_jax.checks import checked, refuse
+from knife_jax.nets.wiring import Wiring, at, check, hidden, some
 from knife_jax.plasticity.base import PlasticityTransform, Probes
 from knife_jax.plasticity.combine import identity, operated
 from knife_jax.plasticity.rewrite import absorb, recycle
 from knife_jax.plasticity.select import lowest
 from knife_jax.schedules import every_updates
+from knife_jax.schema import Count, Fraction, Share, Size
 from knife_jax.types import Clock
 
 
@@ -28,8 +30,9 @@ class Utility(NamedTuple):
     """replacements due but not yet made, a fraction of a neuron per update"""
 
 
+@checked
 def cbp(
-    wiring: Wiring, *, rate: float = 1e-4, maturity: int = 100, decay: float = 0.99
+    wiring: Wiring, *, rate: Share = 1e-4, maturity: Size = 100, decay: Fraction = 0.99
 ) -> PlasticityTransform:
     """Continual backpropagation (Dohare et al. 2024, alg. 1).
 
@@ -38,10 +41,15 @@ def cbp(
     those of lowest utility are recycled, after the next biases took over what they put out on
     average, v_i · mean h_i.
     """
-    groups, rewrite = hidden(wiring), recycle(hidden(wiring))
+    groups, rewrite = some(hidden(wiring)), recycle(hidden(wiring))
 
     def init(online):
-        check(groups, online["params"])
+        check(groups, online.get("params", {}))
+        for group in groups:
+            for reader in group.readers:
+                if "bias" not in at(online["params"], reader):
+                    allowed = "a layer with a bias, which takes over what neurons put out"
+                    raise refuse(f"cbp: outgoing of {group.name!r}", "/".join(reader), allowed)
         zeros = {g.name: jnp.zeros(g.width) for g in groups}
         return {n: Utility(z, z, z.astype(jnp.int32), jnp.zeros(())) for n, z in zeros.items()}
 
@@ -119,13 +127,14 @@ def own_limits(gaps: Gaps, percentile: float) -> Gaps:
     )
 
 
+@checked
 def snr(
     wiring: Wiring,
     *,
-    percentile: float = 0.99,
-    limit: int = 100,
-    refresh: int = 500,
-    longest: int = 500,
+    percentile: Share = 0.99,
+    limit: Count = 100,
+    refresh: Count = 500,
+    longest: Count = 500,
 ) -> PlasticityTransform:
     """Self-normalised resets (Farias & Jozefiak 2025), as in its code.
 
@@ -133,10 +142,12 @@ def snr(
     recycled, which counts as the end of a gap. Limits start at ``limit`` and follow the neuron's
     own gaps every ``refresh`` updates, up to ``longest``.
     """
-    groups, rewrite = hidden(wiring), recycle(hidden(wiring))
+    if limit > longest:
+        raise refuse("snr: limit", limit, f"at most longest={longest}")
+    groups, rewrite = some(hidden(wiring)), recycle(hidden(wiring))
 
     def init(online):
-        check(groups, online["params"])
+        check(groups, online.get("params", {}))
 
         def start(width: int) -> Gaps:
             none = jnp.zeros((width, longest), jnp.int32)

@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from knife_jax.checks import checked, refuse
 from knife_jax.nets.wiring import Wiring, at, layer
 from knife_jax.plasticity.base import Chosen, Meter, PerNeuron, Probe, Probes, relative
+from knife_jax.schema import Count, Positive
 from knife_jax.types import PyTree
 
 EPS = 1e-12
@@ -23,11 +25,12 @@ class Running(NamedTuple):
     age: Int[Array, "W"]
 
 
+@checked
 def running(
     wiring: Wiring,
-    window: int,
+    window: Count,
     value: Callable[[Probes, str], Float[Array, "W"]],
-    maturity: int | None = None,
+    maturity: Count | None = None,
 ) -> Meter:
     """The running mean of ``value(probes, group name)`` over its mean in the layer.
 
@@ -67,22 +70,26 @@ def running(
     )
 
 
-def relative_update_activity(wiring: Wiring, window: int, maturity: int | None = None) -> Meter:
+@checked
+def relative_update_activity(wiring: Wiring, window: Count, maturity: Count | None = None) -> Meter:
     """KNIFE's stagnation measure: UA_i = ‖g_i‖ / (‖w_i‖ + ε), running mean over layer mean."""
     activity = lambda p, name: p.gradient[name] / (p.weight[name] + EPS)  # noqa: E731
     return running(wiring, window, activity, maturity)
 
 
-def relative_activation(wiring: Wiring, window: int) -> Meter:
+@checked
+def relative_activation(wiring: Wiring, window: Count) -> Meter:
     """Dormancy and over-activity: mean |h_i| over layer mean (Sokar et al. 2023, eq. 1)."""
     return running(wiring, window, lambda p, name: p.activation[name])
 
 
-def relative_sensitivity(wiring: Wiring, window: int) -> Meter:
+@checked
+def relative_sensitivity(wiring: Wiring, window: Count) -> Meter:
     """ReGraMa's measure: mean |∂L/∂z_i| over layer mean (arXiv 2505.24061)."""
     return running(wiring, window, lambda p, name: p.sensitivity[name])
 
 
+@checked
 def unmeasured(wiring: Wiring) -> Meter:
     """The meter of methods that operate on everyone: nothing is measured, all are mature."""
 
@@ -98,6 +105,7 @@ def unmeasured(wiring: Wiring) -> Meter:
     )
 
 
+@checked
 def probe(
     wiring: Wiring,
     params: PyTree,
@@ -106,7 +114,12 @@ def probe(
     sensitivity: PerNeuron | None = None,
     needs: tuple[Probe, ...] = (),
 ) -> Probes:
-    """The probes of one gradient step."""
+    """The probes of one gradient step. Raises ValueError unless there is a number per neuron."""
+    for said, given in (("activation", activation), ("sensitivity", sensitivity or {})):
+        for group in wiring:
+            if group.name in given and jnp.shape(given[group.name]) != (group.width,):
+                shape = jnp.shape(given[group.name])
+                raise refuse(f"{said} of {group.name!r}", shape, f"of shape ({group.width},)")
 
     def norms(tree: PyTree) -> PerNeuron:
         return {g.name: jnp.linalg.norm(layer(tree, g)["kernel"], axis=0) for g in wiring}
@@ -124,7 +137,8 @@ def probe(
     )
 
 
-def share_below(scores: PerNeuron, threshold: float) -> Float[Array, ""]:
+@checked
+def share_below(scores: PerNeuron, threshold: Positive) -> Float[Array, ""]:
     """The percentage of all neurons whose score is below the threshold."""
     every = jnp.concatenate(jax.tree.leaves(dict(scores)))
     return 100.0 * jnp.mean(every < threshold)

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from knife_jax.nets.wiring import Wiring, check, hidden, layer
+from knife_jax.checks import checked
+from knife_jax.nets.wiring import Wiring, check, hidden, layer, some
 from knife_jax.plasticity.base import Meter, PlasticityTransform
 from knife_jax.plasticity.combine import identity, operated, restarted, surgery
 from knife_jax.plasticity.continual import cbp, snr
@@ -25,23 +26,26 @@ from knife_jax.plasticity.rewrite import blend, graft, prune, recycle, redraw, s
 from knife_jax.plasticity.select import at_least, at_most, below, everyone, random_like
 from knife_jax.plasticity.transfer import reborn
 from knife_jax.schedules import Gate, once
+from knife_jax.schema import Count, Fraction, Positive, Share, Size
 
 
+@checked
 def none(wiring: Wiring) -> PlasticityTransform:
     """No surgery."""
     del wiring
     return identity()
 
 
+@checked
 def knife(
     wiring: Wiring,
     *,
     when: Gate,
-    slots: int = 2,
-    threshold: float = 0.25,
-    window: int = 200,
-    cap: float = 0.5,
-    maturity: int | None = None,
+    slots: Count = 2,
+    threshold: Positive = 0.25,
+    window: Count = 200,
+    cap: Share = 0.5,
+    maturity: Count | None = None,
     select: Literal["stagnant", "random"] = "stagnant",
     measure: Literal["running", "pre_switch", "post_switch"] = "running",
     out_mode: Literal["shared", "fresh"] = "shared",
@@ -63,7 +67,7 @@ def knife(
     task before; ``"post_switch"`` before, for a gate that waits for one window of the new task
     (``after_task_switch``).
     """
-    groups = hidden(wiring)
+    groups = some(hidden(wiring))
     meter, stagnant = relative_update_activity(groups, window, maturity), below(threshold, cap)
     rule = random_like(stagnant) if select == "random" else stagnant
     rewrite = graft(groups, slots, wiring if out_mode == "fresh" else ())
@@ -73,7 +77,8 @@ def knife(
     return method._replace(scores=meter.scores, preserves="outputs")
 
 
-def plasticity_injection(wiring: Wiring, *, at: int) -> PlasticityTransform:
+@checked
+def plasticity_injection(wiring: Wiring, *, at: Size) -> PlasticityTransform:
     """Plasticity injection (Nikishin et al. 2023), once, after ``at`` environment steps.
 
     It is KNIFE's rewrite with everyone selected: h(x) + h'(x) - h''(x) with h and h'' frozen. The
@@ -92,23 +97,26 @@ def _recycled(wiring: Wiring, meter: Callable[[Wiring, int], Meter], select, win
     return surgery(groups, meter(groups, window), select, recycle(groups), when)
 
 
+@checked
 def redo(
-    wiring: Wiring, *, when: Gate, threshold: float = 0.1, window: int = 20
+    wiring: Wiring, *, when: Gate, threshold: Positive = 0.1, window: Count = 20
 ) -> PlasticityTransform:
     """ReDo (Sokar et al. 2023): dormant neurons, at most ``threshold`` of the layer's mean
     activation over ``window`` updates, are recycled."""
     return _recycled(wiring, relative_activation, at_most(threshold), window, when)
 
 
+@checked
 def reverse_redo(
-    wiring: Wiring, *, when: Gate, threshold: float = 3.0, window: int = 20
+    wiring: Wiring, *, when: Gate, threshold: Positive = 3.0, window: Count = 20
 ) -> PlasticityTransform:
     """Reverse ReDo (control in ReBorn's paper): over-active neurons are recycled."""
     return _recycled(wiring, relative_activation, at_least(threshold), window, when)
 
 
+@checked
 def regrama(
-    wiring: Wiring, *, when: Gate, threshold: float = 0.01, window: int = 20
+    wiring: Wiring, *, when: Gate, threshold: Positive = 0.01, window: Count = 20
 ) -> PlasticityTransform:
     """ReGraMa (Liu et al. 2025): neurons whose pre-activations get at most ``threshold`` of the
     layer's mean gradient are recycled."""
@@ -116,8 +124,9 @@ def regrama(
     return method._replace(needs=("sensitivity",))
 
 
+@checked
 def pruning(
-    wiring: Wiring, *, when: Gate, threshold: float = 0.1, window: int = 20
+    wiring: Wiring, *, when: Gate, threshold: Positive = 0.1, window: Count = 20
 ) -> PlasticityTransform:
     """Pruning (control in ReBorn's paper): dormant neurons are removed for good."""
     groups = hidden(wiring)
@@ -129,7 +138,7 @@ def _blended(wiring: Wiring, share: float, when: Gate, after, **claims) -> Plast
     """Every layer blended with fresh weights; ``after(opt_state)`` is the new optimiser state."""
 
     def init(online):
-        check(wiring, online["params"])
+        check(some(wiring), online.get("params", {}))
         return ()
 
     def operate(patient, state, key):
@@ -142,14 +151,16 @@ def _blended(wiring: Wiring, share: float, when: Gate, after, **claims) -> Plast
     return method._replace(**claims)
 
 
+@checked
 def reset_last(wiring: Wiring, *, when: Gate) -> PlasticityTransform:
     """The last layers are drawn anew (Nikishin et al. 2022; "ReSet" of ReBorn's paper): the
     agents' head and the layers that generate the last mixing layer. The replay is kept."""
-    heads = tuple(group for group in wiring if group.kind == "head")
+    heads = some(tuple(group for group in wiring if group.kind == "head"), "head")
     chosen = {group.name: jnp.ones(group.width, bool) for group in heads}
     return _blended(heads, 0.0, when, lambda s: seed_neurons(heads, s, chosen))
 
 
+@checked
 def reset_full(wiring: Wiring, *, when: Gate) -> PlasticityTransform:
     """Networks, target networks and optimiser start again; the replay is kept.
 
@@ -161,22 +172,25 @@ def reset_full(wiring: Wiring, *, when: Gate) -> PlasticityTransform:
     method = _blended(wiring, 0.0, when, restart, moments="restarted")
 
     def init(online):
+        state = method.init(online)
         drawn = sum(len(layer(online["params"], group)) for group in wiring)
         if drawn != len(jax.tree.leaves(online["params"])):
             raise ValueError("a full reset needs a wiring that names every layer")
-        return method.init(online)
+        return state
 
     return method._replace(init=init)
 
 
-def shrink_perturb(wiring: Wiring, *, when: Gate, share: float = 0.8) -> PlasticityTransform:
+@checked
+def shrink_perturb(wiring: Wiring, *, when: Gate, share: Share = 0.8) -> PlasticityTransform:
     """Shrink and perturb (Ash & Adams 2020): θ ← share · θ + (1 - share) · ψ with fresh ψ, every
     layer, both networks. The optimiser's state is kept."""
     return _blended(wiring, share, when, lambda opt_state: opt_state, moments="kept")
 
 
+@checked
 def marr(
-    wiring: Wiring, *, when: Gate, share: float = 0.8, amplitude: float = 0.2
+    wiring: Wiring, *, when: Gate, share: Share = 0.8, amplitude: Fraction = 0.2
 ) -> PlasticityTransform:
     """MARR (Yang et al. 2024): every layer of both networks goes back towards its own initial
     weights, θ ← share · θ + (1 - share) · θ_0, and every sampled window's observations are scaled
@@ -184,7 +198,7 @@ def marr(
     that belongs to it is ``algo.updates_per_round``."""
 
     def init(online):
-        check(wiring, online["params"])
+        check(some(wiring), online.get("params", {}))
         return jax.tree.map(jnp.copy, online["params"])
 
     def operate(patient, state, key):
@@ -207,17 +221,26 @@ def marr(
     )
 
 
-def l2_init(wiring: Wiring, *, strength: float = 1e-3) -> PlasticityTransform:
+@checked
+def l2_init(wiring: Wiring, *, strength: Positive = 1e-3) -> PlasticityTransform:
     """L2 Init (Kumar et al. 2023): weights are pulled towards their initial values."""
     del wiring
     return identity()._replace(optimiser=lambda tx: optax.chain(toward_initial(strength), tx))
 
 
+@checked
 def nap(wiring: Wiring) -> PlasticityTransform:
     """Normalise and project (Lyle et al. 2024): kernels keep their initial norm, and the network
     has layer normalisation (``layer_norm`` of its layers)."""
     del wiring
     return identity()._replace(optimiser=lambda tx: optax.chain(tx, fixed_norms()))
+
+
+@checked
+def wider(wiring: Wiring, *, slots: Count = 2) -> PlasticityTransform:
+    """No surgery, on a network with as many weights as one with so many graft slots."""
+    del slots
+    return none(wiring)
 
 
 METHODS: dict[str, Callable[..., PlasticityTransform]] = {
@@ -238,7 +261,7 @@ METHODS: dict[str, Callable[..., PlasticityTransform]] = {
     "l2_init": l2_init,
     "nap": nap,
     "layer_norm": none,
-    "wider": lambda wiring, slots: none(wiring),
+    "wider": wider,
 }
 """``plasticity.method`` -> factory: (wiring, **fields of its section) -> PlasticityTransform. The
 last two differ from ``none`` in the network alone."""

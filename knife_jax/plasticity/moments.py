@@ -24,13 +24,20 @@ def seed_moments(
     First moments become 0, second moments their mean over the untouched neurons of the leaf (over
     all of them where none is untouched). Zeroing both, with a step counter that is shared by all
     entries, would make the first steps of Adam 3 to 7 times too large. Raises ValueError for an
-    optimiser whose per-parameter state has a name not known here.
+    optimiser whose per-parameter state has a name not known here, and for one that has moments, but
+    none of this leaf.
     """
 
+    def of(where) -> tuple[tuple[str, ...], str]:
+        """The parameter that a leaf of the state belongs to, and the field that it is."""
+        keys = tuple(k.key for k in where if isinstance(k, jax.tree_util.DictKey))
+        fields = ["", *(k.name for k in where if isinstance(k, jax.tree_util.GetAttrKey))]
+        return keys, fields[-1]
+
     def moment(where, leaf):
-        if tuple(k.key for k in where if isinstance(k, jax.tree_util.DictKey)) != path:
+        keys, field = of(where)
+        if keys != path:
             return leaf
-        field = [k.name for k in where if isinstance(k, jax.tree_util.GetAttrKey)][-1]
         if field in ANCHORS:
             return leaf
         if field not in FIRST + SECOND:
@@ -44,6 +51,10 @@ def seed_moments(
         total = jnp.sum(jnp.where(untouched, leaf, 0.0), axis=axis, keepdims=True)
         return jnp.where(touched, total / jnp.sum(untouched), leaf)
 
+    known = [of(where) for where, _ in jax.tree_util.tree_leaves_with_path(opt_state)]
+    owners = {keys for keys, field in known if field in FIRST + SECOND}
+    if owners and path not in owners:
+        raise ValueError(f"the optimiser's state has no moments of {'/'.join(path)}")
     return jax.tree_util.tree_map_with_path(moment, opt_state)
 
 

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
+from knife_jax.checks import checked
+from knife_jax.schema import Positive
 from knife_jax.types import PyTree
 
 
@@ -24,7 +26,8 @@ class Norms(NamedTuple):
     norm: PyTree
 
 
-def toward_initial(strength: float) -> optax.GradientTransformation:
+@checked
+def toward_initial(strength: Positive) -> optax.GradientTransformation:
     """The gradient of L + λ Σ (θ - θ_0)²: add 2λ (θ - θ_0). First in the chain, so that clipping
     and the optimiser see the whole gradient (L2 Init, Kumar et al. 2023, eq. 1)."""
 

@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
-from knife_jax.nets.wiring import NeuronGroup, Wiring, at, layer, put
+from knife_jax.checks import checked, refuse
+from knife_jax.nets.wiring import NeuronGroup, Wiring, at, check_slots, layer, put
 from knife_jax.plasticity.base import Chosen, PerNeuron, Rewrite
 from knife_jax.plasticity.moments import seed_moments
+from knife_jax.schema import Count, Fraction
 from knife_jax.types import Patient, PyTree, Variables
 
 Edit = Callable[[PyTree], PyTree]
@@ -19,13 +21,37 @@ Kernels = dict[str, Array]
 """name of a group -> [I, W]"""
 
 
+def of_both(patient: Patient, rewrite: Callable[[Variables], Variables]) -> Patient:
+    """The patient with both networks rewritten; a target of {} stays one. Raises ValueError for a
+    target of another structure."""
+    online, target = patient.online, patient.target
+    if target:
+        own, theirs = _shapes(online), _shapes(target)
+        for where in own | theirs:
+            if own.get(where) != theirs.get(where):
+                allowed = f"{own.get(where)} as online, or the target {{}}"
+                raise refuse(f"target{where}", theirs.get(where), allowed)
+    return patient._replace(online=rewrite(online), target=target and rewrite(target))
+
+
+def _shapes(variables: Variables) -> dict[str, tuple[int, ...]]:
+    found = {name: variables[name] for name in ("params", "grafts") if name in variables}
+    leaves = jax.tree_util.tree_leaves_with_path(found)
+    return {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in leaves}
+
+
 def edited(patient: Patient, edit: Edit) -> Patient:
-    """The patient with the parameters of both networks edited; a target of {} stays one."""
-    online, target = (
-        {**variables, "params": edit(variables["params"])} if variables else variables
-        for variables in (patient.online, patient.target)
-    )
-    return patient._replace(online=online, target=target)
+    """The patient with the parameters of both networks edited."""
+    return of_both(patient, lambda variables: {**variables, "params": edit(variables["params"])})
+
+
+def require_readers(wiring: Wiring) -> Wiring:
+    """The wiring. Raises ValueError where it does not say what reads the neurons of a group."""
+    for group in wiring:
+        if not group.outgoing:
+            allowed = "the layers that read its neurons: their outgoing weights are rewritten, too"
+            raise refuse(f"outgoing of {group.name!r}", group.outgoing, allowed)
+    return wiring
 
 
 def fresh_kernels(wiring: Wiring, params: PyTree, key: PRNGKeyArray) -> Kernels:
@@ -84,9 +110,11 @@ def replaced(wiring: Wiring, patient: Patient, chosen: Chosen, kernels: Kernels)
     return patient._replace(opt_state=seed_neurons(wiring, patient.opt_state, chosen))
 
 
+@checked
 def recycle(wiring: Wiring) -> Rewrite:
     """Fresh incoming weights, bias 0, outgoing weights 0: ReDo's rewrite (Sokar et al. 2023,
     alg. 1). The function changes by what the old neurons put out."""
+    require_readers(wiring)
 
     def operable(patient: Patient) -> Chosen:
         return {g.name: jnp.ones(g.width, bool) for g in wiring}
@@ -98,8 +126,10 @@ def recycle(wiring: Wiring) -> Rewrite:
     return Rewrite(operable, apply)
 
 
+@checked
 def prune(wiring: Wiring) -> Rewrite:
     """Incoming weights, bias and outgoing weights 0: no gradient ever reaches the neuron again."""
+    require_readers(wiring)
 
     def alive(patient: Patient) -> Chosen:
         kernels = {g.name: layer(patient.online["params"], g)["kernel"] for g in wiring}
@@ -155,7 +185,8 @@ def redraw(wiring: Wiring, params: PyTree, key: PRNGKeyArray) -> PyTree:
     return params
 
 
-def blend(wiring: Wiring, patient: Patient, goal: PyTree, share: float) -> Patient:
+@checked
+def blend(wiring: Wiring, patient: Patient, goal: PyTree, share: Fraction) -> Patient:
     """θ ← share · θ + (1 - share) · goal for every layer of the wiring, in both networks."""
 
     def edit(params):
@@ -169,7 +200,8 @@ def blend(wiring: Wiring, patient: Patient, goal: PyTree, share: float) -> Patie
     return edited(patient, edit)
 
 
-def graft(wiring: Wiring, slots: int, readers: Wiring = ()) -> Rewrite:
+@checked
+def graft(wiring: Wiring, slots: Count, readers: Wiring = ()) -> Rewrite:
     """KNIFE: keep the neuron, add a fresh one, and compensate what the fresh one adds.
 
     The active neuron moves into the next free slot as the frozen *knowledge* neuron; one fresh
@@ -189,6 +221,13 @@ def graft(wiring: Wiring, slots: int, readers: Wiring = ()) -> Rewrite:
             f"own outgoing weights into {', '.join(grafted_readers)}, which is grafted"
         )
     drawn = tuple(r for r in readers if any(r.name in g.outgoing for g in wiring))
+    if readers:
+        missing = {name for g in require_readers(wiring) for name in g.outgoing}
+        if missing := missing - {r.name for r in drawn}:
+            raise refuse("readers", sorted(r.name for r in readers), f"with {sorted(missing)}")
+
+    def check(online: Variables) -> None:
+        check_slots(wiring, online, slots, own_outgoing=bool(readers))
 
     def operable(patient: Patient) -> Chosen:
         return {g.name: layer(patient.online["grafts"], g)["used"] < slots for g in wiring}
@@ -198,14 +237,14 @@ def graft(wiring: Wiring, slots: int, readers: Wiring = ()) -> Rewrite:
         kernels = fresh_kernels(wiring, params, key) | fresh_kernels(drawn, params, out_key)
 
         def grafted(variables: Variables) -> Variables:
-            for group in wiring if variables else ():
+            for group in wiring:
                 variables = _graft_layer(variables, group, chosen[group.name], kernels)
             return variables
 
         seeded = seed_neurons(wiring, patient.opt_state, chosen, outgoing=bool(drawn))
-        return Patient(grafted(patient.online), grafted(patient.target), seeded)
+        return of_both(patient, grafted)._replace(opt_state=seeded)
 
-    return Rewrite(operable, apply)
+    return Rewrite(operable, apply, check)
 
 
 def _graft_layer(

@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from knife_jax.checks import checked
 from knife_jax.plasticity.base import Select
+from knife_jax.schema import NotNegative, Positive, Share
 
 
 def ranks(scores: Float[Array, "W"]) -> Int[Array, "W"]:
@@ -25,7 +27,8 @@ def lowest(
     return among & (ranks(jnp.where(among, scores, jnp.inf)) < count)
 
 
-def below(threshold: float, cap: float) -> Select:
+@checked
+def below(threshold: Positive, cap: Share) -> Select:
     """The neurons whose score is below the threshold, the lowest first, at most a share ``cap``
     of each layer."""
 
@@ -46,12 +49,14 @@ def those(test: Callable[[Float[Array, "W"]], Bool[Array, "W"]]) -> Select:
     return lambda scores, allowed, key: {n: allowed[n] & test(scores[n]) for n in scores}
 
 
-def at_most(threshold: float) -> Select:
+@checked
+def at_most(threshold: NotNegative) -> Select:
     """The neurons whose score is the threshold or less (ReDo's dormant ones)."""
     return those(lambda score: score <= threshold)
 
 
-def at_least(threshold: float) -> Select:
+@checked
+def at_least(threshold: Positive) -> Select:
     """The neurons whose score is the threshold or more (ReBorn's over-active ones)."""
     return those(lambda score: score >= threshold)
 
@@ -62,6 +67,7 @@ def everyone(scores, allowed, key):
     return dict(allowed)
 
 
+@checked
 def random_like(select: Select) -> Select:
     """As many neurons in each layer as ``select`` would choose, but drawn at random: the control
     of every selection rule."""

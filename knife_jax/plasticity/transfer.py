@@ -8,13 +8,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from knife_jax.nets.wiring import NeuronGroup, Wiring, at, check, hidden, layer, put
+from knife_jax.checks import checked, refuse
+from knife_jax.nets.wiring import NeuronGroup, Wiring, at, check, hidden, layer, put, some
 from knife_jax.plasticity.base import PlasticityTransform
 from knife_jax.plasticity.combine import identity, operated
 from knife_jax.plasticity.meters import relative_activation
-from knife_jax.plasticity.rewrite import edited, fresh_biases, fresh_kernels, seed_neurons
+from knife_jax.plasticity.rewrite import (
+    edited,
+    fresh_biases,
+    fresh_kernels,
+    require_readers,
+    seed_neurons,
+)
 from knife_jax.plasticity.select import ranks
 from knife_jax.schedules import Gate
+from knife_jax.schema import Count, Positive
 from knife_jax.types import PyTree
 
 MOST = 5
@@ -79,13 +87,14 @@ def _one_by_one(dormant, donor, key):
     return jnp.zeros_like(given).at[queue].set(given)
 
 
+@checked
 def reborn(
     wiring: Wiring,
     *,
     when: Gate,
-    alpha: float = 0.1,
-    beta: float = 3.0,
-    window: int = 20,
+    alpha: Positive = 0.1,
+    beta: Positive = 3.0,
+    window: Count = 20,
     form: Literal["paper", "code"] = "paper",
 ) -> PlasticityTransform:
     """ReBorn (Qin et al. 2024): each over-active neuron, at least ``beta`` times the layer's mean
@@ -99,12 +108,16 @@ def reborn(
     for every output separately, biases of recycled neurons drawn like the network's own, and the
     optimiser left as it is. Both forms operate on the target network with the same draws.
     """
+    if alpha >= beta:
+        raise refuse("reborn: alpha", alpha, f"below beta={beta}")
     code = form == "code"
-    groups = _before_heads(wiring) if code else hidden(wiring)
+    groups = require_readers(some(hidden(wiring)))
+    if code and not (groups := _before_heads(wiring)):
+        raise refuse("reborn: form", form, "paper: no hidden layer is read by heads alone")
     meter = relative_activation(groups, window)
 
     def init(online):
-        check(groups, online["params"])
+        check(groups, online.get("params", {}))
         return meter.init()
 
     def family(group: NeuronGroup, score, mature, key: PRNGKeyArray, outputs: int) -> Family:
@@ -166,10 +179,7 @@ def _outputs(params: PyTree, group: NeuronGroup) -> int:
 def _before_heads(wiring: Wiring) -> Wiring:
     """The hidden groups that are read by nothing but heads, as far as the wiring says."""
     others = {group.name for group in wiring if group.kind != "head"}
-    groups = tuple(group for group in hidden(wiring) if not others & {*group.outgoing})
-    if not groups:
-        raise ValueError("form='code' is refused: the wiring has no hidden layer before a head")
-    return groups
+    return tuple(group for group in hidden(wiring) if not others & {*group.outgoing})
 
 
 def hand_over(params: PyTree, group: NeuronGroup, family: Family, drawn: PyTree) -> PyTree:

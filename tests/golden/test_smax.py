@@ -177,7 +177,7 @@ def test_names_come_without_jax_and_jaxmarl_comes_in_silence():
 
 
 RELOAD = np.array([0.61, 1.07, 1.87, 0.86, 0.5, 0.59])
-"""seconds between two shots of a marine, marauder, stalker, zealot, zergling, hydralisk (JaxMARL)"""
+"""seconds between two shots of a marine, marauder, stalker, zealot, zergling, hydralisk"""
 
 
 def test_the_bounded_state_by_hand_and_within_its_bounds():
