@@ -24,6 +24,7 @@ from hydra.core.override_parser.types import (
 )
 from hydra.errors import HydraException
 
+from knife_jax.cli import environment
 from knife_jax.cli.files import options, user_dir
 from knife_jax.config import GROUPS, PATHS
 from knife_jax.schema import LONGEST, ConfigError, shown, suggestion
@@ -121,6 +122,7 @@ def parse(argv: Sequence[str]) -> Words:
             raise ConfigError(f"{name} is given {count} times: {given}; give it once")
     if "preset" not in counts and any(_is_sequence(o) for o in overrides):
         overrides.append(override(f"preset={PRESET_OF_SEQUENCES}"))
+    overrides += [override(f"{name}={literal(text)}") for name, text in environment.fields(counts)]
     return Words(flags, overrides, config_dir)
 
 

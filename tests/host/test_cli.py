@@ -11,6 +11,7 @@ from knife_jax import __version__
 from knife_jax.cli import compose, options
 from knife_jax.cli.launch import main
 from knife_jax.config import GROUPS, to_dict
+from knife_jax.schema import ConfigError
 
 WITHOUT_JAX = """
 import runpy, sys
@@ -278,3 +279,37 @@ def test_the_composed_configuration_can_be_printed(tmp_path):
     result = call(WITHOUT_JAX, "--cfg", "job", "env.n_envs=17", cwd=tmp_path)
     assert result.returncode == 0
     assert "\n  n_envs: 17\n" in result.stdout and "\n  method: knife\n" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("environment", "words", "expected"),
+    [
+        ({"WANDB_MODE": "disabled"}, [], "disabled"),
+        ({"WANDB_MODE": "dryrun"}, ["logger=wandb"], "offline"),
+        ({"WANDB_MODE": "run"}, [], "online"),
+        ({"WANDB_DISABLED": "true", "WANDB_MODE": "online"}, [], "disabled"),
+        ({"WANDB_MODE": ""}, [], "offline"),
+        ({"WANDB_MODE": "disabled"}, ["++logger.wandb=online"], "online"),
+    ],
+)
+def test_wandb_takes_its_mode_from_the_environment(monkeypatch, environment, words, expected):
+    for name in ("WANDB_MODE", "WANDB_DISABLED"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert compose(words).logger.wandb == expected
+
+
+def test_wandb_takes_project_and_entity_from_the_environment(monkeypatch):
+    monkeypatch.setenv("WANDB_PROJECT", "it's ${mine}")
+    monkeypatch.setenv("WANDB_ENTITY", "team")
+    taken = compose([]).logger
+    assert (taken.project, taken.entity) == ("it's ${mine}", "team")
+    assert compose(["logger.project=other"]).logger.project == "other"
+
+
+def test_an_unknown_mode_of_wandb_is_refused(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offlin")
+    known = "must be one of online, run, offline, dryrun, disabled"
+    with pytest.raises(ConfigError, match=f"WANDB_MODE='?offlin'? is refused: {known}"):
+        compose([])

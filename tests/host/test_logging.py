@@ -3,18 +3,17 @@
 import json
 import shutil
 from dataclasses import replace
-from itertools import groupby
 
 import fake_program
 import numpy as np
 import pytest
 import wandb
-import wandb_history
+from wandb_history import logged, moments, offline
 
 from knife_jax.config import LoggerConfig
 from knife_jax.host.logging import FanOut, JsonLines
 from knife_jax.host.loop import train
-from knife_jax.host.rows import number, over_tasks, seed_rows, surgery_rows
+from knife_jax.host.rows import number, seed_rows, surgery_rows
 from knife_jax.host.wandb_sink import history, open_wandb
 
 PLANTED = "planted-secret-31415926"
@@ -144,43 +143,24 @@ def test_offline_files_are_mirrored_into_the_run_silently(tmp_path, monkeypatch,
     assert not any(tmp_path.rglob("requirements.txt")) and not any(tmp_path.rglob("output.log"))
 
 
-def offline(folder):
-    """The one offline file of a run directory."""
-    (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
-    return path
-
-
-def moments(folder):
-    """What the history of a run directory's metrics must be."""
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    rows = over_tasks([json.loads(line) for line in lines])
-    groups = groupby(rows, key=lambda row: (row["kind"], row["env_steps"]))
-    return [history(list(rows)) | {"_step": i} for i, (_, rows) in enumerate(groups)]
-
-
-def logged(path):
-    """The history in an offline file, without the times that W&B adds."""
-    rows = wandb_history.history(path)
-    return [{k: v for k, v in row.items() if k not in ("_timestamp", "_runtime")} for row in rows]
-
-
 def test_a_resumed_run_is_one_history(tmp_path, monkeypatch, no_key, capfd):
     """Also from an earlier checkpoint, and if nothing was logged by W&B until then."""
     fake_program.install(monkeypatch)
     first = wandb_config(tmp_path / "run", "offline")
     assert train(replace(first, env_steps=600)) == 0
     known = offline(tmp_path / "run").stem
-    assert logged(offline(tmp_path / "run")) == moments(tmp_path / "run")
+    assert logged(tmp_path / "run") == moments(tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "600")
     assert train(replace(first, resume="auto")) == 0
     log = offline(tmp_path / "run")
     assert log.stem == known
-    assert logged(log) == moments(tmp_path / "run") and len(logged(log)) == 15
+    assert logged(tmp_path / "run") == moments(tmp_path / "run")
+    assert len(moments(tmp_path / "run")) == 15
     assert [path.name for path in (tmp_path / "run" / "wandb").iterdir()] == [log.parent.name]
     quiet = wandb_config(tmp_path / "quiet", "disabled")
     assert train(replace(quiet, env_steps=400)) == 0
     assert train(replace(first, run_dir=str(tmp_path / "quiet"), resume="auto")) == 0
-    assert logged(offline(tmp_path / "quiet")) == moments(tmp_path / "quiet")
+    assert logged(tmp_path / "quiet") == moments(tmp_path / "quiet")
     assert capfd.readouterr().err == ""
 
 

@@ -1,13 +1,39 @@
 """What a W&B offline file holds: a log in LevelDB's format, of messages of W&B's protocol."""
 
 import json
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from wandb.proto.wandb_internal_pb2 import Record
 
+from knife_jax.host import wandb_sink
+from knife_jax.host.rows import over_tasks
+
 HEADER, BLOCK, BLOCK_HEADER = 7, 32768, 7
 FULL, LAST = 1, 4
+
+
+def offline(folder: Path) -> Path:
+    """The one offline file of a run directory."""
+    (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    return path
+
+
+def logged(folder: Path) -> list[dict[str, Any]]:
+    """The history in the offline file of a run directory, without the times that W&B adds."""
+    rows = history(offline(folder))
+    return [{k: v for k, v in row.items() if k not in ("_timestamp", "_runtime")} for row in rows]
+
+
+def moments(folder: Path) -> list[dict[str, Any]]:
+    """What the history must be by the metrics of a run directory."""
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    groups = groupby(
+        over_tasks([json.loads(line) for line in lines]),
+        key=lambda row: (row["kind"], row["env_steps"]),
+    )
+    return [wandb_sink.history(rows) | {"_step": i} for i, (_, rows) in enumerate(groups)]
 
 
 def history(path: Path) -> list[dict[str, Any]]:

@@ -1,0 +1,80 @@
+"""Signals to a whole process group, as schedulers send them, W&B's process included."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from wandb_history import logged, moments
+
+from knife_jax.host import resume
+from knife_jax.host.checkpoint import Checkpoints
+
+HERE = Path(__file__).parent
+ENV = os.environ | {
+    "PYTHONPATH": f"{HERE}:{HERE.parents[1]}", "JAX_PLATFORMS": "cpu", "WANDB_MODE": "offline",
+}  # fmt: skip
+SMALL = """
+env=matrix_game env.n_envs=8 algo.hidden=8 algo.embed=4 algo.hyper_hidden=8 algo.window=4
+algo.batch_size=8 algo.buffer_size=64 algo.learning_starts=64 env_steps=102400 log_every=512
+evaluation.every=1024 evaluation.episodes=8 probes.every=0 checkpoint.every=1024 devices=1
+"""
+TRAIN = [sys.executable, "-m", "knife_jax.train", *SMALL.split()]
+FAKE = """
+import sys, time
+import fake_program
+from knife_jax.config import LoggerConfig
+from knife_jax.host.loop import train
+from knife_jax.host.streams import outlast_readers
+
+run_dir = next(word.removeprefix("run_dir=") for word in sys.argv if word.startswith("run_dir="))
+outlast_readers()
+fake_program.install(before_each=lambda clock: time.sleep(0.2))
+logger = LoggerConfig(wandb="offline")
+sys.exit(train(fake_program.config(run_dir=run_dir, logger=logger, env_steps=10**6)))
+"""
+
+
+def signalled(command, folder, number):
+    """A run whose process group got a signal when rows were written: exit code, seconds, stderr.
+
+    Nobody reads its stdout.
+    """
+    reader, unread = os.pipe()
+    os.close(reader)
+    process = subprocess.Popen(
+        [*command, f"run_dir={folder}"], env=ENV, start_new_session=True, text=True,
+        stdout=unread, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    os.close(unread)
+    try:
+        while not ((log := folder / "metrics.jsonl").exists() and log.stat().st_size):
+            assert process.poll() is None
+            time.sleep(0.02)
+        os.killpg(process.pid, number)
+        began = time.monotonic()
+        _, err = process.communicate(timeout=60)
+        return process.returncode, time.monotonic() - began, err
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("command", "number"),
+    [(TRAIN, signal.SIGINT), ([sys.executable, "-c", FAKE], signal.SIGTERM)],
+    ids=["SIGINT", "SIGTERM"],
+)
+def test_the_run_is_saved_and_wandb_has_all_of_its_rows(tmp_path, command, number):
+    run = tmp_path / "run"
+    code, seconds, err = signalled(command, run, number)
+    assert code == 128 + number and seconds < 30
+    assert err == f"{number.name}: ending after this chunk; Ctrl-C again leaves at once\n"
+    with closing(Checkpoints(run / "checkpoints")) as stored:
+        found = resume.newest(stored, resume.check_schema)
+    assert found is not None and found.metrics() == (run / "metrics.jsonl").read_bytes()
+    assert logged(run) == moments(run)
