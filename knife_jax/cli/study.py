@@ -7,22 +7,28 @@ command again goes on where it was stopped.
 from __future__ import annotations
 
 import argparse
-import json
+import ctypes
+import os
 import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from knife_jax import cli, messages
 from knife_jax.arguments import REFUSED, Parser
 from knife_jax.config import Config
-from knife_jax.host.run import SUMMARY, config_hash
+from knife_jax.host import records
+from knife_jax.host.lock import held
+from knife_jax.host.run import RunDirectoryError, config_hash
 from knife_jax.host.signals import caught
 from knife_jax.messages import note, say
 from knife_jax.schema import ConfigError
+
+SET_PDEATHSIG = 1
+"""of ``prctl`` on Linux: which signal a process gets when its parent dies"""
 
 FAILED = 1
 """exit code: some method has not come to its end; an
@@ -71,10 +77,11 @@ def jobs(
 def is_complete(job: Job, folder: Path) -> bool:
     """Whether this very run has come to its end. Free of jax."""
     try:
-        summary = json.loads((folder / SUMMARY).read_text())
-    except FileNotFoundError:
+        summary = records.read(folder).summary
+    except records.RecordError:  # training puts back what its checkpoint holds
         return False
-    return summary["status"] == "complete" and summary["config_hash"] == config_hash(job.config)
+    ended = summary.get("status") == records.COMPLETE
+    return ended and summary.get("config_hash") == config_hash(job.config)
 
 
 class Runner:
@@ -100,12 +107,26 @@ class Runner:
     def run(self, command: list[str]) -> int:
         """The exit code of a command: 128 + the signal where the study was asked to stop."""
         # in a group of its own, so that a Ctrl-C reaches it once, from here
-        self._process = subprocess.Popen(command, process_group=0)
+        self._process = subprocess.Popen(command, process_group=0, preexec_fn=_die_with_parent())
         if self.signal is not None:
             self._process.send_signal(self.signal)
         code = self._process.wait()
         self._process = None
         return 128 + self.signal if self.signal is not None else code
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """What a new process does so that it gets SIGTERM when this one dies; None outside Linux."""
+    prctl, parent = getattr(ctypes.CDLL(None), "prctl", None), os.getpid()
+    if prctl is None:
+        return None
+
+    def begin() -> None:
+        prctl(SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it has died before this
+            os._exit(128 + signal.SIGTERM)
+
+    return begin
 
 
 def run(listed: list[Job], out: Path) -> int:
@@ -148,7 +169,13 @@ def main() -> None:
     except ConfigError as error:
         messages.error(str(error))
         sys.exit(REFUSED)
-    sys.exit(run(listed, out))
+    try:
+        with held(out, f"--out {out}"):
+            code = run(listed, out)
+    except RunDirectoryError as error:
+        messages.error(str(error))
+        code = REFUSED
+    sys.exit(code)
 
 
 def _arguments() -> argparse.Namespace:

@@ -18,7 +18,7 @@ from knife_jax.config import from_dict
 from knife_jax.envs import contract
 from knife_jax.greedy import Episodes
 from knife_jax.host import compile_cache, devices
-from knife_jax.host.checkpoint import Checkpoints, shapes, to_tree
+from knife_jax.host.checkpoint import Checkpoints, shapes, step_of, to_tree
 from knife_jax.host.progress import Progress
 from knife_jax.host.readout import title
 from knife_jax.host.resume import (
@@ -154,9 +154,10 @@ def judge(run: Path, which: str, episodes: int | None, seed: int | None) -> None
 
 def _found(run: Path, which: str) -> Found:
     with closing(Checkpoints(run / CHECKPOINTS)) as stored:
-        steps = stored.steps()
-        only = int(which) if which.isdigit() else None
-        if which == "best" and steps:
+        steps, only = stored.steps(), step_of(which)
+        if not steps:
+            raise ResumeError(f"{run} is refused: it holds no checkpoint")
+        if which == "best":
             best = newest(stored, check_schema)
             if best is None or best.about["progress"]["best"] is None:
                 raise ResumeError(f"--checkpoint best is refused: {run} has no evaluation yet")
@@ -166,5 +167,5 @@ def _found(run: Path, which: str) -> Found:
             raise ResumeError(f"--checkpoint {which} is refused: must be newest, best, {known}")
         found = newest(stored, check_schema, only)
     if found is None:
-        raise ResumeError(f"{run} has no checkpoint {'' if only is None else only}".rstrip())
+        raise ResumeError(f"{run} has no checkpoint {only}")
     return found

@@ -27,7 +27,7 @@ ROWS_SUM, SUM = "rows_sum", "sum"
 
 TYPES: dict[str, tuple[type, ...]] = {
     "status": (str,), "config_hash": (str,), "versions": (dict,), "wall_seconds": (int, float),
-    "env_steps": (int,), ROWS_SUM: (str,), SUM: (str,),
+    "seeds": (list,), "env_steps": (int,), ROWS_SUM: (str,), SUM: (str,),
 }  # fmt: skip
 """fields of ``summary.json`` that are read again"""
 
@@ -54,10 +54,10 @@ def read(run: Path) -> Record:
     ended = summary.get("status") != RUNNING
     if ended and summary.get(ROWS_SUM, told := rows_sum(rows)) != told:
         raise RecordError(f"the rows of {METRICS} are not those of {SUMMARY}")
-    seeds = range(config["seed"], config["seed"] + config["num_seeds"])
-    foreign = next((row["seed"] for row in rows if row["seed"] not in seeds), None)
-    if foreign is not None:
-        raise RecordError(f"{METRICS} has rows of seed {foreign}, which the run has not")
+    seeds = summary.get("seeds", [row["seed"] for row in rows])
+    foreign = [row["seed"] for row in rows if row["seed"] not in seeds]
+    if foreign:
+        raise RecordError(f"{METRICS} has rows of seed {foreign[0]}, which {SUMMARY} has not")
     return Record(rows, notes, config, summary)
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import OmegaConf
-
+from knife_jax.host import records
+from knife_jax.host.records import COMPLETE, RecordError
 from knife_jax.host.resume import decisive, differences
-from knife_jax.host.rows import Row, read_rows
-from knife_jax.host.run import CONFIG, METRICS, SUMMARY
+from knife_jax.host.rows import EVAL, EVALUATIONS, Row
+from knife_jax.host.run import CHECKPOINTS, FILES
+from knife_jax.report import continual
 
 
 class Run(NamedTuple):
@@ -31,48 +34,109 @@ class Run(NamedTuple):
 
 
 def folders(paths: Sequence[Path]) -> list[Path]:
-    """The run directories among the paths and, where a path is none, in it."""
-    out: list[Path] = []
+    """The run directories among the paths and, where a path is none, in it; each once."""
+    out: dict[str, Path] = {}
     for path in paths:
-        inside = [file.parent for file in sorted(path.glob(f"*/{METRICS}"))]
-        out += [path] if (path / METRICS).exists() or not inside else inside
-    return out
+        inside = [] if is_run(path) else sorted(filter(is_run, path.glob("*")))
+        for folder in inside or [path]:
+            out.setdefault(os.path.realpath(folder), folder)
+    return list(out.values())
+
+
+def is_run(path: Path) -> bool:
+    """Whether anything of a run is in a folder, be it damaged."""
+    return any(os.path.lexists(path / name) for name in (*FILES, CHECKPOINTS))
 
 
 def load(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
-    """The runs that can be compared, and a line for each run or seed that is left out."""
-    runs, notes = [], []
+    """The runs that can be compared, and a line for each run or seed that is left out.
+
+    What most of them share counts: how far they were evaluated, their configuration apart from the
+    method, and their tasks. So a single one that differs leaves out itself alone.
+    """
+    read, notes = list[Run](), list[str]()
     for path in paths:
+        name = Path(os.path.abspath(path)).name
         try:
-            runs.append(_read(path))
-        except (OSError, ValueError, KeyError) as error:
-            missing = isinstance(error, FileNotFoundError)
-            reason = f"there is no {METRICS}" if missing else f"cannot be read ({error})"
-            notes.append(f"{path.name} is left out: {reason}")
-    goal = max((_steps(run.rows) for run in runs), default=0)
-    out: list[Run] = []
-    for run in runs:
-        reached = _steps(run.rows)
-        if reached == 0 or reached < goal:
-            notes.append(f"{run.name} is left out: judged up to {reached:,} of {goal:,} env steps")
-        elif out and (differing := differences(*(_shared(r.config) for r in (run, out[0])))):
-            notes.append(f"{run.name} is left out: {differing[0].replace('here', out[0].name)}")
+            rows, dropped, config, summary = records.read(path)
+        except RecordError as error:
+            notes.append(f"{name} is left out: {error}")
+            continue
+        notes += [f"{name}: {note}" for note in dropped]
+        if name in (run.name for run in read):
+            notes.append(f"{path} is left out: another run is called {name}, too")
         else:
-            seeds = {row["seed"] for row in run.of("eval") if row["env_steps"] == goal}
-            lost = sorted(set(run.seeds) - seeds)
-            notes += [f"{run.name}: seed {seed} diverged and is left out" for seed in lost]
-            kept = [row for row in run.rows if row["seed"] in seeds]
-            out.append(run._replace(rows=kept, seeds=sorted(seeds)))
-    return out, notes
+            seeds = sorted({row["seed"] for row in rows})
+            read.append(Run(name, rows, seeds, config, summary))
+    told = [run for run in read if _has_ended(run)]
+    ends = Counter(reached for run in told or read if (reached := _reached(run)))
+    goal = max(ends.items(), key=lambda end: (end[1], end[0]), default=(0, 0))[0]
+    ended = [run for run in read if _has_ended(run) and _reached(run) == goal > 0]
+    for run in read:
+        if run not in ended:
+            status = "" if _has_ended(run) else f", status {run.summary['status']}"
+            so_far = f"judged up to {_reached(run):,} of {goal:,} env steps{status}"
+            notes.append(f"{run.name} is left out: {so_far}")
+    return _alike(ended, notes), notes
 
 
-def _read(path: Path) -> Run:
-    rows = read_rows(path / METRICS)
-    config = OmegaConf.to_container(OmegaConf.load(path / CONFIG))
-    assert isinstance(config, dict)
-    summary = json.loads((path / SUMMARY).read_text()) if (path / SUMMARY).exists() else {}
-    seeds = sorted({row["seed"] for row in rows})
-    return Run(path.resolve().name, rows, seeds, config, summary)
+def _alike(runs: Sequence[Run], notes: list[str]) -> list[Run]:
+    """The runs that have what most of them have, without the seeds that were lost."""
+    whole = [kept for run in runs if (kept := _whole(run, notes)) is not None]
+    if not whole:
+        return []
+    settings = _usual(whole, lambda run: _shared(run.config))
+    scored = _usual([run for run in whole if not _differing(run, settings)], _scored)
+    out = list[Run]()
+    for run in whole:
+        if differing := _differing(run, settings):
+            notes.append(f"{run.name} is left out: {differing}")
+        elif _scored(run) != _scored(scored):
+            notes.append(f"{run.name} is left out: other tasks or scores than {scored.name}")
+        else:
+            out.append(run)
+    seeds = {run.name: run.seeds for run in runs}
+    for run in out:
+        lost = [seed for seed in seeds[run.name] if seed not in run.seeds]
+        notes += [f"{run.name}: seed {seed} diverged and is left out" for seed in lost]
+    return out
+
+
+def _whole(run: Run, notes: list[str]) -> Run | None:
+    """The run without the seeds that were lost; None if some score of it is missing."""
+    judged = run.of(EVAL)
+    seeds = {row["seed"] for row in judged if row["env_steps"] == _reached(run)}
+    kept = [row for row in run.rows if row["seed"] in seeds]
+    run = run._replace(rows=kept, seeds=sorted(seeds))
+    try:
+        for name in {"return", "win_rate"} & {*_scored(run)}:
+            continual.at_task_end(continual.by_visit(continual.scores(run.rows, name)))
+    except ValueError as error:
+        notes.append(f"{run.name} is left out: {error}")
+        return None
+    return run
+
+
+def _scored(run: Run) -> tuple:
+    """The tasks of a run and the names of its scores. Raises ValueError if some are missing."""
+    judged = run.of(EVAL)
+    names = [name for name in ("return", "win_rate", "regret") if name in judged[0]]
+    for row in (row for row in run.rows if row["kind"] in EVALUATIONS):
+        if any(row.get(name) is None for name in names):
+            raise ValueError(f"no score of seed {row['seed']} at {row['env_steps']:,} env steps")
+    return tuple(sorted({row["task"] for row in judged})), *names
+
+
+def _usual(runs: Sequence[Run], what: Callable[[Run], Any]) -> Run:
+    """The first run of the largest group that agrees in something."""
+    keys = [json.dumps(what(run), sort_keys=True, default=str) for run in runs]
+    return runs[keys.index(Counter(keys).most_common(1)[0][0])]
+
+
+def _differing(run: Run, other: Run) -> str | None:
+    """The first field in which the two cannot be compared."""
+    found = differences(_shared(run.config), _shared(other.config))
+    return found[0].replace("here", other.name) if found else None
 
 
 def _shared(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,6 +145,11 @@ def _shared(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in decisive(config).items() if not name.startswith(own)}
 
 
-def _steps(rows: Sequence[Row]) -> int:
+def _has_ended(run: Run) -> bool:
+    """Whether a run has nothing left to do; without a summary its rows have to tell."""
+    return run.summary.get("status", COMPLETE) == COMPLETE
+
+
+def _reached(run: Run) -> int:
     """How far a run was judged."""
-    return max((row["env_steps"] for row in rows if row["kind"] == "eval"), default=0)
+    return max((row["env_steps"] for row in run.of(EVAL)), default=0)

@@ -82,7 +82,7 @@ def measure(run: Run, p: Scores, fresh: Scores | None) -> dict[str, Values]:
     }
     if n_tasks > 1:
         out["recovery_steps"] = Values(continual.recovery_time(p)[:, 1:])
-    if fresh is not None:
+    if fresh is not None and np.intersect1d(p.seeds, fresh.seeds).size:
         _, ours, theirs = np.intersect1d(p.seeds, fresh.seeds, return_indices=True)
         wanted = continual.at_task_end(fresh)[theirs]
         out["gap"] = Values(wanted, ends[ours])

@@ -18,13 +18,13 @@ from knife_jax.host import run as files
 from knife_jax.host.readout import brief
 from knife_jax.messages import say, warn
 from knife_jax.report import figure, marl_eval
-from knife_jax.report.load import Run, folders, load
+from knife_jax.report.load import Run, folders, is_run, load
 from knife_jax.report.measures import FRESH, Compared, Values, compare, measure, surgery
 from knife_jax.scrub import scrub
 
 TABLE, FIGURE, RECORD = "report.md", "report.png", "report.json"
 NOTHING = 2
-"""exit code where no run can be reported"""
+"""exit code if no run can be reported, or the report cannot be written"""
 
 SHOWN = {
     "score": "score at task end",
@@ -45,18 +45,33 @@ def write(paths: Sequence[Path], out: Path, command: str, export: Path | None = 
     """Write the report on some runs into ``out``, and print its table.
 
     ``export`` gets the scores in marl-eval's layout. Returns False, after one line that says why,
-    where there is nothing to report.
+    if there is nothing to report or it cannot be written.
     """
     runs, notes = load(folders(paths))
     for note in notes:
         warn(note)
+    refused = "no report"
     try:
         if not runs:
             raise ValueError("there is no run that came to its end")
-        compared = compare(runs)
+        for folder in (out, *([export.parent] if export else [])):
+            folder.mkdir(parents=True, exist_ok=True)
+        _write(runs, notes, out, command)
+        if export is not None:
+            refused = f"{export} is not written"
+            content = json.dumps(marl_eval.layout(runs), allow_nan=False)
+            files.write(export, (content + "\n").encode())
     except ValueError as error:
-        messages.error(f"no report: {error}")
+        messages.error(f"{refused}: {error}")
         return False
+    except OSError as error:
+        messages.error(f"{error.filename or out} cannot be written: {error.strerror or error}")
+        return False
+    return True
+
+
+def _write(runs: Sequence[Run], notes: list[str], out: Path, command: str) -> None:
+    compared = compare(runs)
     fresh = compared.courses.get(FRESH)
     if fresh is None:
         notes.append(f"no plasticity gap: {FRESH} is not among the runs")
@@ -66,19 +81,10 @@ def write(paths: Sequence[Path], out: Path, command: str, export: Path | None = 
     }
     record = _record(runs, compared, measured, notes, command)
     text = table(record)
-    out.mkdir(parents=True, exist_ok=True)
     files.write(out / TABLE, text.encode())
     files.write(out / FIGURE, figure.draw(runs, compared))
     files.write_json(out / RECORD, record)
     say(f"{text}\n{out}: {TABLE}, {FIGURE}, {RECORD}")
-    if export is not None:
-        try:
-            content = json.dumps(marl_eval.layout(runs), allow_nan=False)
-        except ValueError as error:
-            messages.error(f"{export} is not written: {error}")
-            return False
-        files.write(export, (content + "\n").encode())
-    return True
 
 
 def _record(
@@ -88,7 +94,6 @@ def _record(
     notes: Sequence[str],
     command: str,
 ) -> dict[str, Any]:
-    about = [run.summary for run in runs if run.summary]
     return {
         "command": scrub(command),
         "date": date.today().isoformat(),
@@ -97,7 +102,9 @@ def _record(
             "processor": platform.machine(),
             "cores": os.cpu_count(),
         },
-        "versions": about[0]["versions"] if about else None,
+        "versions": next(
+            (run.summary["versions"] for run in runs if "versions" in run.summary), None
+        ),
         "env": runs[0].config["env"],
         "env_steps": max(row["env_steps"] for row in runs[0].rows),
         "scale": compared.scale,
@@ -159,12 +166,12 @@ def _rounded(value: float) -> float:
 
 
 def main() -> None:
-    """Report on finished runs; exit with 2 and one line where there are none."""
+    """Report on finished runs; exit with 2 and one line if there are none."""
     parser = Parser(
         prog="python -m knife_jax.report.study",
         description="Compare the runs of a study, one for each method: a table (Markdown), a "
         "figure and a record (JSON), from their metrics.jsonl alone. Runs that have not come to "
-        "their end are named and left out.",
+        "their end, or are damaged, are named and left out.",
     )
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="run directories, or their folder"
@@ -180,6 +187,6 @@ def main() -> None:
     )
     args = parser.parse_args()
     first = args.runs[0]
-    out = args.out or (first.parent if (first / files.METRICS).exists() else first)
+    out = args.out or (first.parent if is_run(first) else first)
     command = f"python -m knife_jax.report.study {shlex.join(sys.argv[1:])}"
     sys.exit(0 if write(args.runs, out, command, args.marl_eval) else NOTHING)

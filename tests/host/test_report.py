@@ -111,7 +111,7 @@ def test_runs_that_cannot_be_compared_are_named_and_left_out(tmp_path, capsys):
     assert write.write([tmp_path / name for name in names], tmp_path, "the command")
     told = capsys.readouterr().err.splitlines()
     assert told[0] == "warning: cbp is left out: there is no metrics.jsonl"
-    assert told[1].startswith("warning: snr is left out: cannot be read (")
+    assert told[1] == "warning: snr is left out: there is no config.yaml"
     assert told[2:] == [
         "warning: redo is left out: judged up to 40 of 60 env steps",
         "warning: wider is left out: algo.hidden=13 (none 32)",

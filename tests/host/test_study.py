@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from fake_runs import FIRST, rows, store
 
 from knife_jax.cli.study import FAILED, REFUSED, is_complete, jobs
+from knife_jax.host.records import rows_sum
+from knife_jax.host.rows import parsed
 from knife_jax.host.run import config_hash
 from knife_jax.schema import ConfigError
 
@@ -110,12 +113,30 @@ def test_what_a_study_cannot_run_is_refused(name, methods, word, told, tmp_path)
 def test_only_the_very_run_counts_as_complete(tmp_path):
     (job,) = jobs("matrix_sequence", "none", tmp_path, [])
     (other,) = jobs("matrix_sequence", "none", tmp_path, ["algo.hidden=13"])
-    assert not is_complete(job, tmp_path)
+    run = tmp_path / "none"
+    assert not is_complete(job, run)
+    store(run, rows(FIRST), job.config)
     for status in ("complete", "interrupted"):
         summary = {"status": status, "config_hash": config_hash(job.config)}
-        (tmp_path / "summary.json").write_text(json.dumps(summary))
-        assert is_complete(job, tmp_path) == (status == "complete")
-        assert not is_complete(other, tmp_path)
+        (run / "summary.json").write_text(json.dumps(summary))
+        assert is_complete(job, run) == (status == "complete")
+        assert not is_complete(other, run)
+
+
+@pytest.mark.parametrize("name", ["summary.json", "metrics.jsonl", "config.yaml"])
+@pytest.mark.parametrize("content", ["", "null", None, '{"status": 1}'])
+def test_a_damaged_run_is_not_complete(tmp_path, name, content):
+    """Its training then puts back what its checkpoint holds."""
+    (job,) = jobs("matrix_sequence", "none", tmp_path, [])
+    run = store(tmp_path / "none", rows(FIRST), job.config)
+    summary = {"status": "complete", "config_hash": config_hash(job.config)}
+    summary["rows_sum"] = rows_sum(parsed((run / "metrics.jsonl").read_bytes()).rows)
+    (run / "summary.json").write_text(json.dumps(summary))
+    assert is_complete(job, run)
+    (run / name).unlink()
+    if content is not None:
+        (run / name).write_text(content)
+    assert not is_complete(job, run)
 
 
 def test_a_study_goes_on_past_a_failure_and_again_from_where_it_was(tmp_path, start):
@@ -140,13 +161,34 @@ def test_a_study_goes_on_past_a_failure_and_again_from_where_it_was(tmp_path, st
     assert list(record["methods"]) == ["none", "redo", "fresh_per_task"]
 
 
+def test_a_study_has_its_folder_alone_and_its_run_ends_with_it(tmp_path, start):
+    """A second one is refused by the name of the first; a kill reaches the run at hand."""
+    first = start("matrix_sequence", "--methods", "redo", WAITS="redo")
+    while first.stdout.readline() != "waiting\n":
+        assert first.poll() is None
+    second = start("matrix_sequence", "--methods", "none")
+    out, err = second.communicate(timeout=120)
+    assert (second.returncode, out) == (REFUSED, "")
+    assert err.startswith(f"error: --out {Path('runs/matrix_sequence')} is in use by process ")
+    assert f" {first.pid} on " in err and err.count("\n") == 1
+    first.kill()
+    out, err = first.communicate(timeout=120)  # until the run has closed them, too
+    assert err == "SIGTERM: ending after this chunk; Ctrl-C again leaves at once\n"
+    file = tmp_path / "file"
+    file.write_text("mine")
+    third = start("matrix_sequence", "--methods", "none", "--out", "file")
+    out, err = third.communicate(timeout=120)
+    assert (third.returncode, out) == (REFUSED, "")
+    assert err == "error: --out file cannot be written: File exists\n"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_the_run_at_hand_and_the_study(start, number):
     process = start("matrix_sequence", "--methods", "none,redo,wider", WAITS="redo")
     while process.stdout.readline() != "waiting\n":
         assert process.poll() is None
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 128 + number
     assert trained(out) == [] and "report" not in out
     assert err.splitlines() == [
@@ -157,8 +199,8 @@ def test_a_signal_stops_the_run_at_hand_and_the_study(start, number):
 
 def test_the_command_line_is_refused_in_one_line_or_explained(start):
     process = start("matrix", "--methods", "none")
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (REFUSED, "")
     assert err.startswith("error: experiment=matrix is refused: ") and err.count("\n") == 1
-    out, err = start("--help").communicate(timeout=60)
+    out, err = start("--help").communicate(timeout=120)
     assert "matrix_sequence, predator_prey_sequence" in " ".join(out.split()) and err == ""
