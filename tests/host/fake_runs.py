@@ -3,7 +3,7 @@
 import json
 
 from knife_jax.cli import compose
-from knife_jax.config import to_dict
+from knife_jax.config import to_yaml
 from knife_jax.host.run import write
 
 # p_i(t) of three tasks at t = 10 … 60, which change after 20 and 40; two seeds
@@ -41,7 +41,7 @@ def store(folder, content, config=None):
     """A run directory with these rows, by default of the study of matrix games. Returns it."""
     folder.mkdir(parents=True)
     config = config or compose(["experiment=matrix_sequence"])
-    write(folder / "config.yaml", json.dumps(to_dict(config)).encode())
+    write(folder / "config.yaml", to_yaml(config).encode())
     lines = [json.dumps(row) + "\n" for row in content]
     write(folder / "metrics.jsonl", "".join(lines).encode())
     return folder
