@@ -14,14 +14,19 @@ INTERRUPTED = 128 + signal.SIGINT
 
 
 def run(module: str) -> None:
-    """Call ``main`` of a module.
+    """Call ``main`` of a module; exit with 1 and one line if a file cannot be read or written.
 
     Ctrl-C ends the process at once and without a word, also while modules are imported, until a
     program that has something to save handles the signal itself.
     """
     signal.signal(signal.SIGINT, leave)
     import_module("knife_jax.host.streams").outlast_readers()
-    import_module(module).main()
+    try:
+        import_module(module).main()
+    except OSError as error:
+        text = f"{error.filename or 'a file'}: {error.strerror or error}"
+        import_module("knife_jax.messages").error(text)
+        sys.exit(1)
 
 
 def leave(number: int, _: FrameType | None) -> NoReturn:

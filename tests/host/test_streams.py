@@ -109,3 +109,17 @@ def test_short_commands_end_quietly(words, code):
         done = subprocess.run(command, env=ENV, stdout=output, stderr=subprocess.PIPE, text=True)
     assert done.returncode == code
     assert done.stderr.count("\n") == (code != 0), done.stderr
+
+
+def test_a_file_that_cannot_be_written_ends_any_program_in_one_line(tmp_path):
+    (tmp_path / "report.py").write_text(
+        "import pathlib\n"
+        "from knife_jax.host.run import write\n"
+        "def main():\n"
+        f"    write(pathlib.Path('{tmp_path}/none/report.md'), b'table')\n"
+    )
+    script = "from knife_jax.program import run; run('report')"
+    env = ENV | {"PYTHONPATH": f"{ROOT}:{tmp_path}"}
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
+    told = f"error: {tmp_path}/none/report.md: No such file or directory\n"
+    assert (done.returncode, done.stderr) == (1, told)
