@@ -15,19 +15,19 @@ from typing import Any, NamedTuple, cast
 import xxhash
 import yaml
 
-from knife_jax.host.rows import RecordError, Row, parsed
+from knife_jax.host.rows import ABSOLUTE, FINAL, RecordError, Row, parsed
 from knife_jax.host.run import CHECKPOINTS, CONFIG, CURVE, METRICS, PARAMS, SUMMARY, hash_of
 
 RUNNING, FAILED, COMPLETE = "running", "failed", "complete"
 """of what ``status`` a run can be while it trains, where it broke off and at its end; the others
 are ``interrupted`` and ``diverged``"""
 
-ROWS_SUM, SUM = "rows_sum", "sum"
-"""the sums in ``summary.json``: of the rows, and of all its other fields"""
+ROWS, ROWS_SUM, SUM = "rows", "rows_sum", "sum"
+"""in ``summary.json``: the number of rows, and the sums of these and of all its other fields"""
 
 TYPES: dict[str, tuple[type, ...]] = {
     "status": (str,), "config_hash": (str,), "versions": (dict,), "wall_seconds": (int, float),
-    "seeds": (list,), "env_steps": (int,), ROWS_SUM: (str,), SUM: (str,),
+    "seeds": (list,), "env_steps": (int,), ROWS: (int,), ROWS_SUM: (str,), SUM: (str,),
 }  # fmt: skip
 """fields of ``summary.json`` that are read again"""
 
@@ -45,14 +45,16 @@ class Record(NamedTuple):
 
 def read(run: Path) -> Record:
     """All of a run that reports are made of. Raises ``RecordError``."""
-    rows, notes = parsed(_content(run / METRICS))
+    rows, notes, torn_after = parsed(_content(run / METRICS))
     config, summary = read_config(run), {}
     if os.path.lexists(run / SUMMARY):
         summary = read_summary(run)
     if summary.get("config_hash", told := hash_of(config)) != told:
         raise RecordError(f"{CONFIG} is not that of {SUMMARY}")
+    # what a run ends with are evaluations beside its course: one torn line of them is no harm
+    spared = torn_after in (FINAL, ABSOLUTE) and summary.get(ROWS) == len(rows) + 1
     ended = summary.get("status") != RUNNING
-    if ended and summary.get(ROWS_SUM, told := rows_sum(rows)) != told:
+    if ended and not spared and summary.get(ROWS_SUM, told := rows_sum(rows)) != told:
         raise RecordError(f"the rows of {METRICS} are not those of {SUMMARY}")
     seeds = summary.get("seeds", [row["seed"] for row in rows])
     foreign = [row["seed"] for row in rows if row["seed"] not in seeds]

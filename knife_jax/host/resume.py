@@ -67,7 +67,7 @@ class Found(NamedTuple):
         """The rows up to it, each once. Raises ``ResumeError`` where they are not rows."""
         content = self.arrays["metrics"].tobytes()
         try:
-            rows, notes = parsed(content)
+            rows, notes, _ = parsed(content)
         except RecordError as error:
             raise ResumeError(f"checkpoint {self.step:,} cannot be used: {error}") from None
         for note in notes:

@@ -53,6 +53,8 @@ class Read(NamedTuple):
     """by moment, kind, task and seed, each once"""
     notes: list[str]
     """what was dropped, a line each"""
+    torn_after: str | None = None
+    """the kind of the row before a last line that is torn"""
 
 
 def number(value: Any) -> int | float | bool | None:
@@ -92,10 +94,10 @@ def read_rows(path: Path) -> list[Row]:
 
     Raises ``RecordError`` where what is left cannot be trusted, see ``parsed``.
     """
-    rows, notes = parsed(path.read_bytes())
-    for note in notes:
+    read = parsed(path.read_bytes())
+    for note in read.notes:
         warn(f"{path}: {note}")
-    return rows
+    return read.rows
 
 
 def parsed(content: bytes) -> Read:
@@ -107,13 +109,15 @@ def parsed(content: bytes) -> Read:
     """
     lines = [(i, line) for i, line in enumerate(content.split(b"\n"), 1) if line.strip()]
     rows: dict[tuple, Row] = {}
-    notes, doubled, other = list[str](), 0, 0
+    notes, torn_after, doubled, other = list[str](), None, 0, 0
+    row = {}
     for i, line in lines:
         try:
             row = json.loads(line.decode(), parse_constant=_refuse)
         except (ValueError, RecursionError) as error:
             if i == lines[-1][0]:
                 notes.append("its last line is torn and is dropped")
+                torn_after = row.get("kind")
                 break
             raise RecordError(f"line {i} of metrics.jsonl cannot be read ({error})") from None
         if wrong := _wrong(row):
@@ -124,7 +128,7 @@ def parsed(content: bytes) -> Read:
     if doubled:
         differing = f", {other} of them with other numbers: two runs wrote here" if other else ""
         notes.append(f"{doubled} doubled rows are dropped{differing}")
-    return Read(sorted(rows.values(), key=_place), notes)
+    return Read(sorted(rows.values(), key=_place), notes, torn_after)
 
 
 def lines(rows: Sequence[Row]) -> bytes:

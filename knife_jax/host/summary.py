@@ -14,7 +14,7 @@ from rich.table import Table
 
 from knife_jax.host.progress import Progress
 from knife_jax.host.readout import brief, duration
-from knife_jax.host.records import ROWS_SUM, RUNNING, rows_sum, sealed
+from knife_jax.host.records import ROWS, ROWS_SUM, RUNNING, rows_sum, sealed
 from knife_jax.host.rows import ABSOLUTE, FINAL, Row, over_tasks, read_rows
 from knife_jax.host.run import FILES, METRICS, SUMMARY, write_json
 from knife_jax.host.run import write as write_file
@@ -45,6 +45,7 @@ def write(
         "diverged_at": [progress.frozen.get(seed) for seed in about["seeds"]],
         "env_steps_per_second": round(steps / trained, 1) if trained else None,
         **about,
+        ROWS: len(rows),
         ROWS_SUM: rows_sum(rows),
     }
     if status == RUNNING:

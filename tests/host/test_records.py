@@ -259,6 +259,27 @@ def test_what_is_whole_without_the_damage_is_reported(study, finished, capsys):
         assert runs == wanted and notes == ([] if note is None else [f"none: {note}"])
 
 
+def test_a_torn_row_of_the_end_is_dropped_and_one_of_the_course_is_missed(study, finished):
+    wanted, _ = load([finished / "none"])
+    path, summary = study / "none" / "metrics.jsonl", study / "none" / "summary.json"
+    course = path.read_bytes()
+    ends = [{**row("final", seed=seed), "return": 1.0} for seed in (3, 4)]
+    about = json.loads(summary.read_text()) | {
+        "rows": course.count(b"\n") + 2,
+        "rows_sum": rows_sum(parsed(course + text(*ends)).rows),
+    }
+    write_json(summary, sealed(about))
+    for content, left in ((course + text(*ends), 2), (course + text(*ends)[:-9], 1)):
+        path.write_bytes(content)
+        (run,), notes = load([study / "none"])
+        assert run.of("final") == ends[:left] and run.of("eval") == wanted[0].of("eval")
+        assert notes == ["none: its last line is torn and is dropped"] * (2 - left)
+    for content in (course + text(ends[0])[:-9], course[:-9], (course + text(*ends))[9:-9]):
+        path.write_bytes(content)
+        (note,) = load([study / "none"])[1]
+        assert note.startswith("none is left out: ")
+
+
 def test_the_report_as_a_program(study, tmp_path):
     (study / "none" / "summary.json").write_text("null")
     (study / "none" / "metrics.jsonl").unlink()
