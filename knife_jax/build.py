@@ -20,7 +20,7 @@ from knife_jax.envs import contract
 from knife_jax.envs.base import EnvSpec, VecEnv
 from knife_jax.envs.tasks import Tasks, single
 from knife_jax.greedy import Episodes, evaluate
-from knife_jax.host import devices
+from knife_jax.host import devices, memory
 from knife_jax.host.devices import make_mesh, over_seeds
 from knife_jax.joint import is_small, joint_values
 from knife_jax.learner import make_learner
@@ -170,8 +170,14 @@ def _stagnation(config: PlasticityConfig) -> NoneConfig | KnifeConfig:
 
 
 def build(config: Config) -> Program:
-    """Everything the host needs for a run. Nothing is compiled yet."""
-    return _assembled(make_tasks(config.env), config)
+    """Everything the host needs for a run. Nothing is compiled yet.
+
+    Raises ``ConfigError`` for sizes and devices that the machine does not have.
+    """
+    try:
+        return _assembled(make_tasks(config.env), config)
+    except OverflowError:
+        raise memory.uncountable(config) from None
 
 
 def build_in(env: Callable[[int], VecEnv], config: Config) -> Program:
@@ -196,7 +202,9 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
     splits = config.env.n_envs, config.algo.batch_size
     mesh = make_mesh(config.num_seeds, splits, 1 if config.debug.nans else config.devices)
     shards = Shards(mesh.shape[AXIS])
-    trainer = make_trainer(config, tasks.env(0, config.env.n_envs // shards.n), tasks, shards)
+    env = tasks.env(0, config.env.n_envs // shards.n)
+    memory.check_sizes(config, env.spec)
+    trainer = make_trainer(config, env, tasks, shards)
     n_rounds = rounds_in_a_chunk(trainer.sequence, trainer.round_steps, config.log_every)
     one_seed = partial(training.chunk, trainer, n_rounds)
     if config.debug.nans:
@@ -230,7 +238,9 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
         return devices.place((state, clock), mesh, whole)
 
     sizes = Sizes(config.probes.windows, config.probes.functions, config.probes.fit_steps)
-    shapes = jax.eval_shape(begin, jax.random.key(0)).patient.online["params"]
+    state = jax.eval_shape(begin, jax.random.key(0))
+    memory.check_state(config, state)
+    shapes = state.patient.online["params"]
     env_steps, task_steps = config.env_steps, None
     if isinstance(config.env, SequenceConfig) and trainer.sequence is not None:
         task_steps = trainer.sequence.steps

@@ -120,7 +120,7 @@ class MatrixGameConfig(EnvConfig):
 class SequenceConfig(EnvConfig):
     """Tasks trained one after the other; after the last comes the first, until env_steps."""
 
-    n_tasks: Annotated[Count, "different tasks"]
+    n_tasks: Annotated[int, at_least(1), at_most(10_000), "different tasks"]
     steps_per_task: Annotated[Count, "env steps before the next task"]
     order: Annotated[str, choice("fixed", "shuffled"), "order of the tasks"] = "fixed"
     task_seed: Annotated[Size, "draws the tasks, and their order if it is shuffled"] = 0

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar
 from knife_jax.schema import (
     ConfigError,
     Count,
+    Few,
     Fraction,
     Positive,
     Section,
@@ -87,7 +88,7 @@ class KnifeConfig(ScopedConfig):
         str, choice("stagnant", "random"), "stagnant neurons, or as many at random"
     ] = "stagnant"
     threshold: Annotated[Positive, "stagnant below this share of the layer's mean activity"] = 0.25
-    slots: Annotated[Count, "surgeries that one neuron can take"] = 2
+    slots: Annotated[Few, "surgeries that one neuron can take"] = 2
     window: Annotated[Count, WINDOW] = 200
     cap: Annotated[Share, "largest share of a layer in one surgery"] = 0.5
     maturity: Annotated[
@@ -272,7 +273,7 @@ class WiderConfig(PlasticityConfig):
     """No surgery on networks as large as KNIFE's."""
 
     method: Annotated[str, choice("wider"), "label"] = "wider"
-    slots: Annotated[Count, "of the KNIFE that it has as many parameters as"] = 2
+    slots: Annotated[Few, "of the KNIFE that it has as many parameters as"] = 2
 
 
 PLASTICITIES: dict[str, type[PlasticityConfig]] = {

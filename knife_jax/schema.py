@@ -60,6 +60,7 @@ INT32 = at_most(2**31 - 1)
 PATH = Allowed("a path", lambda x: bool(x.strip()) and x != "???")  # which OmegaConf cannot hold
 
 Count = Annotated[int, at_least(1), INT32]
+Few = Annotated[int, at_least(1), at_most(64)]
 Size = Annotated[int, at_least(0), INT32]
 Share = Annotated[float, above(0), at_most(1)]
 Fraction = Annotated[float, at_least(0), at_most(1)]

@@ -37,7 +37,8 @@ def join() -> bool:
 
 
 def begin(n: int | None) -> None:
-    """Let the CPU count as ``n`` devices, or as one per core up to ``MOST``.
+    """Let the CPU count as ``n`` devices, up to ``MOST`` or its cores, whichever is more; without
+    ``n`` as one per core up to ``MOST``.
 
     Several programs of half the size keep two cores busier than one whole. To be called before
     anything else of jax; without effect where jax runs already or ``XLA_FLAGS`` says how many.
@@ -45,7 +46,8 @@ def begin(n: int | None) -> None:
     told = FORCED in os.environ.get("XLA_FLAGS", "") or jax.config.jax_num_cpu_devices > 0
     if not told:
         with suppress(RuntimeError):
-            jax.config.update("jax_num_cpu_devices", n or min(_cores(), MOST))
+            asked = n or min(_cores(), MOST)
+            jax.config.update("jax_num_cpu_devices", min(asked, max(_cores(), MOST)))
 
 
 def _cores() -> int:
@@ -68,11 +70,17 @@ def make_mesh(n_seeds: int, splits: Sequence[int], n: int | None) -> Mesh:
     the rest as divide every one of ``splits``.
 
     Without ``n`` a seed is split over the cores of a CPU, but not over accelerators. Raises
-    ``ConfigError`` where there are not so many.
+    ``ConfigError`` where there are not so many, or more than can be used.
     """
     devices = jax.devices()
+    if n is not None and n > (usable := n_seeds * math.gcd(*splits)):
+        raise ConfigError(
+            f"devices={n} is refused: at most {usable} can be used, num_seeds times the greatest "
+            "common divisor of env.n_envs and algo.batch_size"
+        )
     if n is not None and n > len(devices):
-        raise ConfigError(f"devices={n} is refused: there are {len(devices)}")
+        cores = " (a CPU counts as one per core, or 8)" * (devices[0].platform == "cpu")
+        raise ConfigError(f"devices={n} is refused: there are {len(devices)}{cores}")
     splits = splits if n or devices[0].platform == "cpu" else (1,)
     n = n or len(devices)
     seeds = max(d for d in range(1, n + 1) if n_seeds % d == 0)

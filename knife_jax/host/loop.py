@@ -22,6 +22,7 @@ from knife_jax.host.failures import REFUSALS, outcome
 from knife_jax.host.faults import check_faults
 from knife_jax.host.judge import greedy_rows, play
 from knife_jax.host.logging import FanOut
+from knife_jax.host.memory import check_saving, check_sizes
 from knife_jax.host.progress import Progress
 from knife_jax.host.readout import title
 from knife_jax.host.rows import EVAL, chunk_rows, over_tasks, read_rows, seed_rows
@@ -49,6 +50,7 @@ def train(config: Config) -> int:
         devices.begin(config.devices)
     with stop_on_signal() as stop, TemporaryDirectory() as scratch, ExitStack() as holding:
         try:
+            check_sizes(config)
             if first:
                 directory = run.directory_of(config)
                 holding.enter_context(lock.held(directory, f"run_dir={directory}"))
@@ -129,6 +131,7 @@ class _Run:
         self.about |= {"n_params": self.program.n_params, "mesh": self.program.mesh}
         start = partial(resume.start, self.program, self.seeds)
         like = jax.eval_shape(start)
+        check_saving(config, like["state"])
         found = origin and self._found(origin, shapes(like))
         if found is None:
             begun = start()
