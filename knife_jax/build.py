@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.experimental import checkify
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from knife_jax import chunk as training
-from knife_jax.config import AlgoConfig, Config
+from knife_jax.budget import Budget, make_budget
+from knife_jax.config import Config
 from knife_jax.env_config import SequenceConfig
 from knife_jax.envs import contract
 from knife_jax.envs.base import EnvSpec, VecEnv
@@ -24,14 +24,16 @@ from knife_jax.host import devices, memory
 from knife_jax.host.devices import make_mesh, over_seeds
 from knife_jax.joint import is_small, joint_values
 from knife_jax.learner import make_learner
-from knife_jax.make_env import make_sequence, make_tasks, rounds_in_a_chunk
+from knife_jax.make_env import make_sequence, make_tasks
 from knife_jax.make_networks import make_networks, widened
+from knife_jax.make_optimiser import learning_rate, make_optimiser
 from knife_jax.nets.wiring import Wiring, hidden
 from knife_jax.plasticity import methods
 from knife_jax.plasticity.base import PlasticityTransform
 from knife_jax.plasticity.combine import watched
 from knife_jax.plasticity.meters import relative_update_activity
 from knife_jax.plasticity_config import (
+    InjectionConfig,
     KnifeConfig,
     NoneConfig,
     PlasticityConfig,
@@ -39,7 +41,14 @@ from knife_jax.plasticity_config import (
 )
 from knife_jax.probes.instruments import Probe, Sizes, make_probe
 from knife_jax.rollout import rehearse
-from knife_jax.schedules import after_task_switch, any_of, at_task_switch, every_env_steps, linear
+from knife_jax.schedules import (
+    after_task_switch,
+    any_of,
+    at_task_switch,
+    every_env_steps,
+    linear,
+    rounds_of,
+)
 from knife_jax.schema import fields_of
 from knife_jax.sequence import restarting
 from knife_jax.shards import AXIS, SAME, SEEDS, WHOLE, Shards
@@ -53,10 +62,7 @@ class Program(NamedTuple):
     n_params: int
     init: Callable[[Sequence[int]], TrainState]
     clock: Callable[[], Clock]
-    env_steps: int
-    """the budget of each seed; in a sequence, that of whole tasks"""
-    task_steps: int | None
-    """environment steps from one task of a sequence to the next"""
+    budget: Budget
     optimum: Sequence[float | None]
     """the best expected return of each task, where it is known"""
     mesh: Mapping[str, int]
@@ -73,24 +79,25 @@ class Program(NamedTuple):
     params: Callable[[TrainState], Variables]
     probe: Probe
 
+    @property
+    def round_steps(self) -> int:
+        """Environment steps in a round of the Clock."""
+        return self.budget.round_steps
 
-def make_optimiser(algo: AlgoConfig, n_updates: int) -> optax.GradientTransformation:
-    """Clipping by global norm, then the optimiser.
+    @property
+    def env_steps(self) -> int:
+        """The environment steps that each seed is trained for."""
+        return self.budget.env_steps
 
-    RMSprop adds ε outside the square root, as PyTorch does; optax's default would shrink PyMARL's
-    steps many times over.
-    """
-    lr = optax.linear_schedule(algo.lr, 0.0, n_updates) if algo.lr_decay else algo.lr
-    makers = {
-        "adam": lambda: optax.adam(lr, eps=algo.eps),
-        "adamw": lambda: optax.adamw(lr, eps=algo.eps, weight_decay=algo.weight_decay),
-        "radam": lambda: optax.radam(lr, eps=algo.eps),
-        "rmsprop": lambda: optax.rmsprop(lr, decay=0.99, eps=algo.eps, eps_in_sqrt=False),
-    }
-    return optax.chain(optax.clip_by_global_norm(algo.grad_clip), makers[algo.optimiser]())
+    @property
+    def task_steps(self) -> int | None:
+        """Environment steps from one task of a sequence to the next."""
+        return self.budget.task_steps
 
 
-def make_plasticity(config: PlasticityConfig, wiring: Wiring) -> PlasticityTransform:
+def make_plasticity(
+    config: PlasticityConfig, wiring: Wiring, round_steps: int = 1
+) -> PlasticityTransform:
     """The plasticity method of a config, for the layers that the wiring names."""
     fields = {name: getattr(config, name) for name in fields_of(type(config))}
     for label in ("name", "method"):
@@ -104,8 +111,11 @@ def make_plasticity(config: PlasticityConfig, wiring: Wiring) -> PlasticityTrans
         late = isinstance(config, KnifeConfig) and config.measure == "post_switch"
         switched = after_task_switch(config.window) if late else at_task_switch
         fields["when"] = any_of(
-            *([every_env_steps(interval)] if interval else ()), *[switched] * task_switch
+            *([every_env_steps(interval, round_steps)] if interval else ()),
+            *[switched] * task_switch,
         )
+    if isinstance(config, InjectionConfig):
+        fields["at"] = rounds_of(config.at, round_steps)
     scope = fields.pop("scope", "all")
     part = tuple(group for group in wiring if scope in ("all", group.network))
     method = methods.METHODS[config.method](part, **fields)
@@ -127,36 +137,39 @@ def make_trainer(
     config = widened(config, env.spec)
     algo, plasticity = config.algo, config.plasticity
     agent, mixer, wiring = make_networks(config, env.spec)
-    method = make_plasticity(plasticity, wiring)
     episodes_only = algo.data == "episodes"
     length = env.spec.horizon if episodes_only else algo.window
     n_envs = env.n_envs * shards.n
-    rounds = math.ceil(config.env_steps / (length * n_envs))
-    optimiser = method.optimiser(make_optimiser(algo, rounds * algo.updates_per_round))
+    budget = make_budget(config, length * n_envs)
+    method = make_plasticity(plasticity, wiring, budget.round_steps)
+    optimiser = method.optimiser(make_optimiser(algo))
     learner = make_learner(
         env.spec, agent, mixer, hidden(wiring), optimiser,
         hidden=algo.hidden, gamma=algo.gamma, td_lambda=algo.td_lambda, double_q=algo.double_q,
         target_period=algo.target_period, tau=algo.tau, needs=method.needs,
         shards=shards,
     )  # fmt: skip
-    epsilon = linear(algo.epsilon_start, algo.epsilon_end, algo.epsilon_steps)
+    epsilon = linear(algo.epsilon_start, algo.epsilon_end, algo.epsilon_steps, budget.round_steps)
     sequence = None
     if tasks is not None and isinstance(config.env, SequenceConfig):
-        sequence = make_sequence(config.env, tasks, env.n_envs, length * n_envs, optimiser)
+        sequence = make_sequence(config.env, tasks, env.n_envs, budget.round_steps, optimiser)
         if config.env.restart_epsilon:
-            epsilon = restarting(epsilon, sequence.steps)
+            epsilon = restarting(epsilon)
     return training.Trainer(
         env=env,
         learner=learner,
         plasticity=method,
         epsilon=epsilon,
+        learning_rate=learning_rate(algo),
+        row=every_env_steps(config.log_every, budget.round_steps),
+        most_rounds=min(rounds_of(config.log_every, budget.round_steps), budget.rounds),
         hidden=algo.hidden,
         slots=plasticity.graft_slots,
         stagnant_threshold=_stagnation(plasticity).threshold,
         episodes_only=episodes_only,
         length=length,
         updates=algo.updates_per_round,
-        learning_starts=algo.learning_starts,
+        waits=budget.waits,
         batch=algo.batch_size // shards.n,
         capacity=math.ceil(algo.buffer_size / n_envs) * env.n_envs,
         sequence=sequence,
@@ -205,8 +218,9 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
     env = tasks.env(0, config.env.n_envs // shards.n)
     memory.check_sizes(config, env.spec)
     trainer = make_trainer(config, env, tasks, shards)
-    n_rounds = rounds_in_a_chunk(trainer.sequence, trainer.round_steps, config.log_every)
-    one_seed = partial(training.chunk, trainer, n_rounds)
+    budget = make_budget(config, trainer.round_steps)
+    begun = budget.plan(Clock.zero())
+    one_seed = partial(training.chunk, trainer)
     if config.debug.nans:
         one_seed = _watched(one_seed)
     whole = shards.layout, SAME
@@ -241,17 +255,12 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
     state = jax.eval_shape(begin, jax.random.key(0))
     memory.check_state(config, state)
     shapes = state.patient.online["params"]
-    env_steps, task_steps = config.env_steps, None
-    if isinstance(config.env, SequenceConfig) and trainer.sequence is not None:
-        task_steps = trainer.sequence.steps
-        env_steps = math.ceil(env_steps / config.env.steps_per_task) * task_steps
     return Program(
         spec=trainer.env.spec,
         n_params=sum(leaf.size for leaf in jax.tree.leaves(shapes)),
         init=lambda seeds: init(jnp.stack([jax.random.key(seed) for seed in seeds])),
-        clock=Clock.zero,
-        env_steps=env_steps,
-        task_steps=task_steps,
+        clock=lambda: jax.tree.map(jnp.array, begun),
+        budget=budget,
         optimum=[None] * tasks.n if tasks.optimum is None else tasks.optimum.tolist(),
         mesh=dict(mesh.shape),
         place=place,

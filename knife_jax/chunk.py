@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -17,6 +18,7 @@ from knife_jax.plasticity.base import PerNeuron, PlasticityTransform
 from knife_jax.plasticity.invariants import change
 from knife_jax.plasticity.meters import share_below
 from knife_jax.rollout import EpisodeSums, first_episodes, rollout, start
+from knife_jax.schedules import Gate, crossed
 from knife_jax.sequence import TaskSequence, asked, switch
 from knife_jax.shards import WHOLE, Shards
 from knife_jax.types import Clock, Patient, PyTree, TrainState
@@ -29,7 +31,7 @@ class Surgery(NamedTuple):
     """What happened to the network after one gradient step; zeros where no surgery was due."""
 
     fired: Array
-    env_steps: Int[Array, ""]
+    rounds: Int[Array, ""]
     updates: Int[Array, ""]
     task: Int[Array, ""]
     units_operated: Int[Array, ""]
@@ -50,6 +52,12 @@ class Trainer(NamedTuple):
     learner: Learner
     plasticity: PlasticityTransform
     epsilon: Callable[[Clock], Float[Array, ""]]
+    learning_rate: Callable[[Clock], Float[Array, ""]]
+    """of the gradient step that comes next"""
+    row: Gate
+    """when training stops for a row of what was seen"""
+    most_rounds: int
+    """between two rows"""
     hidden: int
     slots: int
     stagnant_threshold: float
@@ -58,7 +66,8 @@ class Trainer(NamedTuple):
     """environment steps of each environment in a round"""
     updates: int
     """gradient steps in a round"""
-    learning_starts: int
+    waits: int
+    """rounds that the replay holds before the first gradient step"""
     batch: int
     capacity: int
     sequence: TaskSequence | None = None
@@ -101,13 +110,15 @@ def _open_slots(t: Trainer, clock: Clock) -> Int[Array, ""]:
 
 
 def windows_added(t: Trainer, clock: Clock) -> Int[Array, ""]:
-    """How many windows the replay (of a share) was given since it was last empty."""
-    return (clock.env_steps - clock.replay_since) // t.round_steps * t.env.n_envs
+    """How many windows the replay (of a share) was given since it was last empty, without those
+    that filled it a second time, a third time and so on: no count here grows with the run."""
+    rounds, full = clock.rounds - clock.replay_since, t.capacity // t.env.n_envs
+    return jnp.where(rounds < full, rounds, full + rounds % full) * t.env.n_envs
 
 
 def _last_asked(t: Trainer, clock: Clock) -> Clock:
     """What the gates have seen up to the Clock at the beginning of a round."""
-    return clock if t.sequence is None else asked(t.sequence, clock, t.learning_starts)
+    return clock if t.sequence is None else asked(t.sequence, clock, t.waits)
 
 
 def _play(t: Trainer, patient: Patient, actor, clock: Clock, key: PRNGKeyArray):
@@ -123,8 +134,9 @@ def _play(t: Trainer, patient: Patient, actor, clock: Clock, key: PRNGKeyArray):
     return actor, windows, sums
 
 
-def chunk(t: Trainer, n_rounds: int, state: TrainState, clock: Clock):
-    """``n_rounds`` rounds. Returns the state, the Clock and what was seen, as plain numbers.
+def chunk(t: Trainer, state: TrainState, clock: Clock):
+    """Rounds until a row is due, or the task or the budget ends. Returns the state, the Clock and
+    what was seen, as plain numbers; of the surgeries those of ``most_rounds``, as if each had been.
 
     A seed whose networks are no longer finite at the end gets those it had at the start back, and
     keeps them from then on: ``finite`` is False. What was seen of it in this chunk is void.
@@ -132,17 +144,16 @@ def chunk(t: Trainer, n_rounds: int, state: TrainState, clock: Clock):
     if t.sequence is not None:
         state, clock = switch(t.sequence, t.hidden, state, clock, t.shards)
         t = t._replace(env=t.sequence.env(clock.task))
-    healthy = state.patient, state.plasticity
+    healthy, begin = (state.patient, state.plasticity), clock
 
-    def one_round(carry, _):
-        state, clock = carry
+    @partial(jax.jit, inline=True)  # so that what is traced for the shapes is not traced again
+    def one_round(state, clock):
         key, play_key, learn_key = jax.random.split(state.key, 3)
         actor, windows, sums = _play(t, state.patient, state.actor, clock, t.shards.own(play_key))
         ring = replay.add(state.replay, windows, windows_added(t, clock))
         state = state.replace(actor=actor, replay=ring, key=key)
-        after = clock._replace(env_steps=clock.env_steps + t.round_steps)
-        ready = after.env_steps - after.replay_since >= t.learning_starts
-        # jit, so that what is traced for the shapes below is not traced again
+        after = clock._replace(rounds=clock.rounds + 1)
+        ready = after.rounds - after.replay_since >= t.waits
         learn = jax.jit(
             lambda s: _learn(t, s, _last_asked(t, clock), after, learn_key), inline=True
         )
@@ -152,16 +163,31 @@ def chunk(t: Trainer, n_rounds: int, state: TrainState, clock: Clock):
         state, clock, learnt, surgery = jax.lax.cond(
             ready, learn, lambda s: (s, after, *skipped), state
         )
-        return (state, clock), (sums, learnt, surgery)
+        return state, clock, (sums, learnt, surgery)
 
-    (state, clock), (sums, learnt, surgery) = jax.lax.scan(
-        one_round, (state, clock), None, length=n_rounds
-    )
+    def goes_on(carry) -> Array:
+        _, clock, _ = carry
+        ends = crossed(t.row, begin, clock)
+        if t.sequence is not None:
+            ends |= crossed(t.sequence.task, begin, clock)
+        return (clock.rounds < clock.budget) & ~ends
+
+    def another_round(carry):
+        state, clock, seen = carry
+        place = clock.rounds - begin.rounds
+        state, clock, now = one_round(state, clock)
+        put = partial(jax.lax.dynamic_update_index_in_dim, index=place, axis=0)
+        return state, clock, jax.tree.map(put, seen, now)
+
+    shapes = jax.eval_shape(one_round, state, clock)[2]
+    nothing = jax.tree.map(lambda leaf: jnp.zeros((t.most_rounds, *leaf.shape), leaf.dtype), shapes)
+    state, clock, seen = jax.lax.while_loop(goes_on, another_round, (state, clock, nothing))
+    sums, learnt, surgery = seen
     state = _kept_finite(state, healthy)
     surgery = {k: v.reshape(-1) for k, v in surgery._asdict().items()}
     sums = t.shards.total(jax.tree.map(jnp.sum, sums))
-    seen = {"train": _summary(t, state, clock, sums, learnt), "surgery": surgery}
-    return state, clock, seen | {"breaches": sums.breaches}
+    train = _summary(t, state, clock, sums, learnt, clock.updates - begin.updates)
+    return state, clock, {"train": train, "surgery": surgery, "breaches": sums.breaches}
 
 
 def _kept_finite(state: TrainState, healthy: tuple[Patient, PyTree]) -> TrainState:
@@ -206,7 +232,7 @@ def _learn(t: Trainer, state: TrainState, before: Clock, clock: Clock, key: PRNG
         slots = occupancy(patient.online["grafts"], t.slots)
         event = Surgery(
             fired=due & (units > 0) if t.plasticity.continual else due,
-            env_steps=after.env_steps,
+            rounds=after.rounds,
             updates=after.updates,
             task=after.task,
             units_operated=units,
@@ -220,7 +246,6 @@ def _learn(t: Trainer, state: TrainState, before: Clock, clock: Clock, key: PRNG
     (patient, measured, _, clock), (metrics, events) = jax.lax.scan(
         step, carry, jax.random.split(key, t.updates)
     )
-    metrics["updates"] = jnp.ones(t.updates)
     sums = jax.tree.map(jnp.sum, metrics)
     return state.replace(patient=patient, plasticity=measured), clock, sums, events
 
@@ -234,10 +259,10 @@ def dormant_pct(activation: PerNeuron) -> Float[Array, ""]:
     return 100.0 * jnp.mean(jnp.concatenate(dormant))
 
 
-def _summary(t: Trainer, state: TrainState, clock: Clock, sums: EpisodeSums, learnt):
+def _summary(t: Trainer, state: TrainState, clock: Clock, sums: EpisodeSums, learnt, updates):
     """The chunk in one number per quantity; NaN where nothing was seen."""
     learnt = jax.tree.map(jnp.sum, learnt)
-    updates = learnt.pop("updates")
+    last = t.learning_rate(clock._replace(updates=clock.updates - 1))
     slots = occupancy(state.patient.online["grafts"], t.slots)
 
     def mean(total, count):
@@ -251,6 +276,7 @@ def _summary(t: Trainer, state: TrainState, clock: Clock, sums: EpisodeSums, lea
         **{name: mean(value, updates) for name, value in learnt.items()},
         "finite": state.finite,
         "epsilon": t.epsilon(clock),
+        "learning_rate": jnp.where(updates > 0, last, jnp.nan),
         "grafted_units": slots.grafted_units,
         "saturated_units": slots.saturated_units,
     }

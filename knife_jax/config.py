@@ -24,6 +24,8 @@ from knife_jax.schema import (
     Section,
     Share,
     Size,
+    Steps,
+    StepsOrZero,
     at_least,
     choice,
     fields_of,
@@ -72,12 +74,12 @@ class AlgoConfig(Section):
     batch_size: Annotated[Count, "windows or episodes in a batch"]
     buffer_size: Annotated[Count, "windows or episodes in the replay"]
     updates_per_round: Annotated[Count, "gradient steps per window or episode of all n_envs"]
-    learning_starts: Annotated[Size, "env steps before the first update"]
+    learning_starts: Annotated[StepsOrZero, "env steps before the first update"]
     target_period: Annotated[Count, "updates between target network syncs"]
     tau: Annotated[Share, "share of the online weights taken at a sync; 1 = copy"] = 1.0
     epsilon_start: Annotated[Fraction, "exploration at the start"] = 1.0
     epsilon_end: Annotated[Fraction, "exploration at the end"] = 0.05
-    epsilon_steps: Annotated[Size, "env steps from start to end"]
+    epsilon_steps: Annotated[StepsOrZero, "env steps from start to end"]
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -119,7 +121,7 @@ class EvaluationConfig(Section):
     """Greedy episodes while training and at its end."""
 
     section: ClassVar[str] = "evaluation"
-    every: Annotated[Count, "env steps between evaluations"]
+    every: Annotated[Steps, "env steps between evaluations"]
     episodes: Annotated[Count, "episodes of an evaluation"] = 128
 
 
@@ -128,7 +130,7 @@ class CheckpointConfig(Section):
     """What a run keeps of itself, to be resumed from."""
 
     section: ClassVar[str] = "checkpoint"
-    every: Annotated[Size, "env steps between checkpoints; 0 = only when the run ends"] = 300_000
+    every: Annotated[StepsOrZero, "env steps between checkpoints; 0 = only at the end"] = 300_000
     keep: Annotated[Count, "newest checkpoints kept, beside the best one"] = 2
     buffer: Annotated[
         str, choice("full", "none"), "whether the replay is kept; only full resumes bit for bit"
@@ -148,7 +150,7 @@ class ProbesConfig(Section):
     """Instruments that look at the networks between chunks of training."""
 
     section: ClassVar[str] = "probes"
-    every: Annotated[Size, "env steps between probes of the networks; 0 = never"] = 500_000
+    every: Annotated[StepsOrZero, "env steps between probes of the networks; 0 = never"] = 500_000
     windows: Annotated[Count, "replayed windows or episodes whose activations are measured"] = 32
     functions: Annotated[Count, "random functions that copies of the networks learn"] = 2
     fit_steps: Annotated[Size, "optimiser steps on each random function; 0 = none"] = 0
@@ -160,7 +162,7 @@ class Config(Section):
 
     seed: Annotated[Size, "first seed"] = 0
     num_seeds: Annotated[Count, "seeds trained side by side: seed, seed+1, …"] = 1
-    env_steps: Annotated[Count, "budget of each seed"]
+    env_steps: Annotated[Steps, "budget of each seed"]
     run_dir: Annotated[Path | None, "where results go; null = a new folder in runs/"] = None
     devices: Annotated[
         int | None,
@@ -174,7 +176,7 @@ class Config(Section):
         "auto = go on in run_dir, or begin there; a run or checkpoint folder = go on from it",
     ] = None
     log_every: Annotated[
-        Count, "env steps between log lines; evaluations, probes and checkpoints come no oftener"
+        Steps, "env steps between log lines; evaluations, probes and checkpoints come no oftener"
     ]
     env: EnvConfig
     algo: AlgoConfig
@@ -194,6 +196,11 @@ class Config(Section):
         if path is None and (self.resume == "auto" or self.distributed):
             word = "resume=auto" if self.resume == "auto" else "distributed=true"
             raise ConfigError(f"{word} is refused: write run_dir=... to say which run it is")
+        if (last := self.seed + self.num_seeds - 1) >= 2**31:
+            raise ConfigError(
+                f"seed={self.seed} num_seeds={self.num_seeds} is refused: the last seed would be "
+                f"{last}, must be at most {2**31 - 1}"
+            )
 
 
 PATHS = tuple(name for name, item in fields_of(Config).items() if item.is_path())

@@ -15,7 +15,17 @@ from knife_jax.envs.names import (
     SMAX_RACES,
     SMAX_SCENARIOS,
 )
-from knife_jax.schema import ConfigError, Count, Section, Size, at_least, at_most, choice, word
+from knife_jax.schema import (
+    ConfigError,
+    Count,
+    Section,
+    Size,
+    Steps,
+    at_least,
+    at_most,
+    choice,
+    word,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +131,7 @@ class SequenceConfig(EnvConfig):
     """Tasks trained one after the other; after the last comes the first, until env_steps."""
 
     n_tasks: Annotated[int, at_least(1), at_most(10_000), "different tasks"]
-    steps_per_task: Annotated[Count, "env steps before the next task"]
+    steps_per_task: Annotated[Steps, "env steps before the next task"]
     order: Annotated[str, choice("fixed", "shuffled"), "order of the tasks"] = "fixed"
     task_seed: Annotated[Size, "draws the tasks, and their order if it is shuffled"] = 0
     clear_replay: Annotated[bool, "the replay is emptied at a switch"] = False

@@ -49,7 +49,8 @@ class Learner(NamedTuple):
     """(variables, batch, open_slots) -> (the agents' values, what their layers sow)"""
     mix: Callable[..., tuple[Float[Array, "T B"], PyTree]]
     """(variables, values [T, B, N], state, open_slots) -> (Q_tot, what the mixer's layers sow)"""
-    optimiser: optax.GradientTransformation
+    optimiser: optax.GradientTransformationExtraArgs
+    """its update takes the ``clock`` before the gradient step"""
     wiring: Wiring
 
 
@@ -102,6 +103,7 @@ def make_learner(
     """
 
     probed = max(1, PROBED_WINDOWS // shards.n)
+    optimiser = optax.with_extra_args_support(optimiser)
 
     def part(variables: Variables, name: str) -> Variables:
         return {collection: tree[name] for collection, tree in variables.items() if name in tree}
@@ -204,7 +206,7 @@ def make_learner(
             (activation, jnp.sum(batch.valid[:, :probed])),
         )
         probes = probe(wiring, params, grads, activation, felt, needs)
-        updates, opt_state = optimiser.update(grads, patient.opt_state, params)
+        updates, opt_state = optimiser.update(grads, patient.opt_state, params, clock=clock)
         online = {**patient.online, "params": optax.apply_updates(params, updates)}
         due = crossed(
             every_updates(target_period), clock, clock._replace(updates=clock.updates + 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 
 import optax
@@ -15,6 +14,7 @@ from knife_jax.envs.grid_predator_prey import grid_predator_prey
 from knife_jax.envs.predator_prey import predator_prey
 from knife_jax.envs.smax import bounded_state, smax
 from knife_jax.envs.tasks import Tasks, shuffled, single
+from knife_jax.schedules import every_env_steps
 from knife_jax.sequence import TaskSequence
 from knife_jax.types import Patient
 
@@ -75,23 +75,14 @@ def make_sequence(
     round_steps: int,
     optimiser: optax.GradientTransformation,
 ) -> TaskSequence:
-    """When the tasks are trained, in whole rounds, and what a switch does by itself."""
+    """When the tasks are trained, and what a switch does by itself."""
 
     def renew(patient: Patient) -> Patient:
         return patient._replace(opt_state=optimiser.init(patient.online["params"]))
 
     return TaskSequence(
         env=lambda task: tasks.env(task, n_envs),
-        steps=math.ceil(config.steps_per_task / round_steps) * round_steps,
+        task=every_env_steps(config.steps_per_task, round_steps),
         clear_replay=config.clear_replay,
         renew=renew if config.restart_optimiser else lambda patient: patient,
     )
-
-
-def rounds_in_a_chunk(sequence: TaskSequence | None, round_steps: int, log_every: int) -> int:
-    """As many as ``log_every`` environment steps take; in a sequence, a whole part of a task."""
-    n = math.ceil(log_every / round_steps)
-    if sequence is None:
-        return n
-    in_a_task = sequence.steps // round_steps
-    return max(k for k in range(1, min(n, in_a_task) + 1) if in_a_task % k == 0)

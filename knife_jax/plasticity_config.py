@@ -18,6 +18,7 @@ from knife_jax.schema import (
     Section,
     Share,
     Size,
+    StepsOrZero,
     choice,
     word,
 )
@@ -68,7 +69,7 @@ class NoneConfig(PlasticityConfig):
 class ScheduledConfig(PlasticityConfig):
     """Surgery at intervals and at task switches."""
 
-    interval: Annotated[Size, "env steps between surgeries; 0 = never"] = 0
+    interval: Annotated[StepsOrZero, "env steps between surgeries; 0 = never"] = 0
     at_task_switch: Annotated[bool, "operate whenever the task changes"] = True
 
 
@@ -120,7 +121,7 @@ class InjectionConfig(PlasticityConfig):
 
     method: Annotated[str, choice("plasticity_injection"), "label"] = "plasticity_injection"
     scope: Scope = "all"
-    at: Annotated[Size, "env steps before the injection"]
+    at: Annotated[StepsOrZero, "env steps before the injection"]
 
     @property
     def graft_slots(self) -> int:

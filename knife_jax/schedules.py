@@ -1,15 +1,20 @@
-"""Scalars and gates as functions of the Clock."""
+"""Scalars and gates as functions of the Clock.
+
+The Clock counts rounds. What is given in environment steps comes with how many of them a round has;
+1, the default, is for a Clock that counts single steps.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from knife_jax.checks import checked
-from knife_jax.schema import Count, Size
-from knife_jax.types import Clock
+from knife_jax.schema import Count, Size, Steps, StepsOrZero
+from knife_jax.types import NEVER, Clock
 
 Gate = Callable[[Clock], Int[Array, ""]]
 """How often an event was due up to a Clock. It fires when this count grows, so an interval that
@@ -18,13 +23,14 @@ falls between two Clocks is never missed, and the count itself bounds how often 
 
 def never(clock: Clock) -> Int[Array, ""]:
     """The gate that stays shut."""
-    return jnp.zeros_like(clock.env_steps)
+    return jnp.zeros_like(clock.rounds)
 
 
 @checked
-def every_env_steps(interval: Count) -> Gate:
-    """Due each time another ``interval`` environment steps have been taken."""
-    return lambda clock: clock.env_steps // interval
+def every_env_steps(interval: Steps, round_steps: Steps = 1) -> Gate:
+    """Due as each ``interval`` of environment steps has been taken, once a round at most."""
+    share = fraction_below(Fraction(round_steps, max(interval, round_steps)))
+    return lambda clock: times(clock.rounds, share)
 
 
 @checked
@@ -34,9 +40,9 @@ def every_updates(interval: Count) -> Gate:
 
 
 @checked
-def once(env_steps: Size) -> Gate:
+def once(env_steps: StepsOrZero, round_steps: Steps = 1) -> Gate:
     """Due one time, when ``env_steps`` environment steps have been taken."""
-    return lambda clock: jnp.where(clock.env_steps >= env_steps, 1, 0)
+    return lambda clock: jnp.where(clock.rounds >= rounds_of(env_steps, round_steps), 1, 0)
 
 
 def at_task_switch(clock: Clock) -> Int[Array, ""]:
@@ -67,11 +73,71 @@ def crossed(gate: Gate, before: Clock, after: Clock) -> Array:
     return gate(after) > gate(before)
 
 
-def linear(start: float, end: float, env_steps: int) -> Callable[[Clock], Float[Array, ""]]:
+def linear(
+    start: float, end: float, env_steps: int, round_steps: int = 1
+) -> Callable[[Clock], Float[Array, ""]]:
     """From ``start`` to ``end`` over ``env_steps``, then constant (exploration rate of QMIX)."""
 
     def value(clock: Clock) -> Float[Array, ""]:
-        done = jnp.minimum(clock.env_steps / max(env_steps, 1), 1.0)
-        return start + (end - start) * done
+        taken = clock.rounds.astype(jnp.float32) * float(round_steps)
+        return start + (end - start) * jnp.minimum(taken / float(max(env_steps, 1)), 1.0)
 
     return value
+
+
+def constant(value: float) -> Callable[[Clock], Float[Array, ""]]:
+    """The same at all times."""
+    return lambda clock: jnp.full_like(clock.rounds, value, jnp.float32)
+
+
+def falling(start: float) -> Callable[[Clock], Float[Array, ""]]:
+    """From ``start`` at the first gradient step to 0 at the last one of the budget."""
+
+    def value(clock: Clock) -> Float[Array, ""]:
+        last = clock.planned - 1
+        left = jnp.maximum(last - clock.updates, 0) / jnp.maximum(last, 1)
+        return start * jnp.where(last > 0, left, 1.0)
+
+    return value
+
+
+def rounds_of(env_steps: int, round_steps: int) -> int:
+    """The rounds that take at least so many environment steps; no Clock shows more than ``NEVER``
+    of them."""
+    return min(-(-env_steps // round_steps), NEVER)
+
+
+def fraction_below(x: Fraction) -> Fraction:
+    """The largest p/q of at most x with q up to ``NEVER``: ⌊n p/q⌋ = ⌊n x⌋ for all such n.
+
+    For m/n ≤ x is itself a fraction of that kind, so that m/n ≤ p/q.
+    """
+    near = x.limit_denominator(NEVER)
+    if near <= x:
+        return near
+    # its neighbour below, p'/q': p q' - p' q = 1 with the largest q'
+    p, q = near.numerator, near.denominator
+    below = pow(p, -1, q)
+    below += (NEVER - below) // q * q
+    return Fraction((p * below - 1) // q, below)
+
+
+def times(n: Int[Array, ""], x: Fraction) -> Int[Array, ""]:
+    """⌊n x⌋ for a count and a fraction of at most 1, by numbers of 32 bits alone."""
+    p, q = x.numerator, x.denominator
+    n = n.astype(jnp.uint32)
+    whole, rest = n // q * p, n % q
+    if p * q < 2**32:
+        return (whole + rest * p // q).astype(jnp.int32)
+
+    def plus(quotient, remainder, more):
+        total = remainder + more
+        over = total >= q
+        return quotient + over, jnp.where(over, total - q, total)
+
+    quotient = remainder = jnp.zeros_like(n)
+    for bit in f"{p:b}":  # quotient · q + remainder = rest · the bits of p so far
+        quotient, remainder = plus(2 * quotient, remainder, remainder)
+        if bit == "1":
+            quotient, remainder = plus(quotient, remainder, rest)
+    return (whole + quotient).astype(jnp.int32)

@@ -59,9 +59,15 @@ def word() -> Allowed:
 INT32 = at_most(2**31 - 1)
 PATH = Allowed("a path", lambda x: bool(x.strip()) and x != "???")  # which OmegaConf cannot hold
 
+EXACT = at_most(2**53)
+"""whole numbers that every reader of JSON keeps"""
+
 Count = Annotated[int, at_least(1), INT32]
 Few = Annotated[int, at_least(1), at_most(64)]
 Size = Annotated[int, at_least(0), INT32]
+Steps = Annotated[int, at_least(1), EXACT]
+"""environment steps: they are counted in rounds, and may be more than 32 bits hold"""
+StepsOrZero = Annotated[int, at_least(0), EXACT]
 Share = Annotated[float, above(0), at_most(1)]
 Fraction = Annotated[float, at_least(0), at_most(1)]
 Positive = Annotated[float, above(0)]

@@ -11,6 +11,7 @@ from jaxtyping import Array, Int
 
 from knife_jax.envs.base import VecEnv
 from knife_jax.rollout import start
+from knife_jax.schedules import Gate
 from knife_jax.shards import Shards
 from knife_jax.types import Clock, Patient, TrainState
 
@@ -20,8 +21,8 @@ class TaskSequence(NamedTuple):
 
     env: Callable[[Int[Array, ""]], VecEnv]
     """of a task, in the order of training; all have the same sizes"""
-    steps: int
-    """environment steps of each task: whole chunks, so that a chunk is of one task"""
+    task: Gate
+    """the one that is trained when the Clock shows so much; a chunk ends as it changes"""
     clear_replay: bool
     renew: Callable[[Patient], Patient]
 
@@ -32,7 +33,7 @@ def switch(sequence: TaskSequence, hidden: int, state: TrainState, clock: Clock,
     Episodes under way are left behind. Their windows end where they stand, so that no transition
     leads from one task into the next.
     """
-    task = clock.env_steps // sequence.steps
+    task = sequence.task(clock)
     is_new = task > clock.task
 
     def enter():
@@ -43,25 +44,26 @@ def switch(sequence: TaskSequence, hidden: int, state: TrainState, clock: Clock,
     patient, actor, key = jax.lax.cond(
         is_new, enter, lambda: (state.patient, state.actor, state.key)
     )
-    emptied = jnp.where(is_new & sequence.clear_replay, clock.env_steps, clock.replay_since)
-    clock = clock._replace(task=task, replay_since=emptied)
+    emptied = jnp.where(is_new & sequence.clear_replay, clock.rounds, clock.replay_since)
+    began = jnp.where(is_new, clock.rounds, clock.task_rounds)
+    clock = clock._replace(task=task, replay_since=emptied, task_rounds=began)
     return state.replace(patient=patient, actor=actor, key=key), clock
 
 
-def asked(sequence: TaskSequence, clock: Clock, learning_starts: int) -> Clock:
+def asked(sequence: TaskSequence, clock: Clock, waits: int) -> Clock:
     """The Clock as the gates saw it last: they are asked at gradient steps.
 
     Until the first gradient step of a task the gates have seen only the task before. It waits for
-    ``learning_starts`` environment steps in the replay; a replay that was lost later in the task,
-    where a run was resumed, does not undo it.
+    so many rounds in the replay; a replay that was lost later in the task, where a run was resumed,
+    does not undo it.
     """
-    began = clock.task * sequence.steps
-    filled = clock.env_steps - clock.replay_since >= learning_starts
-    needed = learning_starts if sequence.clear_replay else 1
-    learning = (clock.env_steps > began) & (filled | (clock.replay_since - began >= needed))
+    began = clock.task_rounds
+    filled = clock.rounds - clock.replay_since >= waits
+    needed = waits if sequence.clear_replay else 1
+    learning = (clock.rounds > began) & (filled | (clock.replay_since - began >= needed))
     return clock._replace(task=jnp.where(learning, clock.task, jnp.maximum(clock.task - 1, 0)))
 
 
-def restarting(schedule: Callable[[Clock], Array], steps: int) -> Callable[[Clock], Array]:
-    """A schedule that begins anew with every task of so many environment steps."""
-    return lambda clock: schedule(clock._replace(env_steps=clock.env_steps - clock.task * steps))
+def restarting(schedule: Callable[[Clock], Array]) -> Callable[[Clock], Array]:
+    """A schedule that begins anew with every task."""
+    return lambda clock: schedule(clock._replace(rounds=clock.rounds - clock.task_rounds))

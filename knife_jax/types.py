@@ -19,16 +19,30 @@ Variables = dict[str, PyTree]
 """flax collections: ``params`` is trained, ``grafts`` is frozen."""
 
 
-class Clock(NamedTuple):
-    """Where training stands. Passed in and never batched, so that gates on it stay branches."""
+NEVER = 2**31 - 1
+"""more than any count of the Clock: a run with so many rounds is refused"""
 
-    env_steps: Int[Array, ""]
+
+class Clock(NamedTuple):
+    """Where training stands. Passed in and never batched, so that gates on it stay branches.
+
+    Environment steps are counted in rounds, of equally many each: int32 holds 2,147,483,647, and a
+    run has more steps than that after a day on an accelerator.
+    """
+
+    rounds: Int[Array, ""]
     updates: Int[Array, ""]
     task: Int[Array, ""]
     replay_since: Int[Array, ""]
-    """the env steps at which the replay was last empty"""
+    """the rounds at which the replay was last empty"""
+    task_rounds: Int[Array, ""]
+    """the rounds before the first one of this task"""
     task_since: Int[Array, ""]
     """the gradient steps made before the first one of this task"""
+    budget: Int[Array, ""]
+    """the rounds after which training ends"""
+    planned: Int[Array, ""]
+    """the gradient steps that will then have been made"""
 
     @classmethod
     def zero(cls) -> Clock:

@@ -13,9 +13,9 @@ LAYERS = [
     {"nets", "factorisation", "plasticity", "envs", "replay", "explore"},
     {"rollout", "learner", "sequence", "joint", "chunk", "greedy", "probes"},
     {
-        "config", "env_config", "plasticity_config", "make_env", "make_networks", "build", "host",
-        "cli", "train", "study", "evaluate", "bench", "scrub", "messages", "program",
-        "arguments", "report",
+        "config", "env_config", "plasticity_config", "budget", "make_env", "make_networks",
+        "make_optimiser", "build", "host", "cli", "train", "study", "evaluate", "bench", "scrub",
+        "messages", "program", "arguments", "report",
     },
 ]  # fmt: skip
 OUTSIDE = {

@@ -13,7 +13,7 @@ from timing import Spent
 
 from knife_jax.build import Program, build
 from knife_jax.config import Config
-from knife_jax.types import Clock, PyTree, TrainState
+from knife_jax.types import NEVER, Clock, PyTree, TrainState
 
 Time = TypeVar("Time")
 
@@ -32,7 +32,7 @@ class Training(NamedTuple):
     def until(self, env_steps: int) -> Training:
         """The same after so many environment steps, and at least one chunk."""
         state, clock, metrics = self.run(self.state, self.clock)
-        while clock.env_steps < env_steps:
+        while int(clock.rounds) * self.program.round_steps < env_steps:
             state, clock, metrics = self.run(state, clock)
         jax.block_until_ready(metrics)
         return self._replace(state=state, clock=clock)
@@ -51,12 +51,17 @@ class Training(NamedTuple):
 def training(config: Config, env_steps: int = 0) -> Training:
     """The chunk of a configuration, compiled, where the Clock shows ``env_steps``."""
     program = build(config)
-    begun = program.clock()._replace(env_steps=jnp.int32(env_steps))
+    begun = endless(program, env_steps // program.round_steps)
     state, clock = program.place(program.init(range(config.num_seeds)), begun)
     start, cpu = time.perf_counter(), time.process_time()
     run = program.chunk.lower(state, clock).compile()
     compiling = Spent(time.perf_counter() - start, time.process_time() - cpu)
     return Training(program, run, state, clock, compiling)
+
+
+def endless(program: Program, rounds: int = 0) -> Clock:
+    """The Clock of a program after so many rounds, with a budget that timings do not use up."""
+    return program.clock()._replace(rounds=jnp.int32(rounds), budget=jnp.int32(NEVER))
 
 
 def trainer(config: Config, env_steps: int) -> Callable[[], float]:

@@ -149,7 +149,7 @@ def measure(config: Config, args: argparse.Namespace) -> dict[str, Any]:
     """Everything, of one configuration."""
     t = trainer_of(config)
     length = replace(config, devices=1, log_every=args.chunk * t.round_steps)
-    begun = training(length).until(max(args.at, t.learning_starts + 1))
+    begun = training(length).until(max(args.at, t.waits * t.round_steps + 1))
     known = parts(t, begun, math.ceil(config.env_steps / t.round_steps))
     sides = {name: timer(runner(part), args.seconds, part.at_once) for name, part in known.items()}
     sides["round"] = timer(begun.runner(), args.seconds, args.chunk)

@@ -192,9 +192,7 @@ def _learning(t: Trainer, begun: Training, windows: Windows, n_rounds: int) -> l
     metered = Part("meters", n, measure, (probes, grafts), clock, state.plasticity, at_once=n)
     one = jax.tree.map(lambda leaf: leaf[:, 0], batches)
     operated = (patient, state.plasticity, one, keys)
-    end = clock._replace(
-        env_steps=jnp.int32(n_rounds * t.round_steps), updates=jnp.int32(n_rounds * n)
-    )
+    end = clock._replace(rounds=jnp.int32(n_rounds), updates=jnp.int32(n_rounds * n))
     due = int(t.plasticity.gate(end))
     return [
         Part("replay add", 1, add, windows, clock, state.replay),

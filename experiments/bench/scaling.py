@@ -80,8 +80,8 @@ def _point(args: argparse.Namespace, value: str) -> tuple[dict[str, Any], Any]:
     first = training(config).until(config.algo.learning_starts + 1)
     begun = first.until(0)
     made = {
-        name: config.num_seeds * int(getattr(begun.clock, name) - getattr(first.clock, name))
-        for name in ("env_steps", "updates")
+        "env_steps": config.num_seeds * steps,
+        "updates": config.num_seeds * int(begun.clock.updates - first.clock.updates),
     }
     known = {
         f"{kind}_{key}s": round(getattr(spent, clock), 2)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import checkout
 import jax
 import peer
+from chunks import endless
 from settings import MPE_SCENARIOS, Settings
 
 from knife_jax import config, env_config
@@ -89,14 +90,14 @@ def peer_side(scenario: str, settings: Settings, rounds: int, root: Path | None)
 def our_side(scenario: str, settings: Settings, rounds: int, devices: int | None) -> Side:
     """This project's chunk, of as many rounds; exits if it learns less often than the peer."""
     program = build(dataclasses.replace(our_config(scenario, settings, rounds), devices=devices))
-    state, clock = program.place(program.init([0]), program.clock())
+    state, clock = program.place(program.init([0]), endless(program))
     run = _compiled("ours", program.chunk, state, clock)
     cell = [state, clock]
 
     def advance() -> int:
         before = cell[1]
         *cell[:], metrics = jax.block_until_ready(run(*cell))
-        rows = int(cell[1].env_steps) - int(before.env_steps)
+        rows = (int(cell[1].rounds) - int(before.rounds)) * program.round_steps
         # the step after the last row of an episode opens the next one: no transition
         return rows - int(metrics["train"]["episodes"].sum())
 

@@ -98,11 +98,12 @@ def _run(contender: Contender, seed: int, args: argparse.Namespace) -> dict[str,
 def _ours(config: Config) -> Contender:
     import jax
     import numpy as np
+    from chunks import endless
 
     from knife_jax.build import build
 
     program = build(config)
-    begun = program.place(program.init([0]), program.clock())
+    begun = program.place(program.init([0]), endless(program))
     start = time.perf_counter()
     chunk = program.chunk.lower(*begun).compile()
     seconds = time.perf_counter() - start
@@ -112,9 +113,9 @@ def _ours(config: Config) -> Contender:
         return float(np.mean(episodes.won if program.spec.has_win else episodes.returns))
 
     return Contender(
-        lambda seed: program.place(program.init([seed]), program.clock()),
+        lambda seed: program.place(program.init([seed]), endless(program)),
         lambda state: chunk(*state)[:2],
-        lambda state: int(state[1].env_steps),
+        lambda state: int(state[1].rounds) * program.round_steps,
         score,
         seconds,
     )

@@ -129,7 +129,7 @@ def run(
         def step(carry, key):
             patient, measured, clock = carry
             patient, probes = update(patient, y)
-            after = clock._replace(updates=clock.updates + 1, env_steps=clock.env_steps + 1)
+            after = clock._replace(updates=clock.updates + 1, rounds=clock.rounds + 1)
             measured = method.measure(measured, probes, after)
             if method.continual:
                 patient, measured = operate_if_due(patient, measured, clock, after, key)

@@ -36,7 +36,7 @@ from knife_jax.types import PyTree
 STEP = re.compile("0|[1-9][0-9]{0,18}")
 """how the folder of a checkpoint is named"""
 
-SCHEMA = 3
+SCHEMA = 4
 """version of what is written; another one is refused"""
 
 Arrays = Mapping[str, np.ndarray]

@@ -24,6 +24,7 @@ from knife_jax.host.judge import greedy_rows, play
 from knife_jax.host.logging import FanOut
 from knife_jax.host.memory import check_saving, check_sizes
 from knife_jax.host.progress import Progress
+from knife_jax.host.prospects import warn_ahead
 from knife_jax.host.readout import title
 from knife_jax.host.rows import EVAL, chunk_rows, over_tasks, read_rows, seed_rows
 from knife_jax.host.signals import Stop, stop_on_signal
@@ -94,7 +95,8 @@ class _Run:
             with closing(Checkpoints(self.kept)) as self.checkpoints:
                 with compiling(title(self.config), self.about) if shown else nullcontext():
                     self._prepare(origin)
-                with open_sinks(self.config, self.directory, self.progress.wall_time) as sinks:
+                steps, since = self.program.env_steps, self.progress.wall_time
+                with open_sinks(self.config, steps, self.directory, since) as sinks:
                     status = self._loop(sinks)
                     self._write_results()
                     self.checkpoints.wait()
@@ -140,15 +142,17 @@ class _Run:
             begun = to_tree(found.arrays, like)
             if found.shares != self.program.mesh["data"]:
                 begun["state"] = begun["state"].replace(actor=start()["state"].actor)
+            clock = begun["clock"]
             if not found.has_replay:
-                clock = begun["clock"]
-                begun["clock"] = clock._replace(replay_since=clock.env_steps)
+                clock = clock._replace(replay_since=clock.rounds)
+            begun["clock"] = self.program.budget.plan(clock)
             run.begin(self.directory, config, found.metrics())
         self.begun = True
         self.checkpoints.go_on_from(self.progress.env_steps)
         if origin and self.progress.best:
             self.checkpoints.take(origin.folder, self.progress.best["env_steps"])
         summary.write(self.directory, records.RUNNING, self.progress, self.about)
+        warn_ahead(self.program.budget, config, begun["clock"])
         self.state, self.clock = self.program.place(begun["state"], begun["clock"])
         if self.progress.env_steps < self.program.env_steps:
             began = time.perf_counter()
@@ -184,7 +188,7 @@ class _Run:
             stopping, best = devices.agreed(self.stop.signal), False
             unjudged = (
                 progress.passed(config.evaluation.every, progress.judged)
-                or self._task_ends()
+                or progress.passed(self.program.task_steps or 0, progress.judged)
                 or (finished and progress.judged < progress.env_steps)
             )
             if unjudged and stopping is None:
@@ -200,25 +204,21 @@ class _Run:
                 return "diverged" if lost else "complete" if complete else "interrupted"
             self._train_chunk(sinks)
 
-    def _task_ends(self) -> bool:
-        """Whether a task of a sequence ends here and is still to be judged."""
-        steps, now = self.program.task_steps, self.progress.env_steps
-        return steps is not None and now % steps == 0 and now > self.progress.judged
-
     def _train_chunk(self, sinks: FanOut) -> None:
         progress, began = self.progress, time.perf_counter()
         before = progress.env_steps
         self.state, self.clock, metrics = self.chunk(self.state, self.clock)
         clock, metrics = devices.fetch((self.clock, metrics))
         check_faults(metrics, self.program.spec, self.seeds)
+        now = int(clock.rounds) * self.program.round_steps
         frozen = set(progress.frozen)
         for seed in progress.freeze(self.seeds, metrics["train"].pop("finite")):
-            at = f"{progress.env_steps:,} and {int(clock.env_steps):,} env steps"
+            at = f"{progress.env_steps:,} and {now:,} env steps"
             warn(f"seed {seed} has diverged between {at}: it is frozen, the others go on")
-        progress.advance(clock, time.perf_counter() - began)
+        progress.advance(now, clock, time.perf_counter() - began)
         trained = round(progress.train_seconds, 3)
         stamp = progress.stamp() | {"train_seconds": trained}
-        rows = chunk_rows(self.seeds, metrics, self.program.spec.has_win, **stamp)
+        rows = chunk_rows(self.seeds, metrics, self.program, **stamp)
         sinks.write([row for row in rows if self._tells(row, frozen)])
         if progress.passed(self.config.probes.every, before):
             numbers = self.program.probe(self.state, self.clock)

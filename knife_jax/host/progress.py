@@ -37,9 +37,9 @@ class Progress:
         """Seconds that the run took, interruptions not counted."""
         return round(self.earlier_seconds + time.perf_counter() - self.started, 3)
 
-    def advance(self, clock: Clock, seconds: float) -> None:
-        """A chunk that took ``seconds`` has brought the run to ``clock``."""
-        self.env_steps, self.updates, self.task = map(int, clock[:3])
+    def advance(self, env_steps: int, clock: Clock, seconds: float) -> None:
+        """A chunk that took ``seconds`` has brought the run to so many steps, and to ``clock``."""
+        self.env_steps, self.updates, self.task = env_steps, int(clock.updates), int(clock.task)
         self.train_seconds += seconds
 
     def stamp(self) -> dict[str, int | float]:

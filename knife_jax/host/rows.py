@@ -13,6 +13,7 @@ import numpy as np
 from knife_jax.messages import warn
 
 if TYPE_CHECKING:
+    from knife_jax.build import Program
     from knife_jax.greedy import Episodes
 
 Row = dict[str, Any]
@@ -190,11 +191,14 @@ def _means(rows: Sequence[Row]) -> Row:
 
 
 def chunk_rows(
-    seeds: Sequence[int], metrics: Mapping[str, Mapping[str, Any]], has_win: bool, **stamp: Any
+    seeds: Sequence[int], metrics: Mapping[str, Mapping[str, Any]], program: Program, **stamp: Any
 ) -> list[Row]:
     """The rows of a chunk: its surgeries, then its end."""
+    has_win = program.spec.has_win
     values = {name: v for name, v in metrics["train"].items() if has_win or name != "win_rate"}
-    surgeries = surgery_rows(seeds, metrics["surgery"], wall_time=stamp["wall_time"])
+    events = dict(metrics["surgery"])
+    events["env_steps"] = np.asarray(events.pop("rounds"), np.int64) * program.round_steps
+    surgeries = surgery_rows(seeds, events, wall_time=stamp["wall_time"])
     return surgeries + seed_rows("train", seeds, values, **stamp)
 
 

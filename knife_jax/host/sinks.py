@@ -13,8 +13,8 @@ from knife_jax.host.wandb_sink import open_wandb
 from knife_jax.messages import one_line, warn
 
 
-def open_sinks(config: Config, directory: Path, wall_time: float) -> FanOut:
-    """Where the rows of a run go that has taken ``wall_time`` so far.
+def open_sinks(config: Config, env_steps: int, directory: Path, wall_time: float) -> FanOut:
+    """Where the rows of a run of ``env_steps`` go that has taken ``wall_time`` so far.
 
     W&B that cannot be started is a warning.
     """
@@ -25,6 +25,6 @@ def open_sinks(config: Config, directory: Path, wall_time: float) -> FanOut:
         except Exception as error:
             warn(f"W&B is switched off: {one_line(error)}")
     if config.logger.table:
-        plan = Plan(title(config), config.env_steps, config.num_seeds, wall_time)
+        plan = Plan(title(config), env_steps, config.num_seeds, wall_time)
         mirrors.append(open_table(plan))
     return FanOut(JsonLines(directory / METRICS), mirrors)

@@ -146,6 +146,8 @@ def _facts(summary: Mapping[str, Any]) -> list[str]:
         f"{summary['env_steps']:,} env steps and {summary['updates']:,} updates per seed"
         f" in {wall}, {compiling} of it {work}"
     ]
+    if not summary["updates"]:
+        lines.append("no gradient step was made: nothing was learnt")
     if summary["env_steps_per_second"] is not None:
         rate = f"{summary['env_steps_per_second']:,.0f} env steps/s"
         lines.append(f"{rate} over all seeds, in training alone")

@@ -79,7 +79,7 @@ def knife(
 
 @checked
 def plasticity_injection(wiring: Wiring, *, at: Size) -> PlasticityTransform:
-    """Plasticity injection (Nikishin et al. 2023), once, after ``at`` environment steps.
+    """Plasticity injection (Nikishin et al. 2023), once, after ``at`` rounds of the Clock.
 
     It is KNIFE's rewrite with everyone selected: h(x) + h'(x) - h''(x) with h and h'' frozen. The
     paper's head ends in a linear layer but is not linear itself. A linear layer alone would gain

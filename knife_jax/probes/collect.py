@@ -117,6 +117,8 @@ def td_gradient(
     return jax.grad(loss)(params)
 
 
-def next_step(optimiser: optax.GradientTransformation, patient: Patient, grads: PyTree):
+def next_step(
+    optimiser: optax.GradientTransformationExtraArgs, patient: Patient, grads: PyTree, clock: Clock
+):
     """The step that the optimiser would take."""
-    return optimiser.update(grads, patient.opt_state, patient.online["params"])[0]
+    return optimiser.update(grads, patient.opt_state, patient.online["params"], clock=clock)[0]

@@ -21,7 +21,7 @@ GRADIENTS = 8
 POWER_STEPS = 6
 """Hessian-vector products for the largest eigenvalue"""
 SEED = 20230302
-"""with the env steps it decides what is sampled, so that a probe can be repeated"""
+"""with the rounds of training it decides what is sampled, so that a probe can be repeated"""
 
 
 class Sizes(NamedTuple):
@@ -50,7 +50,7 @@ def make_probe(
 
     ``window`` is the length of the running means of its plasticity method, ``over_seeds(f,
     layout)`` maps over seeds and ``fetch`` brings arrays to the host. Randomness depends on the
-    env steps alone.
+    rounds of training alone.
     """
     k = min(GRADIENTS, sizes.windows)
 
@@ -59,14 +59,14 @@ def make_probe(
 
     look = compiled(partial(collect.look, t, sizes.windows, k), t.shards.layout, SAME, SAME)
     gradient = compiled(partial(collect.td_gradient, t), SEEDS, SEEDS, SEEDS, SEEDS, SAME, SAME)
-    next_step = compiled(partial(collect.next_step, t.learner.optimiser), SEEDS, SEEDS)
+    next_step = compiled(partial(collect.next_step, t.learner.optimiser), SEEDS, SEEDS, SAME)
     fit = compiled(partial(regression.fit, t, sizes.fit_steps), SAME, SEEDS, SEEDS)
 
     @np.errstate(invalid="ignore", over="ignore")
     def probe(state: TrainState, clock: Clock) -> dict[str, np.ndarray]:
-        env_steps = int(clock.env_steps)
-        rng = np.random.default_rng((SEED, env_steps))
-        view = look(state, clock, jax.random.fold_in(jax.random.key(SEED), env_steps))
+        rounds = int(clock.rounds)
+        rng = np.random.default_rng((SEED, rounds))
+        view = look(state, clock, jax.random.fold_in(jax.random.key(SEED), rounds))
         n_agents = view.batch.obs.shape[3]
         weights = fetch(state.patient.online["params"])
         all_windows, all_agents = np.ones(k, bool), np.ones(n_agents, np.float32)
@@ -85,7 +85,7 @@ def make_probe(
             whole=whole,
             windows=[gradient_at(weights, windows=one) for one in np.eye(k, dtype=bool)],
             agents=over_agents([of_agent(one) for one in np.eye(n_agents, dtype=np.float32)]),
-            step=fetch(next_step(state.patient, whole)),
+            step=fetch(next_step(state.patient, whole, clock)),
             hessian=largest_eigenvalue(gradient_at, weights, POWER_STEPS, rng),
             fits={},
         )

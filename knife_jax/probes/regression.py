@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ from jaxtyping import Array, Bool, Float
 from knife_jax.chunk import Trainer
 from knife_jax.losses import chosen, masked_mean
 from knife_jax.probes.collect import View, along
-from knife_jax.types import Patient, PyTree, Windows
+from knife_jax.types import Clock, Patient, PyTree, Windows
 
 FREQUENCY = 1e5
 """makes the targets of neighbouring inputs unrelated"""
@@ -92,6 +93,10 @@ def fit(t: Trainer, steps: int, random: PyTree, patient: Patient, view: View) ->
     values stay what they are now. A mixer without parameters is left out.
     """
     learner, online = t.learner, patient.online
+    # with the learning rate that training begins with
+    optimiser = optax.GradientTransformation(
+        learner.optimiser.init, partial(learner.optimiser.update, clock=Clock.zero())
+    )
     rows, action, counted = some_rows(view)
 
     def with_params(name: str, params: PyTree):
@@ -108,7 +113,7 @@ def fit(t: Trainer, steps: int, random: PyTree, patient: Patient, view: View) ->
     def fitted(name: str, outputs) -> Fit:
         params = online["params"][name]
         mask = along(counted, jax.eval_shape(outputs, params).shape)
-        return fit_random_functions(outputs, params, random[name], learner.optimiser, mask, steps)
+        return fit_random_functions(outputs, params, random[name], optimiser, mask, steps)
 
     networks = {"agent": agents, "mixer": team}
     return {name: fitted(name, f) for name, f in networks.items() if name in online["params"]}

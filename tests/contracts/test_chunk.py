@@ -51,9 +51,9 @@ def fired(seen, name):
 
 def check_clock(clock, length):
     steps = 7 * length
-    rounds = CHUNKS * -(-500 // steps)
+    rounds = -(-CHUNKS * 500 // steps)
     idle = -(-105 // steps) - 1
-    assert int(clock.env_steps) == rounds * steps
+    assert int(clock.rounds) == rounds
     assert int(clock.updates) == 3 * (rounds - idle)
 
 
@@ -86,7 +86,7 @@ def test_surgery_stays_a_branch_under_the_seed_vmap():
     config = tiny_config(seeds=4, plasticity=KNIFE)
     trainer = make_trainer(config, vectorise(MEMORY.env, 7))
     program = program_of(config)
-    one = partial(training.chunk, trainer, 2)
+    one = partial(training.chunk, trainer)
     many = jax.vmap(one, in_axes=(0, None), out_axes=(0, None, 0))
     jaxpr = jax.make_jaxpr(many)(program.init(SEEDS), program.clock())
     sorts = [inside for name, inside in primitives(jaxpr.jaxpr) if name == "sort"]
@@ -100,8 +100,8 @@ def test_knife_operates_on_time_and_changes_nothing():
     units = np.stack([m["surgery"]["units_operated"].sum(1) for m in seen]).sum(0)
     assert np.all(units > 0)
     # due every 300 env steps, at the first update after the boundary; a round is 35 steps
-    assert list(first["env_steps"][first["fired"]]) == [315]
-    assert sum(int(m["surgery"]["fired"][0].sum()) for m in seen) == 2100 // 300
+    assert list(first["rounds"][first["fired"]]) == [9]
+    assert sum(int(m["surgery"]["fired"][0].sum()) for m in seen) == 58 * 35 // 300
     used = fired(
         [{"surgery": {k: v[0] for k, v in m["surgery"].items()}} for m in seen], "slots_used"
     )
@@ -222,8 +222,7 @@ def test_episodes_mode_keeps_and_counts_the_first_episode_of_each_start():
     kept = np.asarray(ring.valid.sum(0))
     assert {*kept.tolist()} == {1, LONG}
     train = {name: np.concatenate([m["train"][name] for m in seen]) for name in seen[0]["train"]}
-    rounds = int(clock.env_steps) // (7 * LONG)
-    np.testing.assert_array_equal(train["episodes"], 7 * rounds / CHUNKS)
+    assert train["episodes"].sum() == 7 * int(clock.rounds)
     rate = train["win_rate"]
     np.testing.assert_allclose(train["return"], rate, rtol=1e-6)
     np.testing.assert_allclose(train["length"], 1 + (LONG - 1) * rate, rtol=1e-6)

@@ -72,8 +72,8 @@ def test_the_gradient_is_the_learners():
 
 def test_the_next_step_is_the_learners():
     one, _, at, updated, _, _ = one_seed()
-    t, params = trained()[0], one.patient.online["params"]
-    step = jax.jit(partial(collect.next_step, t.learner.optimiser))(one.patient, at(params))
+    (t, _, _, clock), params = trained(), one.patient.online["params"]
+    step = jax.jit(partial(collect.next_step, t.learner.optimiser))(one.patient, at(params), clock)
     moved = jax.tree.map(lambda new, old: new - old, updated.online["params"], params)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-2, atol=1e-5), step, moved)
 
@@ -216,7 +216,7 @@ def test_probing_changes_nothing_and_repeats_itself():
     first, again = program.probe(state, clock), program.probe(state, clock)
     jax.tree.map(np.testing.assert_array_equal, first, again)
     jax.tree.map(np.testing.assert_array_equal, before, (state.patient, state.plasticity))
-    other = program.probe(state, clock._replace(env_steps=clock.env_steps + 35))
+    other = program.probe(state, clock._replace(rounds=clock.rounds + 1))
     assert other["hessian_max"][0] != first["hessian_max"][0]
 
 

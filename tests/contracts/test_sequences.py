@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +43,7 @@ def counted(tasks: Tasks):
 def train(program, seeds):
     state, clock = program.init(seeds), program.clock()
     clocks, seen = [], []
-    while int(clock.env_steps) < program.env_steps:
+    while int(clock.rounds) < program.budget.rounds:
         state, clock, metrics = program.chunk(state, clock)
         clocks.append(jax.tree.map(int, clock))
         seen.append(jax.tree.map(np.asarray, metrics))
@@ -50,12 +51,10 @@ def train(program, seeds):
 
 
 def surgeries(seen):
-    """(env steps, task) of every surgery of the first seed."""
+    """(rounds, task) of every surgery of the first seed."""
     events = [{k: v[0] for k, v in m["surgery"].items()} for m in seen]
     return [
-        (int(e["env_steps"][i]), int(e["task"][i]))
-        for e in events
-        for i in np.flatnonzero(e["fired"])
+        (int(e["rounds"][i]), int(e["task"][i])) for e in events for i in np.flatnonzero(e["fired"])
     ]
 
 
@@ -78,8 +77,8 @@ MATRIX = MatrixSequenceConfig(
 
 @cache
 def fifty():
-    """Fifty matrix games of four rounds, where a switch does all that it can do by itself."""
-    sizes = {"learning_starts": 2 * ROUND, "epsilon_steps": 2 * ROUND, "seeds": 2}
+    """Fifty matrix games of four rounds, nearly, where a switch does all it can do by itself."""
+    sizes = {"learning_starts": 2 * ROUND, "epsilon_steps": 2 * ROUND, "seeds": 2, "lr_decay": True}
     return compiled(MATRIX, env_steps=50 * MATRIX.steps_per_task, **sizes)
 
 
@@ -97,17 +96,35 @@ def test_fifty_matrix_games_are_one_program():
     program, _, clocks, _, (before, after) = fifty()
     assert program.chunk._cache_size() == 1
     assert before == after > 0, "the environment was traced again after the first chunk"
-    assert [clock.task for clock in clocks] == [task for task in range(50) for _ in range(4)]
-    assert clocks[-1].env_steps == program.env_steps == 50 * 4 * ROUND
-    assert program.task_steps == 4 * ROUND
+    begins = [-(-task * MATRIX.steps_per_task // ROUND) for task in range(51)]
+    of_each = [after - before for before, after in pairwise(begins)]
+    assert {*of_each} == {3, 4} and program.budget.rounds == begins[-1]
+    assert [clock.task for clock in clocks] == [
+        task for task in range(50) for _ in range(of_each[task])
+    ]
+    assert clocks[-1].rounds == program.budget.rounds
+
+
+def test_the_learning_rate_falls_through_restarts_of_the_optimiser():
+    program, _, clocks, seen, _ = fifty()
+    made = [0, *(clock.updates for clock in clocks)]
+    n = program.budget.updates_from()
+    assert {clock.planned for clock in clocks} == {n} == {made[-1]}
+    rates = [float(m["train"]["learning_rate"][0]) for m in seen]
+    expected = [
+        3e-3 * (n - after) / (n - 1) if after > before else np.nan
+        for before, after in pairwise(made)
+    ]
+    np.testing.assert_allclose(rates, expected, rtol=1e-5)
+    assert rates[-1] == 0
 
 
 @pytest.mark.parametrize(
-    ("run", "rounds", "waits", "n"), [(fifty, 4, 1, 50), (eight, 2, 0, 9)], ids=["emptied", "kept"]
+    ("run", "waits", "n"), [(fifty, 1, 50), (eight, 0, 9)], ids=["emptied", "kept"]
 )
-def test_surgery_comes_once_per_switch_at_the_first_gradient_step(run, rounds, waits, n):
-    seen = run()[3]
-    due = [((task * rounds + waits + 1) * ROUND, task) for task in range(1, n)]
+def test_surgery_comes_once_per_switch_at_the_first_gradient_step(run, waits, n):
+    program, _, _, seen, _ = run()
+    due = [(program.budget.begins(task) + waits + 1, task) for task in range(1, n)]
     assert surgeries(seen) == due
     assert all(np.all(m["surgery"]["churn_max"] == 0) for m in seen)
 
@@ -147,7 +164,7 @@ def test_a_switch_cuts_episodes_and_mixes_no_transition():
 
 def test_what_a_switch_does_by_itself():
     _, state, clocks, seen, _ = fifty()
-    assert [clock.replay_since for clock in clocks[:6]] == [0] * 4 + [4 * ROUND] * 2
+    assert [clock.replay_since for clock in clocks[:6]] == [0] * 4 + [4] * 2
     # a round without learning, then three gradient steps a round
     assert [clock.updates for clock in clocks[:7]] == [0, 3, 6, 9, 9, 12, 15]
     assert optimiser_steps(state) == [9] * 2, "the optimiser began anew with the last task"
@@ -172,30 +189,36 @@ def optimiser_steps(state):
 
 
 @pytest.mark.parametrize("clear", [False, True])
-@pytest.mark.parametrize("starts", [0, 1, 70, 100])
-def test_gates_are_asked_about_a_switch_exactly_once(clear, starts):
+@pytest.mark.parametrize("waits", [0, 1, 2, 3])
+def test_gates_are_asked_about_a_switch_exactly_once(clear, waits):
     """Over all rounds of five tasks, where the run is resumed without its replay or not."""
-    sequence = TaskSequence(lambda task: None, 140, clear, lambda patient: patient)
-    for resumed in (None, *range(0, 700, 35)):
+    gate = lambda clock: clock.rounds // 4  # noqa: E731
+    sequence = TaskSequence(lambda task: None, gate, clear, lambda patient: patient)
+    for resumed in (None, *range(20)):
         fired, since = [], 0
-        for steps in range(0, 700, 35):
-            task = steps // 140
-            if (steps % 140 == 0 and clear) or steps == resumed:
-                since = steps
-            clock = Clock(*map(jnp.int32, (steps, 0, task, since, 0)))
-            after = clock._replace(env_steps=clock.env_steps + 35)
-            if steps + 35 - since >= starts and crossed(
-                at_task_switch, asked(sequence, clock, starts), after
+        for rounds in range(20):
+            task = rounds // 4
+            if (rounds % 4 == 0 and clear) or rounds == resumed:
+                since = rounds
+            clock = clock_at(rounds, task, 4 * task)._replace(replay_since=jnp.int32(since))
+            after = clock._replace(rounds=clock.rounds + 1)
+            if rounds + 1 - since >= waits and crossed(
+                at_task_switch, asked(sequence, clock, waits), after
             ):
                 fired.append(task)
-        assert fired == [1, 2, 3, 4] or (resumed and starts > 35 and len(fired) == 3), resumed
+        assert fired == [1, 2, 3, 4] or (resumed and waits > 1 and len(fired) == 3), resumed
 
 
 def test_a_schedule_restarts_with_each_task():
-    schedule = restarting(lambda clock: clock.env_steps, 100)
-    clocks = [Clock(*map(jnp.int32, (s, 0, s // 100, 0, 0))) for s in (0, 99, 100, 250)]
-    values = [int(schedule(clock)) for clock in clocks]
-    assert values == [0, 99, 0, 50]
+    schedule = restarting(lambda clock: clock.rounds)
+    clocks = [clock_at(rounds, rounds // 100, rounds // 100 * 100) for rounds in (0, 99, 100, 250)]
+    assert [int(schedule(clock)) for clock in clocks] == [0, 99, 0, 50]
+
+
+def clock_at(rounds, task, task_rounds):
+    """In a task that began after so many rounds."""
+    now = {"rounds": rounds, "task": task, "task_rounds": task_rounds}
+    return Clock.zero()._replace(**{name: jnp.int32(n) for name, n in now.items()})
 
 
 def test_tasks_are_drawn_from_their_seed():

@@ -47,9 +47,7 @@ def test_gates_after_a_switch_and_once():
     assert fires == [TASK + WINDOW, 2 * TASK + WINDOW]
     short = after_task_switch(99)  # tasks end before: as the next one begins
     assert [s for s in range(1, 22) if crossed(short, clock_at(s - 1), clock_at(s))] == [15]
-    at = [
-        int(once(500)(Clock.zero()._replace(env_steps=jnp.asarray(n)))) for n in (0, 499, 500, 9999)
-    ]
+    at = [int(once(500)(Clock.zero()._replace(rounds=jnp.asarray(n)))) for n in (0, 499, 500, 9999)]
     assert at == [0, 0, 1, 1]
 
 
@@ -102,7 +100,7 @@ def test_a_sequence_of_tasks_is_operated_on_one_window_into_each():
     )
     program = build_tasks(make_tasks(env), dataclasses.replace(config, env=env))
     state, clock, fired = program.init((0,)), program.clock(), []
-    while int(clock.env_steps) < program.env_steps:
+    while int(clock.rounds) < program.budget.rounds:
         state, clock, metrics = program.chunk(state, clock)
         seen = jax.tree.map(lambda leaf: np.asarray(leaf[0]), metrics["surgery"])
         fired += [(seen["task"][i], seen["updates"][i]) for i in np.flatnonzero(seen["fired"])]

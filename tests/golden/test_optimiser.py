@@ -8,8 +8,8 @@ import optax
 import pytest
 from tiny import tiny_config
 
-from knife_jax.build import make_optimiser
 from knife_jax.cli import compose
+from knife_jax.make_optimiser import make_optimiser
 
 
 def fields(**changes):
@@ -18,7 +18,7 @@ def fields(**changes):
 
 def test_rmsprop_adds_eps_outside_the_root():
     algo = fields(optimiser="rmsprop", lr=5e-4, eps=1e-5, grad_clip=1e9, lr_decay=False)
-    tx = make_optimiser(algo, 1)
+    tx = make_optimiser(algo)
     rng = np.random.default_rng(0)
     theta = expected = np.array([1.0, -2.0, 3.0])
     square = np.zeros(3)
@@ -34,7 +34,7 @@ def test_rmsprop_adds_eps_outside_the_root():
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "radam", "rmsprop"])
 def test_gradients_are_clipped_by_their_global_norm(name):
-    tx = make_optimiser(fields(optimiser=name, grad_clip=1.0), 1)
+    tx = make_optimiser(fields(optimiser=name, grad_clip=1.0))
     params = {"a": jnp.ones(3), "b": jnp.ones((2, 2))}
     small = {"a": jnp.full(3, 0.1), "b": jnp.full((2, 2), 0.1)}
     norm = np.sqrt(7 * 0.01)
@@ -60,7 +60,7 @@ def torch_adam(grads, lr, eps, clip):
 def test_preset_pymarl2_takes_its_steps_from_a_loss_twice_as_large(size):
     """PyMARL2's nq_learner: Adam(1e-3) on ½ δ², gradients clipped at 10; our loss is δ²."""
     grads = np.random.default_rng(3).normal(size=(20, 3)) * size * np.linspace(0.01, 1, 20)[:, None]
-    tx = make_optimiser(compose(["preset=pymarl2"]).algo, 1)
+    tx = make_optimiser(compose(["preset=pymarl2"]).algo)
     theta = jnp.zeros(3)
     state = tx.init(theta)
     for grad in grads:

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from knife_jax.budget import make_budget
 from knife_jax.config import (
     AlgoConfig,
     CheckpointConfig,
@@ -76,15 +77,17 @@ def config(**changes: Any) -> Config:
 
 def chunk_of(config: Config, before_each=lambda clock: None):
     """A jitted chunk; ``before_each`` is called on the host whenever one is run."""
-    rounds = config.log_every // ROUND
+    most = config.log_every // ROUND
     rows = jnp.arange(config.num_seeds)
 
     def chunk(state, clock):
         jax.debug.callback(before_each, clock)
         if SEEN_CLOCK:
             jax.debug.callback(SEEN_CLOCK, clock)
-        env_steps = clock.env_steps + ROUND * rounds
-        after = clock._replace(env_steps=env_steps, updates=clock.updates + UPDATES * rounds)
+        rounds = jnp.minimum(most, clock.budget - clock.rounds)
+        ends = clock.rounds + rounds
+        after = clock._replace(rounds=ends, updates=clock.updates + UPDATES * rounds)
+        env_steps = ends * ROUND
         ones = jnp.ones(config.num_seeds)
         train = {
             "return": env_steps / 100 + rows,
@@ -94,14 +97,14 @@ def chunk_of(config: Config, before_each=lambda clock: None):
             "stagnant_pct": 10.0 * rows,
             "dormant_pct": ones * 2.5,
             "finite": env_steps < jnp.array([LOST_FROM.get(s, 10**9) for s in range(len(rows))]),
-            "grafted_units": (3 + rows) * env_steps // (ROUND * rounds),
+            "grafted_units": (3 + rows) * env_steps // (ROUND * most),
         }
-        shape = (config.num_seeds, rounds)
-        times = clock.env_steps + ROUND * (1 + jnp.arange(rounds))
+        shape = (config.num_seeds, most)
+        times = clock.rounds + 1 + jnp.arange(most)
         surgery = {
-            "fired": jnp.broadcast_to(jnp.arange(rounds) == rounds - 1, shape),
-            "env_steps": jnp.broadcast_to(times, shape),
-            "updates": jnp.broadcast_to(times * UPDATES // ROUND, shape),
+            "fired": jnp.broadcast_to(jnp.arange(most) == rounds - 1, shape),
+            "rounds": jnp.broadcast_to(times, shape),
+            "updates": jnp.broadcast_to(times * UPDATES, shape),
             "task": jnp.zeros(shape, int),
             "units_operated": jnp.broadcast_to(3 + rows[:, None], shape),
             "slots_used": jnp.broadcast_to(4 + rows[:, None], shape),
@@ -118,6 +121,8 @@ def install(monkeypatch=None, *, has_win: bool = True, before_each=lambda clock:
 
     def build(config: Config):
         s, shares = config.num_seeds, config.devices or 1
+        budget = make_budget(config, ROUND)
+        begun = budget.plan(Clock.zero())
 
         def evaluate(state, keys, task) -> Episodes:
             SEEN_EVALUATION()
@@ -138,8 +143,10 @@ def install(monkeypatch=None, *, has_win: bool = True, before_each=lambda clock:
                     "key": jax.random.split(jax.random.key(1), (s, shares)),
                 },
             ),
-            clock=Clock.zero,
-            env_steps=config.env_steps,
+            clock=lambda: jax.tree.map(jnp.array, begun),
+            budget=budget,
+            round_steps=ROUND,
+            env_steps=budget.env_steps,
             task_steps=None,
             optimum=[None],
             place=lambda *trees: jax.tree.map(jnp.array, trees),

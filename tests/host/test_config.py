@@ -205,7 +205,7 @@ def test_numbers_take_the_type_of_their_field():
     ("key", "value"),
     [
         ("seed", -1), ("seed", 2**31), ("seed", True), ("seed", 0.5), ("num_seeds", 0),
-        ("env_steps", 0), ("env_steps", 2**31), ("log_every", 0), ("run_dir", " "),
+        ("env_steps", 0), ("env_steps", 2**53 + 1), ("log_every", 0), ("run_dir", " "),
         ("run_dir", "../a"), ("run_dir", 3), ("env.n_envs", 0), ("env.scenario", "4m"),
         ("env.scenario", None), ("algo.mixer", "vdn2"), ("algo.lr", 0), ("algo.lr", float("inf")),
         ("algo.gamma", float("nan")), ("algo.gamma", 1.01), ("algo.td_lambda", -0.1),

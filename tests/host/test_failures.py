@@ -62,7 +62,7 @@ from knife_jax.host.loop import train
 disk = Path(sys.argv[1])
 
 def fill(clock):
-    if clock.env_steps >= 600:
+    if clock.rounds >= 6:
         with open(disk / "other", "ab", buffering=0) as file:
             try:
                 while file.write(b"x" * 512):

@@ -146,12 +146,12 @@ def test_without_winning_there_is_no_win_rate(tmp_path, monkeypatch):
     assert summary["final_return"] == [3.0, 13.0, 23.0]
 
 
-def test_the_budget_is_reached_in_whole_chunks(tmp_path, monkeypatch):
+def test_the_budget_is_met_to_within_a_round(tmp_path, monkeypatch):
     fake_program.install(monkeypatch)
     assert train(fake_program.config(run_dir=str(tmp_path), env_steps=601, num_seeds=1)) == 0
     rows = read_rows(tmp_path / "metrics.jsonl")
-    assert [r["env_steps"] for r in rows if r["kind"] == "train"] == [200, 400, 600, 800]
-    assert [r["env_steps"] for r in rows if r["kind"] == "eval"] == [400, 800]
+    assert [r["env_steps"] for r in rows if r["kind"] == "train"] == [200, 400, 600, 700]
+    assert [r["env_steps"] for r in rows if r["kind"] == "eval"] == [400, 700]
 
 
 def test_an_existing_run_is_refused_in_one_line_and_left_alone(finished, capsys):
@@ -166,7 +166,7 @@ def test_an_existing_run_is_refused_in_one_line_and_left_alone(finished, capsys)
 
 def test_errors_of_the_program_are_raised_and_recorded(tmp_path, monkeypatch):
     def fail(clock):
-        if clock.env_steps >= 200:
+        if clock.rounds >= 2:
             raise RuntimeError("the second chunk broke")
 
     fake_program.install(monkeypatch, before_each=fail)

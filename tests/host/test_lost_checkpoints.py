@@ -155,14 +155,14 @@ def test_the_first_checkpoint_is_written_down(run):
 
     def look(clock):
         summary = json.loads((folder / "summary.json").read_text())
-        seen[int(clock.env_steps)] = summary["status"], summary["checkpoint"]
+        seen[int(clock.rounds)] = summary["status"], summary["checkpoint"]
 
     fake_program.SEEN_CLOCK, folder = look, run.with_name("new")
     try:
         assert train(config(folder)) == 0
     finally:
         fake_program.SEEN_CLOCK = None
-    assert seen[0] == ("running", None) and seen[600] == ("running", 200)
+    assert seen[0] == ("running", None) and seen[6] == ("running", 200)
     assert json.loads((folder / "summary.json").read_text())["checkpoint"] == 1000
 
 

@@ -120,7 +120,7 @@ def test_on_other_devices_episodes_begin_anew_and_learning_waits(straight, tmp_p
         assert train(config(killed, resume="auto", devices=2)) == 0
     finally:
         fake_program.SEEN_CLOCK = None
-    assert [int(clock.replay_since) for clock in seen] == [400] * 3
+    assert [int(clock.replay_since) for clock in seen] == [4] * 3
     told = capsys.readouterr().err
     assert "was split over 1 devices and is now over 2: episodes begin anew" in told
     with closing(Checkpoints(killed / "checkpoints")) as stored:
@@ -146,7 +146,7 @@ def test_without_the_replay_learning_waits_for_a_new_one(straight, tmp_path, cap
         assert train(config(run, resume="auto", buffer="none")) == 0
     finally:
         fake_program.SEEN_CLOCK = None
-    assert [int(clock.replay_since) for clock in seen] == [400] * 3
+    assert [int(clock.replay_since) for clock in seen] == [4] * 3
     assert "holds no replay: learning waits until it is filled again" in capsys.readouterr().err
 
 
@@ -218,7 +218,7 @@ def test_an_interrupted_evaluation_is_made_up_for(straight, tmp_path):
     """A signal that comes while a chunk runs leaves out the evaluation then due."""
 
     def interrupt(clock):
-        if int(clock.env_steps) == 200:
+        if int(clock.rounds) == 2:
             os.kill(os.getpid(), signal.SIGUSR1)
             time.sleep(0.5)  # a thread of its own takes note
 
@@ -328,6 +328,6 @@ def test_stored_arrays_are_those_of_the_state(straight):
     with closing(Checkpoints(straight / "checkpoints")) as stored:
         arrays = stored.arrays(600, stored.about(600))
     np.testing.assert_array_equal(arrays["state/agent/kernel"], [[5, 5], [6, 6], [7, 7]])
-    assert arrays["clock/env_steps"] == 600 and jnp.asarray(arrays["clock/updates"]) == 12
+    assert arrays["clock/rounds"] == 6 and jnp.asarray(arrays["clock/updates"]) == 12
     rows = arrays["metrics"].tobytes().decode().splitlines()
     assert json.loads(rows[-1])["env_steps"] == 600

@@ -1,0 +1,66 @@
+"""What a configuration asks for and will not happen, as its budget shows before it is compiled."""
+
+from __future__ import annotations
+
+from knife_jax.budget import Budget
+from knife_jax.config import Config
+from knife_jax.env_config import SequenceConfig
+from knife_jax.messages import warn
+from knife_jax.plasticity_config import InjectionConfig, ScheduledConfig
+from knife_jax.types import Clock
+
+
+def warn_ahead(budget: Budget, config: Config, clock: Clock) -> None:
+    """Warn of it, for a run that stands at the Clock."""
+    for text in prospects(budget, config, clock):
+        warn(text)
+
+
+def prospects(budget: Budget, config: Config, clock: Clock) -> list[str]:
+    """One line each."""
+    out = []
+    rounds, since = int(clock.rounds), int(clock.replay_since)
+    if rounds < budget.rounds and not budget.updates_from(rounds, since):
+        out.append(_nothing_learnt(budget, config, budget.rounds - max(rounds, since)))
+    elif rounds == 0 and isinstance(method := config.plasticity, InjectionConfig | ScheduledConfig):
+        out += [] if _acts(budget, method) else [_never_acts(config, method)]
+    if budget.task_steps and budget.task_steps < budget.round_steps:
+        out.append(
+            f"env.steps_per_task={budget.task_steps} is less than a round of "
+            f"{budget.round_steps:,} env steps: each task takes one round"
+        )
+    return out
+
+
+def _nothing_learnt(budget: Budget, config: Config, left: int) -> str:
+    starts = f"algo.learning_starts={config.algo.learning_starts}"
+    if budget.clear_replay and budget.waits <= left:
+        where = "in any task, since env.clear_replay=true empties the replay at each"
+        where += f" (env.steps_per_task={budget.task_steps})"
+    else:
+        where = f"with {left * budget.round_steps:,} env steps to go (env_steps={config.env_steps})"
+    return f"{starts} is not reached {where}: no gradient step is made, nothing is learnt"
+
+
+def _acts(budget: Budget, method: InjectionConfig | ScheduledConfig) -> bool:
+    """Whether the method has its moment at or after the first gradient step."""
+    idle = max(budget.waits - 1, 0)
+    if isinstance(method, InjectionConfig):
+        return idle * budget.round_steps < method.at <= budget.env_steps
+    if method.at_task_switch and budget.task(budget.rounds - 1) > 0:
+        return True
+    apart = max(method.interval, budget.round_steps)
+    due = [rounds * budget.round_steps // apart for rounds in (idle, budget.rounds)]
+    return method.interval > 0 and due[1] > due[0]
+
+
+def _never_acts(config: Config, method: InjectionConfig | ScheduledConfig) -> str:
+    budget = f"env_steps={config.env_steps}"
+    if isinstance(method, InjectionConfig):
+        moment = f"plasticity.at={method.at} is not between the first gradient step and {budget}"
+    else:
+        moment = f"plasticity.interval={method.interval} gives no moment within {budget}"
+        if isinstance(config.env, SequenceConfig):
+            switch = str(method.at_task_switch).lower()
+            moment += f", and plasticity.at_task_switch={switch} none either"
+    return f"{moment}: {method.name} never acts"

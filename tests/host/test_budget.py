@@ -1,0 +1,143 @@
+"""The budget of a run: met to within a round, scheduled by what is trained, of any size."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import fake_program
+import killer
+import numpy as np
+import pytest
+
+from knife_jax.cli import compose
+from knife_jax.host.checkpoint import Checkpoints
+from knife_jax.host.loop import train
+from knife_jax.host.rows import read_rows
+
+WORDS = """
++env=seq_matrix preset=fast algo=qmix_knife env.n_envs=8 env.steps_per_task=300
+algo.hidden=8 algo.embed=4 algo.hyper_hidden=8 algo.window=4
+algo.batch_size=8 algo.buffer_size=64 algo.learning_starts=64 algo.updates_per_round=3
+algo.epsilon_steps=640 plasticity.interval=300_000_051 plasticity.at_task_switch=false
+log_every=400 evaluation.every=1_000_000_000_000 evaluation.episodes=8
+probes.every=0 checkpoint.every=0 logger.wandb=disabled logger.table=false devices=1
+"""
+ROUND = 32
+EPSILON = [1 - 0.95 * steps / 640 for steps in (320, 96, 288, 192, 320, 96)]
+"""at the rows: it starts anew with each task"""
+FAR = 3_000_000_000
+
+
+def launch(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "knife_jax.train", *words]
+    return subprocess.run(command, cwd=killer.ROOT, capture_output=True, text=True)
+
+
+def of_kind(run: Path, kind: str) -> list[dict]:
+    return [row for row in read_rows(run / "metrics.jsonl") if row["kind"] == kind]
+
+
+def summary(run: Path) -> dict:
+    return json.loads((run / "summary.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """1000 steps in tasks of 300, with rows every 400, in rounds of 32."""
+    run = tmp_path_factory.mktemp("budget") / "run"
+    return run, launch(*WORDS.split(), "env_steps=1000", f"run_dir={run}")
+
+
+def test_budget_rows_and_tasks_are_where_they_are_asked_for_to_within_a_round(trained):
+    run, process = trained
+    assert process.returncode == 0, process.stderr
+    rows = of_kind(run, "train")
+    at = [(row["env_steps"], row["task"]) for row in rows]
+    assert at == [(320, 0), (416, 1), (608, 1), (800, 2), (928, 2), (1024, 3)]
+    evaluated = sorted({row["env_steps"] for row in of_kind(run, "eval")})
+    assert evaluated == [320, 608, 928, 1024]  # where a task ends, and the budget
+    assert summary(run)["env_steps"] == 1024
+    assert [row["epsilon"] for row in rows] == pytest.approx(EPSILON)
+
+
+def test_the_learning_rate_reaches_0_at_the_last_gradient_step_alone(trained):
+    run, _ = trained
+    rows, lr = of_kind(run, "train"), compose(WORDS.split()).algo.lr
+    n = summary(run)["updates"]
+    assert n == 31 * 3  # 64 steps are two rounds: the first one is not learnt from
+    expected = [lr * (1 - (row["updates"] - 1) / (n - 1)) for row in rows]
+    assert [row["learning_rate"] for row in rows] == pytest.approx(expected, rel=1e-5)
+    assert rows[-1]["learning_rate"] == 0 < rows[-2]["learning_rate"]
+
+
+def test_a_method_without_a_moment_is_named_before_the_run(trained):
+    (line,) = trained[1].stderr.splitlines()
+    assert line == (
+        "warning: plasticity.interval=300000051 gives no moment within env_steps=1000, and "
+        "plasticity.at_task_switch=false none either: knife never acts"
+    )
+
+
+def test_training_goes_on_beyond_32_bits(trained, tmp_path):
+    """From the same checkpoint, as if it had been written after three billion steps."""
+    stored = Checkpoints(trained[0] / "checkpoints")
+    about = stored.about(1024)
+    arrays = dict(stored.arrays(1024, about))
+    rounds = np.int32(FAR // ROUND)
+    arrays |= {"clock/rounds": rounds, "clock/replay_since": rounds - 100}
+    about = {name: about[name] for name in ("config", "versions", "mesh", "progress")}
+    about["progress"] = {**about["progress"], "env_steps": FAR, "judged": FAR}
+    far = Checkpoints(tmp_path / "far" / "checkpoints")
+    far.save(FAR, arrays, about)
+    far.close()
+    run = tmp_path / "on"
+    end = f"env_steps={FAR + 1024}"
+    process = launch(*WORDS.split(), end, f"run_dir={run}", f"resume={tmp_path / 'far'}")
+    assert process.returncode == 0, process.stderr
+    rows = [row for row in of_kind(run, "train") if row["env_steps"] > FAR]
+    at = [(row["env_steps"] - FAR, row["task"] - FAR // 300) for row in rows]
+    assert at == [(320, 0), (416, 1), (608, 1), (800, 2), (928, 2), (1024, 3)]
+    assert [row["epsilon"] for row in rows] == pytest.approx(EPSILON)
+    surgeries = [row["env_steps"] - FAR for row in of_kind(run, "surgery")]
+    assert surgeries == [512]  # the tenth multiple of 300,000,051 is 510 steps on
+    assert rows[-1]["learning_rate"] == 0 < rows[-2]["learning_rate"]
+    told = summary(run)
+    assert told["status"] == "complete" and told["env_steps"] == FAR + 1024
+    assert told["updates"] == 31 * 3 + 32 * 3
+
+
+@pytest.mark.parametrize(
+    ("word", "line"),
+    [
+        (
+            "env_steps=1e14",
+            "env_steps=100000000000000 is refused: must be at most 22906492256, since rounds of "
+            "32 env steps and gradient steps are counted up to 2147483646",
+        ),
+        (
+            "seed=2_147_483_647 num_seeds=2 env_steps=1000",
+            "seed=2147483647 num_seeds=2 is refused: the last seed would be 2147483648, must be "
+            "at most 2147483647",
+        ),
+    ],
+)
+def test_what_cannot_be_counted_is_refused_before_compiling(word, line, tmp_path):
+    process = launch(*WORDS.split(), *word.split(), f"run_dir={tmp_path / 'run'}")
+    assert process.returncode == 2
+    assert process.stderr == f"error: {line}\n"
+
+
+def test_a_run_without_a_gradient_step_says_so_before_and_after(tmp_path, monkeypatch, capsys):
+    config = fake_program.config(run_dir=str(tmp_path))
+    fake_program.install(monkeypatch)
+    monkeypatch.setattr(fake_program, "UPDATES", 0)
+    algo = replace(config.algo, learning_starts=5000)
+    assert train(replace(config, algo=algo)) == 0
+    out, err = capsys.readouterr()
+    assert err == (
+        "warning: algo.learning_starts=5000 is not reached with 1,000 env steps to go "
+        "(env_steps=1000): no gradient step is made, nothing is learnt\n"
+    )
+    assert "no gradient step was made: nothing was learnt\n" in out
