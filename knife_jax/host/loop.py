@@ -175,8 +175,9 @@ class _Run:
             warn(caution)
         say(f"going on from checkpoint {found.step:,} of {folder.parent}")
         self.progress = Progress.recalled(found.about["progress"])
-        self.saved = (self.progress.env_steps, self.progress.judged)
-        self.about["checkpoint"] = found.step
+        if folder.resolve() == self.kept.resolve():  # else it gets one of its own
+            self.saved = (self.progress.env_steps, self.progress.judged)
+            self.about["checkpoint"] = found.step
         return found
 
     def _loop(self, sinks: FanOut) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from stored import end_of
 
+from knife_jax.cli import evaluate
 from knife_jax.host.checkpoint import Checkpoints
 from knife_jax.host.loop import train
 from knife_jax.host.records import sealed
@@ -219,6 +220,38 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path, capsys, kind):
         assert train(config(path, resume=resumed)) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith(f"error: run_dir={path} cannot be written: ")
+
+
+def evaluated(capsys, *words):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["evaluate", *map(str, words)])
+        code = 0
+        try:
+            evaluate.main()
+        except SystemExit as ended:
+            code = ended.code
+    return code, *capsys.readouterr()
+
+
+def test_a_stored_policy_is_evaluated_from_a_whole_checkpoint_or_not_at_all(run, complete, capsys):
+    code, expected, err = evaluated(capsys, complete)
+    assert code == 0 and err == "" and "checkpoint 1,000 of" in expected
+    for name in ("config.yaml", "summary.json", "metrics.jsonl"):
+        (run / name).write_bytes(bytes(range(256)))
+    (run / "checkpoints" / "٣").mkdir()
+    (run / "checkpoints" / "5000").symlink_to("5000")
+    assert evaluated(capsys, run) == (0, expected.replace(str(complete), str(run)), "")
+    for which in ("٣", "5000", "0x10", "9" * 5000):
+        code, out, err = evaluated(capsys, run, "--checkpoint", which)
+        assert (code, out) == (2, "") and err.startswith(f"error: --checkpoint {which} is refused")
+    (run / "checkpoints" / "1000" / "about" / "metadata").write_text("[]")
+    code, out, err = evaluated(capsys, run)
+    assert code == 0 and "checkpoint 800 of" in out and err.count("\n") == 1
+    assert err.startswith("warning: checkpoint 1,000 is skipped: ")
+    no_steps(run)
+    (run / "checkpoints").rmdir()
+    (run / "checkpoints").symlink_to("checkpoints")
+    assert evaluated(capsys, run) == (2, "", f"error: {run} is refused: it holds no checkpoint\n")
 
 
 def test_doubled_rows_in_a_checkpoint_are_dropped(run, complete, capsys):

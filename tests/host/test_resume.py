@@ -90,6 +90,9 @@ def test_from_elsewhere_the_old_run_stays_as_it_is(straight, tmp_path):
     assert train(config(tmp_path / "branch", resume=str(source))) == 0
     assert {path: path.read_bytes() for path in straight.rglob("*") if path.is_file()} == before
     assert end_of(tmp_path / "branch") == end_of(straight)
+    assert train(config(tmp_path / "same", resume=str(straight))) == 0
+    assert train(config(tmp_path / "same", resume="auto")) == 0  # it has a checkpoint of its own
+    assert end_of(tmp_path / "same") == end_of(straight)
     assert train(config(tmp_path / "other", resume=str(straight), env_steps=1200)) == 0
     assert rows_of(tmp_path / "other")[:33] == rows_of(straight)[:33]
     assert (tmp_path / "other" / "checkpoints" / "400").is_dir(), "the best one comes along"
