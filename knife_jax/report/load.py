@@ -44,8 +44,9 @@ def folders(paths: Sequence[Path]) -> list[Path]:
 
 
 def is_run(path: Path) -> bool:
-    """Whether anything of a run is in a folder, be it damaged."""
-    return any(os.path.lexists(path / name) for name in (*FILES, CHECKPOINTS))
+    """Whether there is anything of a run, be it damaged, or a link that leads nowhere."""
+    held = any(os.path.lexists(path / name) for name in (*FILES, CHECKPOINTS))
+    return held or (path.is_symlink() and not path.exists())
 
 
 def load(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:

@@ -179,6 +179,15 @@ def without_some_scores(run):
     store(run, content, CONFIG)
 
 
+def remove_all(run):
+    shutil.rmtree(run)
+
+
+def link_to_itself(run):
+    shutil.rmtree(run, ignore_errors=True)
+    run.symlink_to(run.name)
+
+
 def stopped(run):
     say(run, status="interrupted")
 
@@ -228,6 +237,8 @@ DAMAGES = [
     (longer, "judged up to 120 of 60 env steps"),
     (with_other_scores, "other tasks or scores than fresh_per_task"),
     (without_some_scores, "every task must be judged at the same moments"),
+    (remove_all, "there is no metrics.jsonl"),
+    (link_to_itself, "metrics.jsonl cannot be read (Too many levels"),
     (stopped, "judged up to 60 of 60 env steps, status interrupted"),
 ]
 
@@ -283,13 +294,18 @@ def test_a_torn_row_of_the_end_is_dropped_and_one_of_the_course_is_missed(study,
 def test_the_report_as_a_program(study, tmp_path):
     (study / "none" / "summary.json").write_text("null")
     (study / "none" / "metrics.jsonl").unlink()
+    link_to_itself(study / "wider")
     words = [str(study), "--marl-eval", str(tmp_path / "new" / "scores.json")]
     done = subprocess.run(
         [sys.executable, "-m", "knife_jax.report.study", *words],
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0
-    assert done.stderr == "warning: none is left out: there is no metrics.jsonl\n"
+    assert done.stderr.splitlines() == [
+        "warning: none is left out: there is no metrics.jsonl",
+        "warning: wider is left out: metrics.jsonl cannot be read "
+        "(Too many levels of symbolic links)",
+    ]
     record = json.loads((study / "report.json").read_text())
     assert list(record["methods"]) == ["fresh_per_task", "redo"]
     assert "seq_matrix" in json.loads((tmp_path / "new" / "scores.json").read_text())
