@@ -162,7 +162,9 @@ def make_trainer(
         epsilon=epsilon,
         learning_rate=learning_rate(algo),
         row=every_env_steps(config.log_every, budget.round_steps),
-        most_rounds=min(rounds_of(config.log_every, budget.round_steps), budget.rounds),
+        most_rounds=min(
+            rounds_of(config.log_every, budget.round_steps), budget.rounds, training.LONGEST
+        ),
         hidden=algo.hidden,
         slots=plasticity.graft_slots,
         stagnant_threshold=_stagnation(plasticity).threshold,

@@ -26,6 +26,10 @@ from knife_jax.types import Clock, Patient, PyTree, TrainState
 DORMANT = 0.1
 """share of the layer's mean activation below which a neuron counts as dormant (ReBorn's α)"""
 
+LONGEST = 4096
+"""rounds of the longest chunk, however rare rows are to be: what each has seen is held until the
+chunk ends, and so are signals"""
+
 
 class Surgery(NamedTuple):
     """What happened to the network after one gradient step; zeros where no surgery was due."""
@@ -57,7 +61,7 @@ class Trainer(NamedTuple):
     row: Gate
     """when training stops for a row of what was seen"""
     most_rounds: int
-    """between two rows"""
+    """of one chunk"""
     hidden: int
     slots: int
     stagnant_threshold: float
@@ -170,7 +174,8 @@ def chunk(t: Trainer, state: TrainState, clock: Clock):
         ends = crossed(t.row, begin, clock)
         if t.sequence is not None:
             ends |= crossed(t.sequence.task, begin, clock)
-        return (clock.rounds < clock.budget) & ~ends
+        full = clock.rounds - begin.rounds >= t.most_rounds
+        return (clock.rounds < clock.budget) & ~ends & ~full
 
     def another_round(carry):
         state, clock, seen = carry

@@ -6,7 +6,7 @@ from knife_jax.budget import Budget
 from knife_jax.config import Config
 from knife_jax.env_config import SequenceConfig
 from knife_jax.messages import warn
-from knife_jax.plasticity_config import InjectionConfig, ScheduledConfig
+from knife_jax.plasticity_config import InjectionConfig, NoneConfig, ScheduledConfig
 from knife_jax.types import Clock
 
 
@@ -22,8 +22,8 @@ def prospects(budget: Budget, config: Config, clock: Clock) -> list[str]:
     rounds, since = int(clock.rounds), int(clock.replay_since)
     if rounds < budget.rounds and not budget.updates_from(rounds, since):
         out.append(_nothing_learnt(budget, config, budget.rounds - max(rounds, since)))
-    elif rounds == 0 and isinstance(method := config.plasticity, InjectionConfig | ScheduledConfig):
-        out += [] if _acts(budget, method) else [_never_acts(config, method)]
+    elif rounds == 0:
+        out += _never_acts(budget, config)
     if budget.task_steps and budget.task_steps < budget.round_steps:
         out.append(
             f"env.steps_per_task={budget.task_steps} is less than a round of "
@@ -42,25 +42,25 @@ def _nothing_learnt(budget: Budget, config: Config, left: int) -> str:
     return f"{starts} is not reached {where}: no gradient step is made, nothing is learnt"
 
 
-def _acts(budget: Budget, method: InjectionConfig | ScheduledConfig) -> bool:
-    """Whether the method has its moment at or after the first gradient step."""
-    idle = max(budget.waits - 1, 0)
+def _never_acts(budget: Budget, config: Config) -> list[str]:
+    """Why the method of a run is without effect, if it is."""
+    method, idle = config.plasticity, max(budget.waits - 1, 0)
+    within = f"within env_steps={config.env_steps}"
+    moment = ""
     if isinstance(method, InjectionConfig):
-        return idle * budget.round_steps < method.at <= budget.env_steps
-    if method.at_task_switch and budget.task(budget.rounds - 1) > 0:
-        return True
-    apart = max(method.interval, budget.round_steps)
-    due = [rounds * budget.round_steps // apart for rounds in (idle, budget.rounds)]
-    return method.interval > 0 and due[1] > due[0]
-
-
-def _never_acts(config: Config, method: InjectionConfig | ScheduledConfig) -> str:
-    budget = f"env_steps={config.env_steps}"
-    if isinstance(method, InjectionConfig):
-        moment = f"plasticity.at={method.at} is not between the first gradient step and {budget}"
-    else:
-        moment = f"plasticity.interval={method.interval} gives no moment within {budget}"
-        if isinstance(config.env, SequenceConfig):
-            switch = str(method.at_task_switch).lower()
-            moment += f", and plasticity.at_task_switch={switch} none either"
-    return f"{moment}: {method.name} never acts"
+        if not idle * budget.round_steps < method.at <= budget.env_steps:
+            moment = f"plasticity.at={method.at} is not after the first gradient step {within}"
+    elif isinstance(method, ScheduledConfig):
+        apart = max(method.interval, budget.round_steps)
+        first, last = (n * budget.round_steps // apart for n in (idle, budget.rounds))
+        switched = method.at_task_switch and budget.task(budget.rounds - 1) > 0
+        if not switched and not (method.interval and last > first):
+            moment = f"plasticity.interval={method.interval} gives no moment {within}"
+            if isinstance(config.env, SequenceConfig):
+                switch = str(method.at_task_switch).lower()
+                moment += f", and plasticity.at_task_switch={switch} none either"
+    measured = "maturity" if getattr(method, "maturity", None) else "window"
+    needed, made = getattr(method, measured, 0), budget.updates_from()
+    if not moment and needed > made and not isinstance(method, NoneConfig):
+        moment = f"plasticity.{measured}={needed} is more than the {made} gradient steps {within}"
+    return [f"{moment}: {method.name} never acts"] * bool(moment)

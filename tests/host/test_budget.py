@@ -10,11 +10,18 @@ import fake_program
 import killer
 import numpy as np
 import pytest
+from ladder.environments import MEMORY
 
+from knife_jax.budget import Budget
+from knife_jax.build import make_trainer
+from knife_jax.chunk import LONGEST
 from knife_jax.cli import compose
+from knife_jax.envs.base import vectorise
 from knife_jax.host.checkpoint import Checkpoints
 from knife_jax.host.loop import train
+from knife_jax.host.prospects import prospects
 from knife_jax.host.rows import read_rows
+from knife_jax.types import Clock
 
 WORDS = """
 +env=seq_matrix preset=fast algo=qmix_knife env.n_envs=8 env.steps_per_task=300
@@ -141,3 +148,45 @@ def test_a_run_without_a_gradient_step_says_so_before_and_after(tmp_path, monkey
         "(env_steps=1000): no gradient step is made, nothing is learnt\n"
     )
     assert "no gradient step was made: nothing was learnt\n" in out
+
+
+LEARNT = Budget(round_steps=32, rounds=32, waits=2, updates=3)  # 1024 steps
+
+
+@pytest.mark.parametrize(
+    ("words", "budget", "line"),
+    [
+        ("algo=qmix_knife plasticity.interval=1000", LEARNT, "window=200 is more than the 93"),
+        ("algo=qmix_knife plasticity.interval=1000 plasticity.window=93", LEARNT, None),
+        ("algo=qmix_redo plasticity.interval=1025", LEARNT, "interval=1025 gives no moment"),
+        ("algo=qmix_fresh_per_task", LEARNT, "interval=0 gives no moment"),
+        ("algo=qmix_plasticity_injection plasticity.at=32", LEARNT, "at=32 is not after"),
+        ("algo=qmix_plasticity_injection plasticity.at=33", LEARNT, None),
+        ("algo=qmix_plasticity_injection plasticity.at=1024", LEARNT, None),
+        ("algo=qmix_plasticity_injection plasticity.at=1025", LEARNT, "at=1025 is not after"),
+        ("algo=qmix_cbp plasticity.maturity=94", LEARNT, "maturity=94 is more than the 93"),
+        ("algo=qmix", LEARNT, None),
+        ("algo=qmix", LEARNT._replace(waits=33), "learning_starts=10000 is not reached with 1,024"),
+        (
+            "+env=seq_matrix preset=fast algo=qmix env.steps_per_task=320",
+            LEARNT._replace(waits=11, task_steps=320, clear_replay=True),
+            "learning_starts=10000 is not reached in any task, since env.clear_replay=true",
+        ),
+        (
+            "+env=seq_matrix algo=qmix env.steps_per_task=10",
+            LEARNT._replace(task_steps=10),
+            "env.steps_per_task=10 is less than a round of 32 env steps: each task takes one round",
+        ),
+    ],
+)
+def test_what_will_not_happen_is_told_ahead(words, budget, line):
+    told = prospects(budget, compose([*words.split(), "env_steps=1024"]), Clock.zero())
+    assert len(told) == (line is not None)
+    assert line is None or line in told[0]
+
+
+def test_a_chunk_is_bounded_however_rare_rows_are():
+    """It holds what each round has seen, and signals wait for its end."""
+    config = compose([*WORDS.split(), "env_steps=1e10"])
+    trainer = make_trainer(replace(config, log_every=10**10), vectorise(MEMORY.env, 8))
+    assert trainer.most_rounds == LONGEST
