@@ -1,0 +1,50 @@
+"""The commands that documents show, found in them."""
+
+import itertools
+import re
+from pathlib import Path
+
+from knife_jax.cli import compose
+from knife_jax.cli.help import help_text
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = re.compile(r"(?:[A-Z]+=\S+ )?(?:python|pip|pytest|sky|knife-train|wandb)(?: \S.*)?")
+SCRIPT = re.compile(r"experiments/bench/\w+\.py (?=\S)")
+
+
+def commands():
+    """Every command, cleared of remarks -> the documents that show it."""
+    found = {}
+    for name, lines in _documents():
+        for line in lines:
+            for command in map(_cleared, line.split(" && ")):
+                if PROGRAM.fullmatch(command):
+                    found.setdefault(command, []).append(name)
+    return found
+
+
+def refusals():
+    """Commands shown with the error that they end with -> that error."""
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    both = itertools.pairwise(lines)
+    return {a.strip()[2:]: b.strip() for a, b in both if a.startswith("    $ ")}
+
+
+def _cleared(text):
+    text = re.sub(r" \[([^]]+)\]", r" \1", re.sub(r"\s+#.*", "", text)).strip()
+    return f"python {text}" if SCRIPT.match(text) else text
+
+
+def _documents():
+    for path in sorted(ROOT.rglob("README.md")):
+        text = path.read_text(encoding="utf-8")
+        shown = re.findall(r"^    (.+)$", text, re.MULTILINE)
+        inline = [" ".join(code.split()) for code in re.findall(r"(?<!`)`([^`]+)`(?!`)", text)]
+        yield str(path.relative_to(ROOT)), shown + inline
+    for path in sorted([*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("experiments/**/*.yaml")]):
+        text = path.read_text(encoding="utf-8")
+        yield str(path.relative_to(ROOT)), re.findall(r"^# (?:command|one run): (.+)$", text, re.M)
+    for module in ("cli/evaluate", "cli/study", "report/write", "bench/compare"):
+        text = (ROOT / "knife_jax" / f"{module}.py").read_text(encoding="utf-8")
+        yield module, re.findall(r"^ +(python -m .+)$", text, re.MULTILINE)
+    yield "--help", [line.strip() for line in help_text(compose(), {}).splitlines()]

@@ -1,0 +1,185 @@
+"""Every command that the documents show is run as it is typed, by the process that a user starts.
+
+Training itself is left out, and so are measurements: processes are started with ``SITE`` on their
+path, which keeps the configuration in the place of training, and stops the scripts of benchmarks
+once their words are read. One run is trained in earnest, stopped, gone on with and played.
+"""
+
+import json
+import math
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from documents import ROOT, commands, refusals
+
+HERE = Path(__file__).parent
+SITE = f"""
+import sys
+program = " ".join(sys.orig_argv)
+if "experiments/" not in program and "killer.py" not in program:
+    import types
+    def train(config):
+        from pathlib import Path
+        sys.path.insert(0, {str(HERE)!r})
+        from fake_runs import FIRST, FRESH, rows, store
+        from knife_jax.host.run import config_hash, write_json
+        folder = Path(config.run_dir or "runs/new")
+        scores = FRESH if config.plasticity.name == "fresh_per_task" else FIRST
+        store(folder, rows(scores), config)
+        about = {{"status": "complete", "config_hash": config_hash(config), "wall_seconds": 2.5}}
+        score = {{"final_win_rate_mean": None, "final_return_mean": 1.5, "versions": {{}}}}
+        write_json(folder / "summary.json", about | score)
+        return 0
+    sys.modules["knife_jax.host.loop"] = types.ModuleType("knife_jax.host.loop")
+    sys.modules["knife_jax.host.loop"].train = train
+else:
+    import argparse
+    def stopping_after(parse):
+        def stop(self, *words):
+            read = parse(self, *words)
+            if getattr(read, "words", None):
+                from knife_jax.cli import compose
+                compose(read.words)
+            sys.exit(0)
+        return stop
+    parser = argparse.ArgumentParser
+    parser.parse_intermixed_args = stopping_after(parser.parse_intermixed_args)
+    parser.parse_args = stopping_after(parser.parse_args)
+"""
+
+IN_EARNEST = (
+    "python -m knife_jax.train +env=smax +algo=qmix_knife run_dir=runs/mine resume=auto",
+    "python -m knife_jax.train +env=smax +algo=qmix_knife resume=runs/mine/checkpoints/409600",
+    "python -m knife_jax.evaluate runs/mine --checkpoint best",
+    "python -m knife_jax.evaluate RUN",
+)
+"""one run: trained, gone on with and played"""
+
+SHORTER = {"python -m knife_jax.bench.plasticity": "--quick --methods none --seeds 2"}
+"""further words for those that would take minutes"""
+
+NOT_HERE = {
+    "pip install": "installs packages",
+    "pytest": "is running",
+    "sky jobs launch": "needs an account with a cloud",
+    "wandb sync": "uploads",
+    "python -m knife_jax.train -m launcher=slurm": "needs a cluster with Slurm",
+    "python -m knife_jax.train -m launcher=ray hydra.launcher.ray.init.address=auto":
+        "needs a cluster of Ray",
+}  # fmt: skip
+"""commands that begin so cannot be run in a test -> why; what of them can be checked is"""
+
+PLACEHOLDERS = {"RUN": "runs/mine", "NAME": "3m"}
+
+FOUND = commands()
+SMALL = (
+    "env.n_envs=8 algo.hidden=8 algo.embed=4 algo.hyper_hidden=8 algo.window=4 algo.batch_size=8 "
+    "algo.buffer_size=64 algo.learning_starts=64 env_steps=1024 log_every=512 "
+    "evaluation.every=1024 evaluation.episodes=8 probes.every=0 checkpoint.every=512 "
+    "logger.wandb=disabled devices=1"
+)
+
+
+def not_here(command):
+    return next((start for start in NOT_HERE if command.startswith(start)), None)
+
+
+RUN = [c for c in FOUND if not not_here(c) and c not in IN_EARNEST]
+
+
+@pytest.fixture
+def call(tmp_path):
+    """Runs a command in a folder from which it finds what it names."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(SITE)
+    for name in ("experiments", "tests", "constraints.txt"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    bin_of_python = str(Path(sys.executable).parent)
+
+    def called(command, *further, site=True):
+        words = [PLACEHOLDERS.get(word, word) for word in shlex.split(command)]
+        path = [str(tmp_path / "site")] * site + [*filter(None, sys.path)]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
+        environment["PATH"] = bin_of_python + os.pathsep + os.environ["PATH"]
+        environment["WANDB_MODE"] = "offline"
+        if site:
+            environment["PYTHONPATH"] = (
+                f"{tmp_path / 'site'}{os.pathsep}" + environment["PYTHONPATH"]
+            )
+        while "=" in words[0]:
+            name, _, value = words.pop(0).partition("=")
+            environment[name] = value
+        return subprocess.run(
+            [*words, *further], cwd=tmp_path, env=environment, capture_output=True, text=True,
+            timeout=300, encoding="utf-8",
+        )  # fmt: skip
+
+    return called
+
+
+@pytest.mark.parametrize("command", RUN)
+def test_a_command_that_is_shown(command, call, tmp_path):
+    if "report.study" in command:
+        assert call("python -m knife_jax.study matrix_sequence --methods none,redo").returncode == 0
+    done = call(command, *SHORTER.get(command, "").split())
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr and "error: " not in done.stderr
+    if "knife_jax.train" in command and "--help" not in command:
+        runs = [path.parent for path in tmp_path.glob("runs/**/config.yaml")]
+        lists = re.findall(r"=([\w,]+,[\w,]+)(?= |$)", command)
+        trials = 20 if "search=" in command else 1
+        assert len(runs) == math.prod(len(listed.split(",")) for listed in lists) * trials
+
+
+@pytest.mark.parametrize("command", refusals())
+def test_a_refusal_that_is_shown(command, call):
+    done = call(command)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", refusals()[command] + "\n")
+
+
+def test_one_run_in_earnest(call, tmp_path):
+    assert {*IN_EARNEST} <= {*FOUND}
+    first, again, *played = IN_EARNEST
+    done = call(first, *SMALL.split(), site=False)
+    assert done.returncode == 0, done.stderr
+    mine = tmp_path / "runs" / "mine"
+    newest = max((mine / "checkpoints").iterdir(), key=lambda path: path.name)
+    shutil.copytree(newest, mine / "checkpoints" / "409600")
+    done = call(again, *SMALL.split(), site=False)
+    assert done.returncode == 0 and "going on from checkpoint" in done.stdout, done.stderr
+    shutil.rmtree(mine / "checkpoints" / "409600")
+    summary = json.loads((mine / "summary.json").read_text())
+    for command in played:
+        done = call(command, site=False)
+        assert done.returncode == 0, done.stderr
+        assert f"checkpoint {summary['env_steps']:,} of runs/mine" in done.stdout
+
+
+@pytest.mark.parametrize("start", NOT_HERE)
+def test_what_can_be_checked_of_a_command_that_cannot_be_run(start, call):
+    shown = [command for command in FOUND if not_here(command) == start]
+    assert shown, f"no document shows {start}"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for command in shown:
+        words = shlex.split(command)
+        if start == "pip install":
+            assert words[-2:-1] == ["-e"] and words[2:-2] in ([], ["-c", "constraints.txt"])
+            extra = words[-1].strip(".[]")
+            assert not extra or extra in project["optional-dependencies"]
+        elif start == "sky jobs launch":
+            task = yaml.safe_load((ROOT / words[3]).read_text())
+            given = [word.partition("=")[0] for word in words[4:] if word != "--env"]
+            assert {*given} == {*task["envs"]}
+            values = [word.partition("=")[2] for word in words[4:] if word != "--env"]
+            line = task["run"].replace("$WORDS", values[given.index("WORDS")])
+            assert call(line.strip().replace("/runs/$RUN", "runs/x")).returncode == 0
+        elif "knife_jax.train" in start or start == "wandb sync":
+            assert call(command, "--help").returncode == 0
