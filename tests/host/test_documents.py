@@ -119,7 +119,7 @@ def call(tmp_path):
             environment[name] = value
         return subprocess.run(
             [*words, *further], cwd=tmp_path, env=environment, capture_output=True, text=True,
-            timeout=300, encoding="utf-8",
+            timeout=600, encoding="utf-8",
         )  # fmt: skip
 
     return called
