@@ -117,7 +117,10 @@ def _bytes(tree: PyTree) -> int:
 
 def _room() -> int | None:
     """What all devices hold together; None if they do not say."""
-    devices = jax.devices()
+    try:
+        devices = jax.devices()
+    except RuntimeError:  # no backend: told once there is a run that can keep it
+        return None
     if devices[0].platform == "cpu":
         ram = _ram()
         return ram and ram * jax.process_count()

@@ -26,7 +26,7 @@ from knife_jax.plasticity.rewrite import blend, graft, prune, recycle, redraw, s
 from knife_jax.plasticity.select import at_least, at_most, below, everyone, random_like
 from knife_jax.plasticity.transfer import reborn
 from knife_jax.schedules import Gate, once
-from knife_jax.schema import Count, Fraction, Positive, Share, Size
+from knife_jax.schema import Count, Fraction, Positive, Share, StepsOrZero
 
 
 @checked
@@ -78,7 +78,7 @@ def knife(
 
 
 @checked
-def plasticity_injection(wiring: Wiring, *, at: Size) -> PlasticityTransform:
+def plasticity_injection(wiring: Wiring, *, at: StepsOrZero) -> PlasticityTransform:
     """Plasticity injection (Nikishin et al. 2023), once, after ``at`` rounds of the Clock.
 
     It is KNIFE's rewrite with everyone selected: h(x) + h'(x) - h''(x) with h and h'' frozen. The
