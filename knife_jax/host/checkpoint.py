@@ -20,6 +20,7 @@ from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import jax
@@ -32,6 +33,9 @@ from knife_jax.host.devices import fetch
 from knife_jax.host.records import json_sum
 from knife_jax.messages import one_line
 from knife_jax.types import PyTree
+
+WILD = {*"*?[\\"}
+"""characters of a path that Orbax takes for a pattern: it then leaves out files without a word"""
 
 STEP = re.compile("0|[1-9][0-9]{0,18}")
 """how the folder of a checkpoint is named"""
@@ -69,6 +73,11 @@ class Checkpoints:
     def __init__(self, folder: Path) -> None:
         _hush()
         self._folder = Path(os.path.realpath(folder))
+        self._link, self._orbax_folder = None, self._folder
+        if WILD & {*str(self._folder)}:
+            self._link = TemporaryDirectory(prefix="knife_jax-")
+            self._orbax_folder = Path(self._link.name, "checkpoints")
+            self._orbax_folder.symlink_to(self._folder)
         self._writer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
         self._thread = ThreadPoolExecutor(1)
         self._pending: Future[None] | None = None
@@ -96,7 +105,8 @@ class Checkpoints:
             about=ocp.args.JsonSave({"about": described, "sum": json_sum(described)}),
         )
         try:
-            self._writer.save(self._folder / str(step), args=items, force=True)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._writer.save(self._orbax_folder / str(step), args=items, force=True)
             self._writer.wait_until_finished()
         except Exception:
             self._remove_torn()
@@ -125,6 +135,8 @@ class Checkpoints:
         self._thread.shutdown()
         with contextlib.suppress(Exception):  # raises what failed before, again
             self._writer.close()
+        if self._link is not None:
+            self._link.cleanup()
 
     def about(self, step: int) -> dict[str, Any]:
         """What a step says of itself. Raises ``DamagedError``."""
@@ -184,7 +196,9 @@ class Checkpoints:
             time.sleep(0.1)
 
     def _restore(self, step: int, **items: Any) -> Any:
-        return self._writer.restore(self._folder / str(step), args=ocp.args.Composite(**items))
+        return self._writer.restore(
+            self._orbax_folder / str(step), args=ocp.args.Composite(**items)
+        )
 
 
 def _reason(error: BaseException) -> str:

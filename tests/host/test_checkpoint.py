@@ -188,3 +188,15 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_the_last_good_one(tmp_path):
         stored.save(3, big, {})
         stored.wait()
         assert stored.steps() == [3, 1]
+
+
+@pytest.mark.parametrize("name", ["a[x]", "a*b", "a?b", "a\\b", "#%20 {}$~'(ü),=c", "plain"])
+def test_a_checkpoint_is_whole_whatever_its_folder_is_called(name, tmp_path):
+    (tmp_path / "aXb").mkdir()
+    folder, array = tmp_path / name / "checkpoints", np.arange(3)
+    with closing(Checkpoints(folder)) as stored:
+        stored.save(7, {"x/y": array}, {"n": 1})
+        stored.wait()
+    with closing(Checkpoints(folder)) as stored:
+        assert stored.steps() == [7]
+        np.testing.assert_array_equal(stored.arrays(7, stored.about(7))["x/y"], array)
