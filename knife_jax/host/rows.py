@@ -187,7 +187,14 @@ def over_tasks(rows: Sequence[Row]) -> list[Row]:
 def _means(rows: Sequence[Row]) -> Row:
     names = [name for name in rows[0] if name not in IDENTITY] if len(rows) > 1 else []
     columns = {name: [row[name] for row in rows] for name in names}
-    return {name: None if None in c else sum(c) / len(c) for name, c in columns.items()}
+    return {name: _mean(column) for name, column in columns.items()}
+
+
+def _mean(column: Sequence[Any]) -> Any:
+    """The mean; equal counts stay whole numbers, and it is None if any value is."""
+    if None in column:
+        return None
+    return column[0] if len({*column}) == 1 else sum(column) / len(column)
 
 
 def chunk_rows(

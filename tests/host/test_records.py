@@ -12,7 +12,7 @@ from fake_runs import FIRST, FRESH, SECOND, rows, store
 
 from knife_jax.cli import compose
 from knife_jax.host.records import SUM, computed, read, rows_sum, sealed
-from knife_jax.host.rows import RecordError, parsed, read_rows
+from knife_jax.host.rows import RecordError, over_tasks, parsed, read_rows
 from knife_jax.host.run import config_hash, write_json
 from knife_jax.report import write
 from knife_jax.report.load import load
@@ -326,6 +326,12 @@ def test_runs_of_one_name_are_told_apart(finished, study):
     runs, notes = load([finished / "none", study / "none", study / "redo"])
     assert [run.name for run in runs] == ["none", "redo"]
     assert notes == [f"{study / 'none'} is left out: another run is called none, too"]
+
+
+def test_means_over_tasks_leave_equal_counts_whole():
+    tasks = [{**row("final"), "task": k, "return": 1.0 + k, "episodes": 8} for k in range(2)]
+    (mean,) = over_tasks(tasks)
+    assert mean["return"] == 1.5 and repr(mean["episodes"]) == "8"
 
 
 def test_records_of_an_older_version_have_no_sums(study):
