@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 SITE = f"""
 import sys
 program = " ".join(sys.orig_argv)
-if "experiments/" not in program and "killer.py" not in program:
+if "experiments/" not in program and "tests/host/" not in program:
     import types
     def train(config):
         from pathlib import Path
