@@ -7,10 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from knife_jax import messages
+from knife_jax.console import messages
+from knife_jax.console.exit_codes import REFUSED
 from knife_jax.schema import INT32, Field, at_least, converted, shown
-
-REFUSED = 2
 
 
 class Parser(argparse.ArgumentParser):

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar
 
 import yaml
 
+from knife_jax.console.scrub import leak
 from knife_jax.env_config import ENVS, EnvConfig
 from knife_jax.plasticity_config import PLASTICITIES, NoneConfig, PlasticityConfig
 from knife_jax.schema import (
@@ -34,7 +35,6 @@ from knife_jax.schema import (
     suggestion,
     word,
 )
-from knife_jax.scrub import leak
 
 GROUPS = ("env", "algo", "preset", "plasticity", "logger", "experiment", "launcher", "search")
 """groups of files in ``configs/``"""

@@ -1,6 +1,6 @@
 """``python -m knife_jax.evaluate RUN``: play the policy of a checkpoint of a run greedily."""
 
-from knife_jax.program import run
+from knife_jax.console.entry import run
 
 
 def main() -> None:

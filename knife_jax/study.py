@@ -1,6 +1,6 @@
 """``python -m knife_jax.study NAME``: the methods of an experiment in turn, then a report."""
 
-from knife_jax.program import run
+from knife_jax.console.entry import run
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """``python -m knife_jax.train``: check the command line, then train."""
 
-from knife_jax.program import run
+from knife_jax.console.entry import run
 
 
 def main() -> None:

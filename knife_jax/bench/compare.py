@@ -17,7 +17,7 @@ from knife_jax.bench import figure
 from knife_jax.bench.recipes import recipes
 from knife_jax.bench.supervised import Outcome
 from knife_jax.bench.tasks import DORMANT, SLOTS, Size, chain, expressivity
-from knife_jax.messages import note, say
+from knife_jax.console.messages import note, say
 
 WINDOW = 100
 """updates over which methods average"""

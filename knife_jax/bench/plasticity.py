@@ -1,6 +1,6 @@
 """``python -m knife_jax.bench.plasticity``: all plasticity methods on two supervised tests."""
 
-from knife_jax.program import run
+from knife_jax.console.entry import run
 
 
 def main() -> None:

@@ -6,8 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from knife_jax import messages
-from knife_jax.arguments import REFUSED, Parser, whole
+from knife_jax.arguments import Parser, whole
+from knife_jax.console import messages
+from knife_jax.console.exit_codes import REFUSED
 from knife_jax.schema import ConfigError
 
 

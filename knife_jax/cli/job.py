@@ -13,14 +13,12 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from knife_jax import messages
 from knife_jax.cli.compose import read
 from knife_jax.config import Config
-from knife_jax.host.streams import outlast_readers
-from knife_jax.messages import say
-
-FAILED = 1
-"""exit code of a job that broke off"""
+from knife_jax.console import messages
+from knife_jax.console.exit_codes import FAILED
+from knife_jax.console.messages import say
+from knife_jax.console.streams import outlast_readers
 
 
 class JobError(Exception):

@@ -12,8 +12,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from knife_jax import __version__, messages
-from knife_jax.arguments import REFUSED
+from knife_jax import __version__
 from knife_jax.cli import job
 from knife_jax.cli.compose import use
 from knife_jax.cli.files import configs_dir, replaced
@@ -21,7 +20,9 @@ from knife_jax.cli.help import help_text
 from knife_jax.cli.sweeps import planned, settings
 from knife_jax.cli.words import Words, parse, plain
 from knife_jax.config import to_yaml
-from knife_jax.messages import say
+from knife_jax.console import messages
+from knife_jax.console.exit_codes import FAILED, REFUSED
+from knife_jax.console.messages import say
 from knife_jax.schema import ConfigError
 
 BEST = "optimization_results.yaml"
@@ -82,7 +83,7 @@ def _sweep(words: Words, folder: Path) -> int:
         code = 128 + signal.SIGINT
         told = f"interrupted: run_dir={folder} resume=auto goes on from here"
     except Exception as error:
-        code, told = job.FAILED, " ".join(f"{type(error).__name__}: {error}".split())
+        code, told = FAILED, " ".join(f"{type(error).__name__}: {error}".split())
     else:
         if (folder / BEST).exists():
             say(f"{folder / BEST}:\n{(folder / BEST).read_text(encoding='utf-8')}".rstrip())

@@ -17,22 +17,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from knife_jax import cli, messages
-from knife_jax.arguments import REFUSED, Parser
+from knife_jax import cli
+from knife_jax.arguments import Parser
 from knife_jax.config import Config
+from knife_jax.console import messages
+from knife_jax.console.exit_codes import FAILED, REFUSED
+from knife_jax.console.messages import note, say
 from knife_jax.host import records
 from knife_jax.host.lock import held
 from knife_jax.host.run import RunDirectoryError, config_hash
 from knife_jax.host.signals import caught
-from knife_jax.messages import note, say
 from knife_jax.schema import ConfigError
 
 SET_PDEATHSIG = 1
 """of ``prctl`` on Linux: which signal a process gets when its parent dies"""
-
-FAILED = 1
-"""exit code: some method has not come to its end; an
-interrupted study ends with 128 + the signal"""
 
 
 class Job(NamedTuple):

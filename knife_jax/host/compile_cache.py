@@ -14,7 +14,7 @@ import xxhash
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
-from knife_jax.messages import warn
+from knife_jax.console.messages import warn
 
 MOST_BYTES = 4 * 2**30
 """beyond it, what was not used for the longest time is dropped"""

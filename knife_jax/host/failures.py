@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import jax
 
-from knife_jax.arguments import REFUSED
+from knife_jax.console.exit_codes import FAILED, REFUSED
+from knife_jax.console.messages import one_line
 from knife_jax.envs.contract import ContractError
 from knife_jax.host.checkpoint import NotSavedError
 from knife_jax.host.records import RecordError
 from knife_jax.host.resume import ResumeError
 from knife_jax.host.run import RunDirectoryError
-from knife_jax.messages import one_line
 from knife_jax.schema import ConfigError
-
-FAILED = 1
-"""exit code of a run that broke off"""
 
 REFUSALS = (ConfigError, RunDirectoryError, ResumeError)
 """raised before anything is written"""

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from knife_jax.config import from_dict
+from knife_jax.console.messages import say
 from knife_jax.envs import contract
 from knife_jax.greedy import Episodes
 from knife_jax.host import compile_cache, devices
@@ -34,7 +35,6 @@ from knife_jax.host.resume import (
 from knife_jax.host.rows import ABSOLUTE, EVALUATIONS, FINAL, Row, evaluation_rows
 from knife_jax.host.run import CHECKPOINTS
 from knife_jax.host.summary import results, show_evaluation
-from knife_jax.messages import say
 
 if TYPE_CHECKING:
     from knife_jax.build import Program

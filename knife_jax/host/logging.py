@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from knife_jax.console.messages import one_line, warn
 from knife_jax.host.rows import Row, over_tasks
 from knife_jax.host.run import named
-from knife_jax.messages import one_line, warn
 
 
 class Sink(Protocol):

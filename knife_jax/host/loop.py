@@ -13,8 +13,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from knife_jax import messages
 from knife_jax.config import Config, to_dict
+from knife_jax.console import messages
+from knife_jax.console.exit_codes import DIVERGED
+from knife_jax.console.messages import one_line, say, warn
 from knife_jax.host import compile_cache, curve, devices, lock, records, resume, run, summary
 from knife_jax.host.checkpoint import Checkpoints, NotSavedError, shapes, to_arrays, to_tree
 from knife_jax.host.ending import StoppedError, last_and_best
@@ -30,10 +32,6 @@ from knife_jax.host.rows import EVAL, chunk_rows, over_tasks, read_rows, seed_ro
 from knife_jax.host.signals import Stop, stop_on_signal
 from knife_jax.host.sinks import open_sinks
 from knife_jax.host.table import compiling
-from knife_jax.messages import one_line, say, warn
-
-DIVERGED = 3
-"""exit code of a run that lost all of its seeds; an interrupted one ends with 128 + the signal"""
 
 
 def train(config: Config) -> int:

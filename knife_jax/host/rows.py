@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from knife_jax.messages import warn
+from knife_jax.console.messages import warn
 
 if TYPE_CHECKING:
     from knife_jax.build import Program

@@ -21,7 +21,7 @@ import numpy as np
 
 import knife_jax
 from knife_jax.config import Config, to_dict, to_yaml
-from knife_jax.messages import warn
+from knife_jax.console.messages import warn
 
 CONFIG, METRICS, SUMMARY = "config.yaml", "metrics.jsonl", "summary.json"
 PARAMS, CURVE = "params.safetensors", "curve.png"

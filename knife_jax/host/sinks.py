@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from knife_jax.config import Config
+from knife_jax.console.messages import one_line, warn
 from knife_jax.host.logging import FanOut, JsonLines, Sink
 from knife_jax.host.readout import Plan, title
 from knife_jax.host.run import METRICS
 from knife_jax.host.table import open_table
 from knife_jax.host.wandb_sink import open_wandb
-from knife_jax.messages import one_line, warn
 
 
 def open_sinks(config: Config, env_steps: int, directory: Path, wall_time: float) -> FanOut:

@@ -16,9 +16,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from knife_jax.console.messages import say
 from knife_jax.host.readout import SHOWN, Plan, brief, eta, span, speed, spread
 from knife_jax.host.rows import Row
-from knife_jax.messages import say
 
 WATCHED = ("train", "eval")
 

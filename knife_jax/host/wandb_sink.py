@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from knife_jax.config import Config, to_dict
+from knife_jax.console.messages import one_line, warn
 from knife_jax.host.rows import IDENTITY, Row, over_tasks, read_rows
 from knife_jax.host.run import METRICS
-from knife_jax.messages import one_line, warn
 
 INIT_SECONDS = 20.0
 """how long an online start may take before the run goes on offline"""

@@ -5,26 +5,21 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from knife_jax import messages
-from knife_jax.arguments import Parser
+from knife_jax.console import messages
+from knife_jax.console.messages import say, warn
+from knife_jax.console.scrub import scrub
 from knife_jax.host import run as files
 from knife_jax.host.readout import brief
-from knife_jax.messages import say, warn
 from knife_jax.report import figure, marl_eval
-from knife_jax.report.load import Run, folders, is_run, load
+from knife_jax.report.load import Run, folders, load
 from knife_jax.report.measures import FRESH, Compared, Values, compare, measure, surgery
-from knife_jax.scrub import scrub
 
 TABLE, FIGURE, RECORD = "report.md", "report.png", "report.json"
-NOTHING = 2
-"""exit code if no run can be reported, or the report cannot be written"""
 
 SHOWN = {
     "score": "score at task end",
@@ -163,30 +158,3 @@ def _cell(numbers: Mapping[str, Any], interval: str) -> str:
 def _rounded(value: float) -> float:
     """To four decimals: a gap of rounding errors is 0."""
     return round(value, 4) + 0.0
-
-
-def main() -> None:
-    """Report on finished runs; exit with 2 and one line if there are none."""
-    parser = Parser(
-        prog="python -m knife_jax.report.study",
-        description="Compare the runs of a study, one for each method: a table (Markdown), a "
-        "figure and a record (JSON), from their metrics.jsonl alone. Runs that have not come to "
-        "their end, or are damaged, are named and left out.",
-    )
-    parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="run directories, or their folder"
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="FOLDER",
-        help="for the report (default: where the first run is)",
-    )
-    parser.add_argument(
-        "--marl-eval", type=Path, metavar="FILE", help="export scores for marl-eval (JSON)"
-    )
-    args = parser.parse_args()
-    first = args.runs[0]
-    out = args.out or (first.parent if is_run(first) else first)
-    command = f"python -m knife_jax.report.study {shlex.join(sys.argv[1:])}"
-    sys.exit(0 if write(args.runs, out, command, args.marl_eval) else NOTHING)

@@ -29,7 +29,7 @@ import sys, time
 import fake_program
 from knife_jax.config import LoggerConfig
 from knife_jax.host.loop import train
-from knife_jax.host.streams import outlast_readers
+from knife_jax.console.streams import outlast_readers
 
 run_dir = next(word.removeprefix("run_dir=") for word in sys.argv if word.startswith("run_dir="))
 outlast_readers()

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from knife_jax.messages import printable
-from knife_jax.program import INTERRUPTED
+from knife_jax.console.entry import INTERRUPTED
+from knife_jax.console.messages import printable
 
 PROGRAMS = ["train", "evaluate", "study", "report.study", "bench.plasticity"]
 

@@ -8,10 +8,10 @@ import pytest
 
 from knife_jax import cli
 from knife_jax.config import LoggerConfig
+from knife_jax.console.messages import one_line
+from knife_jax.console.scrub import leak, scrub
 from knife_jax.host.loop import train
-from knife_jax.messages import one_line
 from knife_jax.schema import ConfigError
-from knife_jax.scrub import leak, scrub
 
 KEY = "planted-4f6c1d0e9b"
 HEX = "0123456789abcdef0123456789abcdef01234567"

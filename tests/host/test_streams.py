@@ -40,7 +40,7 @@ def full_disk():
 
 WRITES = """
 import os, sys, threading, warnings
-from knife_jax.host.streams import outlast_readers
+from knife_jax.console.streams import outlast_readers
 outlast_readers()
 with open(sys.argv[1], "w") as file:
     assert file.fileno() > 2, file.fileno()
@@ -76,7 +76,7 @@ def test_descriptors_closed_before_the_start(tmp_path, closed):
 
 
 def test_a_slow_reader_of_a_pipe_that_does_not_block_gets_all():
-    script = "from knife_jax.host.streams import outlast_readers as o; o(); print('x' * 500_000)"
+    script = "from knife_jax.console.streams import outlast_readers as o; o(); print('x' * 500_000)"
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     command = [sys.executable, "-c", script]
@@ -86,7 +86,7 @@ def test_a_slow_reader_of_a_pipe_that_does_not_block_gets_all():
 
 
 def test_characters_that_the_encoding_lacks_are_spelt_out():
-    script = "from knife_jax.host.streams import outlast_readers as o; o(); print('\\u03b5 = 1')"
+    script = "from knife_jax.console.streams import outlast_readers as o; o(); print('\\u03b5 = 1')"
     env = ENV | {"PYTHONIOENCODING": "ascii"}
     assert subprocess.check_output([sys.executable, "-c", script], env=env) == b"\\u03b5 = 1\n"
 
@@ -118,7 +118,7 @@ def test_a_file_that_cannot_be_written_ends_any_program_in_one_line(tmp_path):
         "def main():\n"
         f"    write(pathlib.Path('{tmp_path}/none/report.md'), b'table')\n"
     )
-    script = "from knife_jax.program import run; run('report')"
+    script = "from knife_jax.console.entry import run; run('report')"
     env = ENV | {"PYTHONPATH": f"{ROOT}:{tmp_path}"}
     done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
     told = f"error: {tmp_path}/none/report.md: No such file or directory\n"

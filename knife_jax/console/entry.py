@@ -20,12 +20,12 @@ def run(module: str) -> None:
     program that has something to save handles the signal itself.
     """
     signal.signal(signal.SIGINT, leave)
-    import_module("knife_jax.host.streams").outlast_readers()
+    import_module("knife_jax.console.streams").outlast_readers()
     try:
         import_module(module).main()
     except OSError as error:
         text = f"{error.filename or 'a file'}: {error.strerror or error}"
-        import_module("knife_jax.messages").error(text)
+        import_module("knife_jax.console.messages").error(text)
         sys.exit(1)
 
 

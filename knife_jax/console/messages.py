@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 
-from knife_jax.scrub import scrub
+from knife_jax.console.scrub import scrub
 
 
 def say(text: str) -> None:

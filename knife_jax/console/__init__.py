@@ -1,0 +1,1 @@
+"""What every program shares: how it begins and ends, what it prints, and what it never prints."""
