@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
+from knife_jax.clock import NEVER, Clock, rounds_of
 from knife_jax.config import Config
 from knife_jax.env_config import SequenceConfig
-from knife_jax.schedules import rounds_of
 from knife_jax.schema import ConfigError
-from knife_jax.types import NEVER, Clock
 
 
 class Budget(NamedTuple):

@@ -14,6 +14,15 @@ from jaxtyping import Array, Int, PRNGKeyArray
 
 from knife_jax import chunk as training
 from knife_jax.budget import Budget, make_budget
+from knife_jax.clock import (
+    Clock,
+    after_task_switch,
+    any_of,
+    at_task_switch,
+    every_env_steps,
+    linear,
+    rounds_of,
+)
 from knife_jax.config import Config
 from knife_jax.env_config import SequenceConfig
 from knife_jax.envs import contract
@@ -41,18 +50,10 @@ from knife_jax.plasticity_config import (
 )
 from knife_jax.probes.instruments import Probe, Sizes, make_probe
 from knife_jax.rollout import rehearse
-from knife_jax.schedules import (
-    after_task_switch,
-    any_of,
-    at_task_switch,
-    every_env_steps,
-    linear,
-    rounds_of,
-)
 from knife_jax.schema import fields_of
 from knife_jax.sequence import restarting
 from knife_jax.shards import AXIS, SAME, SEEDS, WHOLE, Shards
-from knife_jax.types import Clock, TrainState, Variables
+from knife_jax.types import TrainState, Variables
 
 
 class Program(NamedTuple):

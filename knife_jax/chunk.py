@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from knife_jax import replay
+from knife_jax.clock import Clock, Gate, crossed
 from knife_jax.envs.base import VecEnv
 from knife_jax.learner import Learner
 from knife_jax.nets.graft import occupancy
@@ -18,10 +19,9 @@ from knife_jax.plasticity.base import PerNeuron, PlasticityTransform
 from knife_jax.plasticity.invariants import change
 from knife_jax.plasticity.meters import share_below
 from knife_jax.rollout import EpisodeSums, first_episodes, rollout, start
-from knife_jax.schedules import Gate, crossed
 from knife_jax.sequence import TaskSequence, asked, switch
 from knife_jax.shards import WHOLE, Shards
-from knife_jax.types import Clock, Patient, PyTree, TrainState
+from knife_jax.types import Patient, PyTree, TrainState
 
 DORMANT = 0.1
 """share of the layer's mean activation below which a neuron counts as dormant (ReBorn's α)"""

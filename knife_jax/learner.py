@@ -11,15 +11,15 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from knife_jax.clock import Clock, crossed, every_updates
 from knife_jax.envs.base import EnvSpec, TimeStep
 from knife_jax.losses import chosen, masked_argmax, masked_mean, td_lambda_targets
 from knife_jax.nets.graft import track
 from knife_jax.nets.wiring import Wiring, layer
 from knife_jax.plasticity.base import Probe, Probes
 from knife_jax.plasticity.meters import probe
-from knife_jax.schedules import crossed, every_updates
 from knife_jax.shards import WHOLE, Shards
-from knife_jax.types import Clock, Patient, PyTree, Variables, Windows
+from knife_jax.types import Patient, PyTree, Variables, Windows
 
 PROBED_WINDOWS = 8
 """activations are averaged over this many windows of a batch: all of it would cost percents of a

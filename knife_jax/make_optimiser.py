@@ -8,9 +8,8 @@ import jax
 import optax
 from jaxtyping import Array, Float
 
+from knife_jax.clock import Clock, constant, falling
 from knife_jax.config import AlgoConfig
-from knife_jax.schedules import constant, falling
-from knife_jax.types import Clock
 
 
 def learning_rate(algo: AlgoConfig) -> Callable[[Clock], Float[Array, ""]]:

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from knife_jax.clock import Clock, Gate
 from knife_jax.envs.base import VecEnv
 from knife_jax.rollout import start
-from knife_jax.schedules import Gate
 from knife_jax.shards import Shards
-from knife_jax.types import Clock, Patient, TrainState
+from knife_jax.types import Patient, TrainState
 
 
 class TaskSequence(NamedTuple):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import optax
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
@@ -17,36 +16,6 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 PyTree = Any
 Variables = dict[str, PyTree]
 """flax collections: ``params`` is trained, ``grafts`` is frozen."""
-
-
-NEVER = 2**31 - 1
-"""more than any count of the Clock: a run with so many rounds is refused"""
-
-
-class Clock(NamedTuple):
-    """Where training stands. Passed in and never batched, so that gates on it stay branches.
-
-    Environment steps are counted in rounds, of equally many each: int32 holds 2,147,483,647, and a
-    run has more steps than that after a day on an accelerator.
-    """
-
-    rounds: Int[Array, ""]
-    updates: Int[Array, ""]
-    task: Int[Array, ""]
-    replay_since: Int[Array, ""]
-    """the rounds at which the replay was last empty"""
-    task_rounds: Int[Array, ""]
-    """the rounds before the first one of this task"""
-    task_since: Int[Array, ""]
-    """the gradient steps made before the first one of this task"""
-    budget: Int[Array, ""]
-    """the rounds after which training ends"""
-    planned: Int[Array, ""]
-    """the gradient steps that will then have been made"""
-
-    @classmethod
-    def zero(cls) -> Clock:
-        return cls(*(jnp.zeros((), jnp.int32) for _ in cls._fields))
 
 
 class Patient(NamedTuple):

@@ -62,7 +62,6 @@ MOVING: dict[str, str] = {
     "probes.summary": "diagnostics",
     "replay": "training",
     "rollout": "training",
-    "schedules": "clock",
     "schema": "config",
     "sequence": "training",
     "shards": "parallel",

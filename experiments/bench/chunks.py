@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from timing import Spent
 
 from knife_jax.build import Program, build
+from knife_jax.clock import NEVER, Clock
 from knife_jax.config import Config
-from knife_jax.types import NEVER, Clock, PyTree, TrainState
+from knife_jax.types import PyTree, TrainState
 
 Time = TypeVar("Time")
 

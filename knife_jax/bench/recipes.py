@@ -8,10 +8,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+from knife_jax.clock import at_task_switch
 from knife_jax.nets.wiring import Wiring
 from knife_jax.plasticity.base import PlasticityTransform
 from knife_jax.plasticity.methods import METHODS
-from knife_jax.schedules import at_task_switch
 
 
 class Recipe(NamedTuple):

@@ -14,12 +14,13 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from knife_jax.clock import Clock
 from knife_jax.nets.graft import GraftedDense, occupancy
 from knife_jax.nets.init import Init
 from knife_jax.nets.wiring import NeuronGroup, Wiring, hidden
 from knife_jax.plasticity.base import PlasticityTransform, Probes
 from knife_jax.plasticity.meters import probe
-from knife_jax.types import Clock, Patient, PyTree, Variables
+from knife_jax.types import Patient, PyTree, Variables
 
 
 class Net(nn.Module):

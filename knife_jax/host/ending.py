@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
+from knife_jax.clock import Clock
 from knife_jax.console.messages import warn
 from knife_jax.host import devices
 from knife_jax.host.checkpoint import Checkpoints, DamagedError
@@ -15,7 +16,7 @@ from knife_jax.host.progress import Progress
 from knife_jax.host.resume import Found, ResumeError
 from knife_jax.host.rows import ABSOLUTE, FINAL, Row
 from knife_jax.host.signals import Stop
-from knife_jax.types import Clock, PyTree, TrainState
+from knife_jax.types import PyTree, TrainState
 
 if TYPE_CHECKING:
     from knife_jax.build import Program

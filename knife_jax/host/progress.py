@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from knife_jax.clock import Clock
 from knife_jax.host.rows import Row, over_tasks
-from knife_jax.types import Clock
 
 
 @dataclass

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from knife_jax.budget import Budget
+from knife_jax.clock import Clock
 from knife_jax.config import Config
 from knife_jax.console.messages import warn
 from knife_jax.env_config import SequenceConfig
 from knife_jax.plasticity_config import InjectionConfig, NoneConfig, ScheduledConfig
-from knife_jax.types import Clock
 
 
 def warn_ahead(budget: Budget, config: Config, clock: Clock) -> None:

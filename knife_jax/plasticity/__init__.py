@@ -6,6 +6,17 @@ optax alone. A method is made from its parts by ``surgery`` or by one of the nam
 example.
 """
 
+from knife_jax.clock import (
+    Clock,
+    after_task_switch,
+    any_of,
+    at_task_switch,
+    crossed,
+    every_env_steps,
+    every_updates,
+    never,
+    once,
+)
 from knife_jax.nets.graft import GraftedDense, Occupancy, occupancy, track
 from knife_jax.nets.init import Init, orthogonal_init, torch_init
 from knife_jax.nets.wiring import NeuronGroup, Wiring, check, hidden
@@ -50,17 +61,7 @@ from knife_jax.plasticity.rewrite import (
 )
 from knife_jax.plasticity.select import at_least, at_most, below, everyone, random_like
 from knife_jax.plasticity.transfer import reborn
-from knife_jax.schedules import (
-    after_task_switch,
-    any_of,
-    at_task_switch,
-    crossed,
-    every_env_steps,
-    every_updates,
-    never,
-    once,
-)
-from knife_jax.types import Clock, Patient
+from knife_jax.types import Patient
 
 __all__ = [
     "METHODS", "Clock", "GraftedDense", "Init", "Meter", "NeuronGroup", "Occupancy", "Patient",

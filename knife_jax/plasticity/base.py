@@ -10,8 +10,8 @@ import optax
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from knife_jax.schedules import Gate
-from knife_jax.types import Clock, Patient, PyTree, Variables, Windows
+from knife_jax.clock import Clock, Gate
+from knife_jax.types import Patient, PyTree, Variables, Windows
 
 PerNeuron = Mapping[str, Float[Array, "W"]]
 """name of a neuron group -> one number per neuron"""

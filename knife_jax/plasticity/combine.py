@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from knife_jax.checks import checked, refuse
+from knife_jax.clock import Gate, never
 from knife_jax.nets.wiring import Wiring, check, some
 from knife_jax.plasticity.base import Chosen, Meter, PlasticityTransform, Report, Rewrite, Select
-from knife_jax.schedules import Gate, never
 from knife_jax.schema import Size
 
 

@@ -13,9 +13,10 @@ import optax
 from jaxtyping import Array, Bool, Float
 
 from knife_jax.chunk import Trainer
+from knife_jax.clock import Clock
 from knife_jax.losses import chosen, masked_mean
 from knife_jax.probes.collect import View, along
-from knife_jax.types import Clock, Patient, PyTree, Windows
+from knife_jax.types import Patient, PyTree, Windows
 
 FREQUENCY = 1e5
 """makes the targets of neighbouring inputs unrelated"""

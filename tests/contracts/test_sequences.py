@@ -11,15 +11,14 @@ import pytest
 from tiny import KNIFE, tiny_config
 
 from knife_jax.build import build_tasks
+from knife_jax.clock import Clock, at_task_switch, crossed
 from knife_jax.env_config import GridSequenceConfig, MatrixSequenceConfig
 from knife_jax.envs import sequences
 from knife_jax.envs.grid_games import SCENARIOS
 from knife_jax.envs.tasks import Tasks, shuffled
 from knife_jax.make_env import make_tasks
 from knife_jax.replay import unpack
-from knife_jax.schedules import at_task_switch, crossed
 from knife_jax.sequence import TaskSequence, asked, restarting
-from knife_jax.types import Clock
 
 ROUND = 7 * 5  # environments x window of the tiny configuration
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from knife_jax.budget import Budget
-from knife_jax.schedules import every_env_steps, falling, linear, once
-from knife_jax.types import Clock
+from knife_jax.clock import Clock, every_env_steps, falling, linear, once
 
 LAST = 2**31 - 1
 

@@ -14,6 +14,7 @@ from ladder.environments import MEMORY
 from tiny import KNIFE, tiny_config
 
 from knife_jax.build import build_tasks, make_plasticity
+from knife_jax.clock import Clock, after_task_switch, crossed, once
 from knife_jax.env_config import MatrixSequenceConfig
 from knife_jax.make_env import make_tasks
 from knife_jax.make_networks import n_weights, widened
@@ -25,8 +26,7 @@ from knife_jax.plasticity.base import Probes
 from knife_jax.plasticity.methods import METHODS, plasticity_injection
 from knife_jax.plasticity.rewrite import graft
 from knife_jax.plasticity_config import PLASTICITIES, KnifeConfig
-from knife_jax.schedules import after_task_switch, crossed, once
-from knife_jax.types import Clock, Patient
+from knife_jax.types import Patient
 
 INIT = INITS["torch"](1.0)
 I, W, ROWS, WINDOW, TASK = 5, 13, 29, 3, 7

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from knife_jax.clock import Clock, every_updates
 from knife_jax.factorisation.qmix import QMixer
 from knife_jax.nets.init import INITS
 from knife_jax.nets.wiring import NeuronGroup, check, hidden
@@ -19,8 +20,7 @@ from knife_jax.plasticity.moments import restart, seed_moments
 from knife_jax.plasticity.regularise import fixed_norms, toward_initial
 from knife_jax.plasticity.rewrite import absorb, graft, prune, recycle
 from knife_jax.plasticity.transfer import pair
-from knife_jax.schedules import every_updates
-from knife_jax.types import Clock, Patient
+from knife_jax.types import Patient
 
 I, W, O, ROWS = 5, 13, 3, 29
 COLUMNS = INITS["torch"](1.0).columns

@@ -20,6 +20,7 @@ import numpy as np
 from flax import struct
 
 from knife_jax.budget import make_budget
+from knife_jax.clock import Clock
 from knife_jax.config import (
     AlgoConfig,
     CheckpointConfig,
@@ -29,7 +30,6 @@ from knife_jax.config import (
 )
 from knife_jax.env_config import SmaxConfig
 from knife_jax.greedy import Episodes
-from knife_jax.types import Clock
 
 ROUND, UPDATES, EPISODES = 100, 2, 7
 

@@ -8,13 +8,43 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from knife_jax.checks import checked
 from knife_jax.schema import Count, Size, Steps, StepsOrZero
-from knife_jax.types import NEVER, Clock
+
+NEVER = 2**31 - 1
+"""more than any count of the Clock: a run with so many rounds is refused"""
+
+
+class Clock(NamedTuple):
+    """Where training stands. Passed in and never batched, so that gates on it stay branches.
+
+    Environment steps are counted in rounds, of equally many each: int32 holds 2,147,483,647, and a
+    run has more steps than that after a day on an accelerator.
+    """
+
+    rounds: Int[Array, ""]
+    updates: Int[Array, ""]
+    task: Int[Array, ""]
+    replay_since: Int[Array, ""]
+    """the rounds at which the replay was last empty"""
+    task_rounds: Int[Array, ""]
+    """the rounds before the first one of this task"""
+    task_since: Int[Array, ""]
+    """the gradient steps made before the first one of this task"""
+    budget: Int[Array, ""]
+    """the rounds after which training ends"""
+    planned: Int[Array, ""]
+    """the gradient steps that will then have been made"""
+
+    @classmethod
+    def zero(cls) -> Clock:
+        return cls(*(jnp.zeros((), jnp.int32) for _ in cls._fields))
+
 
 Gate = Callable[[Clock], Int[Array, ""]]
 """How often an event was due up to a Clock. It fires when this count grows, so an interval that
