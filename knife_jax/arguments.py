@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from knife_jax.config.schema import INT32, Field, at_least, converted, shown
 from knife_jax.console import messages
 from knife_jax.console.exit_codes import REFUSED
-from knife_jax.schema import INT32, Field, at_least, converted, shown
 
 
 class Parser(argparse.ArgumentParser):

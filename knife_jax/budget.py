@@ -8,9 +8,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from knife_jax.clock import NEVER, Clock, rounds_of
-from knife_jax.config import Config
-from knife_jax.env_config import SequenceConfig
-from knife_jax.schema import ConfigError
+from knife_jax.config.env import SequenceConfig
+from knife_jax.config.run import Config
+from knife_jax.config.schema import ConfigError
 
 
 class Budget(NamedTuple):

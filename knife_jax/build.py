@@ -23,8 +23,16 @@ from knife_jax.clock import (
     linear,
     rounds_of,
 )
-from knife_jax.config import Config
-from knife_jax.env_config import SequenceConfig
+from knife_jax.config.env import SequenceConfig
+from knife_jax.config.plasticity import (
+    InjectionConfig,
+    KnifeConfig,
+    NoneConfig,
+    PlasticityConfig,
+    ScheduledConfig,
+)
+from knife_jax.config.run import Config
+from knife_jax.config.schema import fields_of
 from knife_jax.envs import contract
 from knife_jax.envs.base import EnvSpec, VecEnv
 from knife_jax.envs.tasks import Tasks, single
@@ -41,16 +49,8 @@ from knife_jax.plasticity import methods
 from knife_jax.plasticity.base import PlasticityTransform
 from knife_jax.plasticity.combine import watched
 from knife_jax.plasticity.meters import relative_update_activity
-from knife_jax.plasticity_config import (
-    InjectionConfig,
-    KnifeConfig,
-    NoneConfig,
-    PlasticityConfig,
-    ScheduledConfig,
-)
 from knife_jax.probes.instruments import Probe, Sizes, make_probe
 from knife_jax.rollout import rehearse
-from knife_jax.schema import fields_of
 from knife_jax.sequence import restarting
 from knife_jax.shards import AXIS, SAME, SEEDS, WHOLE, Shards
 from knife_jax.types import TrainState, Variables

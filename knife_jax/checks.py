@@ -25,7 +25,7 @@ from typing import (
 
 import jax
 
-from knife_jax.schema import TYPES, ConfigError, choice, converted, field_of, shown
+from knife_jax.config.schema import TYPES, ConfigError, choice, converted, field_of, shown
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from knife_jax.checks import checked
-from knife_jax.schema import Count, Size, Steps, StepsOrZero
+from knife_jax.config.schema import Count, Size, Steps, StepsOrZero
 
 NEVER = 2**31 - 1
 """more than any count of the Clock: a run with so many rounds is refused"""

@@ -6,8 +6,8 @@ from functools import partial
 
 import optax
 
-from knife_jax import env_config as configs
 from knife_jax.clock import every_env_steps
+from knife_jax.config import env as configs
 from knife_jax.envs import matrix_games, sequences
 from knife_jax.envs.base import VecEnv, vectorise
 from knife_jax.envs.batched_smax import batched_smax

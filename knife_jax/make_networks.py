@@ -10,14 +10,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from knife_jax.config import Config
+from knife_jax.config.plasticity import KnifeConfig, WiderConfig
+from knife_jax.config.run import Config
 from knife_jax.envs.base import EnvSpec
 from knife_jax.factorisation import MIXERS
 from knife_jax.learner import init_networks
 from knife_jax.nets.agent import RecurrentAgent
 from knife_jax.nets.init import INITS
 from knife_jax.nets.wiring import Wiring
-from knife_jax.plasticity_config import KnifeConfig, WiderConfig
 
 
 def make_networks(config: Config, spec: EnvSpec) -> tuple[nn.Module, nn.Module, Wiring]:

@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Array, Float
 
 from knife_jax.clock import Clock, constant, falling
-from knife_jax.config import AlgoConfig
+from knife_jax.config.algo import AlgoConfig
 
 
 def learning_rate(algo: AlgoConfig) -> Callable[[Clock], Float[Array, ""]]:

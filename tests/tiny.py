@@ -1,8 +1,9 @@
 """Configurations small enough for tests."""
 
-from knife_jax.config import AlgoConfig, Config, EvaluationConfig
-from knife_jax.env_config import SmaxConfig
-from knife_jax.plasticity_config import PLASTICITIES
+from knife_jax.config.algo import AlgoConfig
+from knife_jax.config.env import SmaxConfig
+from knife_jax.config.plasticity import PLASTICITIES
+from knife_jax.config.run import Config, EvaluationConfig
 
 
 def tiny_config(*, seeds=1, n_envs=7, plasticity=None, env_steps=5000, log_every=500, **algo):

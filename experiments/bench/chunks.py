@@ -13,7 +13,7 @@ from timing import Spent
 
 from knife_jax.build import Program, build
 from knife_jax.clock import NEVER, Clock
-from knife_jax.config import Config
+from knife_jax.config.run import Config
 from knife_jax.types import PyTree, TrainState
 
 Time = TypeVar("Time")

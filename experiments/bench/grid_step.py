@@ -25,7 +25,7 @@ from grid_rules import StagHunt  # pyright: ignore[reportMissingImports]
 from smax_step import random_legal
 from stepping import length, options, where
 
-from knife_jax.envs.grid_games import SCENARIOS, Game
+from knife_jax.config.grid_games import SCENARIOS, Game
 from knife_jax.envs.grid_predator_prey import grid_predator_prey
 
 

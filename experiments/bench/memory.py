@@ -21,7 +21,7 @@ import sys
 
 from settings import MPE, MPE_SCENARIOS, SMAX, Settings, avoid_deadlock
 
-from knife_jax.envs.names import SMAX_SCENARIOS
+from knife_jax.config.scenarios import SMAX_SCENARIOS
 from knife_jax.host import devices
 
 ROUNDS = 2

@@ -28,7 +28,7 @@ from stepping import where
 from timing import Spent, median, timer
 
 from knife_jax.cli import compose
-from knife_jax.config import Config
+from knife_jax.config.run import Config
 from knife_jax.host import compile_cache
 
 BACKWARD = "backward and optimiser"

@@ -13,7 +13,7 @@ from chunks import Training
 from knife_jax import replay
 from knife_jax.build import make_trainer
 from knife_jax.chunk import Trainer, dormant_pct, windows_added
-from knife_jax.config import Config
+from knife_jax.config.run import Config
 from knife_jax.envs.base import TimeStep, VecEnv
 from knife_jax.explore import epsilon_greedy
 from knife_jax.make_env import make_tasks

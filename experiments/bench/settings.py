@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from knife_jax.envs.names import N_PREDATORS
+from knife_jax.config.scenarios import N_PREDATORS
 
 MPE_SCENARIOS = {f"mpe{n}": n for n in N_PREDATORS}
 """name -> size of the learning team"""

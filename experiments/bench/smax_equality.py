@@ -21,10 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import ks_2samp
 
+from knife_jax.config.scenarios import SMAX_SCENARIOS
 from knife_jax.envs.base import VecEnv, vectorise
 from knife_jax.envs.batched_smax import batched_smax, load_rules
 from knife_jax.envs.batched_smax.twin import compare
-from knife_jax.envs.names import SMAX_SCENARIOS
 from knife_jax.envs.smax import smax
 
 TIE = 1e-3

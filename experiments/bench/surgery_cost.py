@@ -15,8 +15,8 @@ import argparse
 import json
 
 from knife_jax.cli import compose
-from knife_jax.config import Config
-from knife_jax.envs.names import SMAX_SCENARIOS
+from knife_jax.config.run import Config
+from knife_jax.config.scenarios import SMAX_SCENARIOS
 from knife_jax.host import devices
 
 EARLY, LATE = 20_480, 409_600

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from settings import SMAX, Settings
 
 from knife_jax.cli import compose
-from knife_jax.config import Config
+from knife_jax.config.run import Config
 from knife_jax.host import devices
 
 EVERY = 20_480

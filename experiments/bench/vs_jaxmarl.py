@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from settings import MPE, MPE_SCENARIOS, SMAX, Settings, avoid_deadlock
 
-from knife_jax.envs.names import SMAX_SCENARIOS
+from knife_jax.config.scenarios import SMAX_SCENARIOS
 
 if TYPE_CHECKING:
     from sides import Side

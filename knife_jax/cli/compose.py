@@ -22,8 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from knife_jax.cli.files import configs_dir, ill_formed, options
 from knife_jax.cli.words import parse, plain
-from knife_jax.config import GROUPS, Config, defaults, from_dict
-from knife_jax.schema import ConfigError, suggestion
+from knife_jax.config.run import GROUPS, Config, defaults, from_dict
+from knife_jax.config.schema import ConfigError, suggestion
 
 PLUGINS = ("joblib", "ray", "submitit_local", "submitit_slurm", "optuna")
 """launchers and sweepers of Hydra that the extra ``sweep`` installs"""

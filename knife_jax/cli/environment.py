@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Container, Iterator
 
-from knife_jax.schema import ConfigError, shown
+from knife_jax.config.schema import ConfigError, shown
 
 MODES = {
     "online": "online", "run": "online", "offline": "offline", "dryrun": "offline",

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from knife_jax.arguments import Parser, whole
+from knife_jax.config.schema import ConfigError
 from knife_jax.console import messages
 from knife_jax.console.exit_codes import REFUSED
-from knife_jax.schema import ConfigError
 
 
 def main() -> None:

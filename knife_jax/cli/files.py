@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from knife_jax.schema import ConfigError, shown
+from knife_jax.config.schema import ConfigError, shown
 
 
 def configs_dir() -> Path:

@@ -7,8 +7,8 @@ from pathlib import Path
 from textwrap import wrap
 
 from knife_jax.cli.files import about, options
-from knife_jax.config import GROUPS, Config
-from knife_jax.schema import INT32, Section, fields_of, is_section, shown
+from knife_jax.config.run import GROUPS, Config
+from knife_jax.config.schema import INT32, Section, fields_of, is_section, shown
 
 HEAD = """\
 Train cooperative agents whose networks are repaired while they learn.

@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from knife_jax.cli.compose import read
-from knife_jax.config import Config
+from knife_jax.config.run import Config
 from knife_jax.console import messages
 from knife_jax.console.exit_codes import FAILED
 from knife_jax.console.messages import say

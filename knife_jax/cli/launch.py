@@ -19,11 +19,11 @@ from knife_jax.cli.files import configs_dir, replaced
 from knife_jax.cli.help import help_text
 from knife_jax.cli.sweeps import planned, settings
 from knife_jax.cli.words import Words, parse, plain
-from knife_jax.config import to_yaml
+from knife_jax.config.run import to_yaml
+from knife_jax.config.schema import ConfigError
 from knife_jax.console import messages
 from knife_jax.console.exit_codes import FAILED, REFUSED
 from knife_jax.console.messages import say
-from knife_jax.schema import ConfigError
 
 BEST = "optimization_results.yaml"
 """what a search leaves in the folder of its jobs"""

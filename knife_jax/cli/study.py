@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 from knife_jax import cli
 from knife_jax.arguments import Parser
-from knife_jax.config import Config
+from knife_jax.config.run import Config
+from knife_jax.config.schema import ConfigError
 from knife_jax.console import messages
 from knife_jax.console.exit_codes import FAILED, REFUSED
 from knife_jax.console.messages import note, say
@@ -27,7 +28,6 @@ from knife_jax.host import records
 from knife_jax.host.lock import held
 from knife_jax.host.run import RunDirectoryError, config_hash
 from knife_jax.host.signals import caught
-from knife_jax.schema import ConfigError
 
 SET_PDEATHSIG = 1
 """of ``prctl`` on Linux: which signal a process gets when its parent dies"""

@@ -17,8 +17,8 @@ from omegaconf import DictConfig
 
 from knife_jax.cli.compose import chooses, chosen_files, composed
 from knife_jax.cli.words import Words, override, plain
-from knife_jax.config import PATHS, Config
-from knife_jax.schema import ConfigError
+from knife_jax.config.run import PATHS, Config
+from knife_jax.config.schema import ConfigError
 
 LISTS = (ValueType.SIMPLE_CHOICE_SWEEP, ValueType.CHOICE_SWEEP, ValueType.RANGE_SWEEP)
 

@@ -26,8 +26,8 @@ from hydra.errors import HydraException
 
 from knife_jax.cli import environment
 from knife_jax.cli.files import options, user_dir
-from knife_jax.config import GROUPS, PATHS
-from knife_jax.schema import LONGEST, ConfigError, shown, suggestion
+from knife_jax.config.run import GROUPS, PATHS
+from knife_jax.config.schema import LONGEST, ConfigError, shown, suggestion
 
 FLAGS = {
     "--help": "--help", "-h": "--help", "--version": "--version", "--hydra-help": "--hydra-help",

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
+from knife_jax.config.grid_games import Game
 from knife_jax.envs.base import EnvSpec, TimeStep, VecEnv
 from knife_jax.envs.fold import fold
-from knife_jax.envs.grid_games import Game
 
 STAY, CATCH = 4, 5
 """the actions before them are the ways right, down, left and up"""

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
+from knife_jax.config.scenarios import N_PREDATORS
 from knife_jax.envs.base import Env, EnvSpec, TimeStep, first_row
-from knife_jax.envs.names import N_PREDATORS
 
 PREDATOR_RADIUS, PREY_RADIUS, LANDMARK_RADIUS = 0.075, 0.05, 0.2
 PREDATOR_MAX_SPEED, PREY_MAX_SPEED = 1.0, 1.3

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
 
+from knife_jax.config.scenarios import SMAX_SCENARIOS
 from knife_jax.envs.base import Env, EnvSpec, TimeStep, VecEnv, first_row
-from knife_jax.envs.names import SMAX_SCENARIOS
 from knife_jax.types import PyTree
 
 

@@ -15,7 +15,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from knife_jax.schema import ConfigError
+from knife_jax.config.schema import ConfigError
 from knife_jax.shards import SAME, SHARES
 from knife_jax.types import PyTree
 

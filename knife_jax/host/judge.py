@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from knife_jax.config import from_dict
+from knife_jax.config.run import from_dict
 from knife_jax.console.messages import say
 from knife_jax.envs import contract
 from knife_jax.greedy import Episodes

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from knife_jax.config import Config, to_dict
+from knife_jax.config.run import Config, to_dict
 from knife_jax.console import messages
 from knife_jax.console.exit_codes import DIVERGED
 from knife_jax.console.messages import one_line, say, warn

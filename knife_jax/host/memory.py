@@ -15,9 +15,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from knife_jax.config import Config
+from knife_jax.config.run import Config
+from knife_jax.config.schema import ConfigError
 from knife_jax.envs.base import EnvSpec
-from knife_jax.schema import ConfigError
 from knife_jax.types import PyTree, TrainState
 
 TYPICAL = {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from knife_jax.budget import Budget
 from knife_jax.clock import Clock
-from knife_jax.config import Config
+from knife_jax.config.env import SequenceConfig
+from knife_jax.config.plasticity import InjectionConfig, NoneConfig, ScheduledConfig
+from knife_jax.config.run import Config
 from knife_jax.console.messages import warn
-from knife_jax.env_config import SequenceConfig
-from knife_jax.plasticity_config import InjectionConfig, NoneConfig, ScheduledConfig
 
 
 def warn_ahead(budget: Budget, config: Config, clock: Clock) -> None:

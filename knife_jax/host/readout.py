@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from knife_jax.config import Config
+from knife_jax.config.run import Config
 from knife_jax.host.rows import Row
 
 

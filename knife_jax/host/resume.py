@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from knife_jax.config import Config, to_dict
+from knife_jax.config.run import Config, to_dict
+from knife_jax.config.schema import shown
 from knife_jax.console.messages import warn
 from knife_jax.host.checkpoint import SCHEMA, Checkpoints, DamagedError, committed, step_of
 from knife_jax.host.records import RecordError, computed, read_config
 from knife_jax.host.rows import lines, parsed
 from knife_jax.host.run import CHECKPOINTS, FILES, WHERE_AND_HOW
-from knife_jax.schema import shown
 
 if TYPE_CHECKING:
     from knife_jax.build import Program

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 import knife_jax
-from knife_jax.config import Config, to_dict, to_yaml
+from knife_jax.config.run import Config, to_dict, to_yaml
 from knife_jax.console.messages import warn
 
 CONFIG, METRICS, SUMMARY = "config.yaml", "metrics.jsonl", "summary.json"

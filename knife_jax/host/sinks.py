@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from knife_jax.config import Config
+from knife_jax.config.run import Config
 from knife_jax.console.messages import one_line, warn
 from knife_jax.host.logging import FanOut, JsonLines, Sink
 from knife_jax.host.readout import Plan, title

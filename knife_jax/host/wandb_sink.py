@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from knife_jax.config import Config, to_dict
+from knife_jax.config.run import Config, to_dict
 from knife_jax.console.messages import one_line, warn
 from knife_jax.host.rows import IDENTITY, Row, over_tasks, read_rows
 from knife_jax.host.run import METRICS

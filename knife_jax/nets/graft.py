@@ -12,8 +12,8 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from knife_jax.checks import accepted, checked, refuse
+from knife_jax.config.schema import Count, Share, Size
 from knife_jax.nets.init import Init
-from knife_jax.schema import Count, Share, Size
 from knife_jax.types import PyTree, Variables
 
 

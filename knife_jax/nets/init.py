@@ -16,7 +16,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from knife_jax.checks import checked
-from knife_jax.schema import Positive
+from knife_jax.config.schema import Positive
 
 Draw = Callable[..., Array]
 """(key, shape, dtype) -> array, as everywhere in flax."""

@@ -8,9 +8,9 @@ from jaxtyping import Array, Int
 
 from knife_jax.checks import checked, refuse
 from knife_jax.clock import Gate, never
+from knife_jax.config.schema import Size
 from knife_jax.nets.wiring import Wiring, check, some
 from knife_jax.plasticity.base import Chosen, Meter, PlasticityTransform, Report, Rewrite, Select
-from knife_jax.schema import Size
 
 
 def operated(chosen: Chosen) -> Report:

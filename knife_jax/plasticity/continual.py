@@ -10,12 +10,12 @@ from jaxtyping import Array, Bool, Float, Int
 
 from knife_jax.checks import checked, refuse
 from knife_jax.clock import Clock, every_updates
+from knife_jax.config.schema import Count, Fraction, Share, Size
 from knife_jax.nets.wiring import Wiring, at, check, hidden, some
 from knife_jax.plasticity.base import PlasticityTransform, Probes
 from knife_jax.plasticity.combine import identity, operated
 from knife_jax.plasticity.rewrite import absorb, recycle
 from knife_jax.plasticity.select import lowest
-from knife_jax.schema import Count, Fraction, Share, Size
 
 
 class Utility(NamedTuple):

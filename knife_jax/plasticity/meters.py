@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from knife_jax.checks import checked, refuse
+from knife_jax.config.schema import Count, Positive
 from knife_jax.nets.wiring import Wiring, at, layer
 from knife_jax.plasticity.base import Chosen, Meter, PerNeuron, Probe, Probes, relative
-from knife_jax.schema import Count, Positive
 from knife_jax.types import PyTree
 
 EPS = 1e-12

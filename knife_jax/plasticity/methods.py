@@ -11,6 +11,7 @@ import optax
 
 from knife_jax.checks import checked
 from knife_jax.clock import Gate, once
+from knife_jax.config.schema import Count, Fraction, Positive, Share, StepsOrZero
 from knife_jax.nets.wiring import Wiring, check, hidden, layer, some
 from knife_jax.plasticity.base import Meter, PlasticityTransform
 from knife_jax.plasticity.combine import identity, operated, restarted, surgery
@@ -26,7 +27,6 @@ from knife_jax.plasticity.regularise import fixed_norms, toward_initial
 from knife_jax.plasticity.rewrite import blend, graft, prune, recycle, redraw, seed_neurons
 from knife_jax.plasticity.select import at_least, at_most, below, everyone, random_like
 from knife_jax.plasticity.transfer import reborn
-from knife_jax.schema import Count, Fraction, Positive, Share, StepsOrZero
 
 
 @checked

@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array
 
 from knife_jax.checks import checked
-from knife_jax.schema import Positive
+from knife_jax.config.schema import Positive
 from knife_jax.types import PyTree
 
 

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from knife_jax.checks import checked, refuse
+from knife_jax.config.schema import Count, Fraction
 from knife_jax.nets.wiring import NeuronGroup, Wiring, at, check_slots, layer, put
 from knife_jax.plasticity.base import Chosen, PerNeuron, Rewrite
 from knife_jax.plasticity.moments import seed_moments
-from knife_jax.schema import Count, Fraction
 from knife_jax.types import Patient, PyTree, Variables
 
 Edit = Callable[[PyTree], PyTree]

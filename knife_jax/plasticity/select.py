@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from knife_jax.checks import checked
+from knife_jax.config.schema import NotNegative, Positive, Share
 from knife_jax.plasticity.base import Select
-from knife_jax.schema import NotNegative, Positive, Share
 
 
 def ranks(scores: Float[Array, "W"]) -> Int[Array, "W"]:

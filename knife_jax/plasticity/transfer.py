@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from knife_jax.checks import checked, refuse
 from knife_jax.clock import Gate
+from knife_jax.config.schema import Count, Positive
 from knife_jax.nets.wiring import NeuronGroup, Wiring, at, check, hidden, layer, put, some
 from knife_jax.plasticity.base import PlasticityTransform
 from knife_jax.plasticity.combine import identity, operated
@@ -22,7 +23,6 @@ from knife_jax.plasticity.rewrite import (
     seed_neurons,
 )
 from knife_jax.plasticity.select import ranks
-from knife_jax.schema import Count, Positive
 from knife_jax.types import PyTree
 
 MOST = 5

@@ -13,7 +13,7 @@ from tiny import KNIFE, tiny_config
 
 from knife_jax import chunk as training
 from knife_jax.build import build_in, make_trainer
-from knife_jax.config import DebugConfig
+from knife_jax.config.run import DebugConfig
 from knife_jax.envs.base import Env, EnvSpec, TimeStep, vectorise
 from knife_jax.host.checkpoint import to_arrays
 from knife_jax.host.judge import episode_keys

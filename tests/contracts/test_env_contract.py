@@ -10,7 +10,7 @@ from ladder.environments import CONSTANT, DELAYED, ENDLESS
 from tiny import tiny_config
 
 from knife_jax import build
-from knife_jax.config import LoggerConfig
+from knife_jax.config.run import LoggerConfig
 from knife_jax.envs.base import vectorise
 from knife_jax.envs.contract import ContractError
 from knife_jax.envs.tasks import single

@@ -13,7 +13,7 @@ from tiny import KNIFE, tiny_config
 
 from knife_jax.build import build_in, make_trainer
 from knife_jax.chunk import windows_added
-from knife_jax.config import ProbesConfig
+from knife_jax.config.run import ProbesConfig
 from knife_jax.envs.base import vectorise
 from knife_jax.plasticity.meters import Running
 from knife_jax.plasticity.meters import probe as neuron_norms

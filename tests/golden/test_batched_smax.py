@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from knife_jax.config.scenarios import SMAX_SCENARIOS
 from knife_jax.envs import batched_smax as package
 from knife_jax.envs.batched_smax import (
     batched_smax,
@@ -20,7 +21,6 @@ from knife_jax.envs.batched_smax import (
     step,
 )
 from knife_jax.envs.batched_smax.twin import compare
-from knife_jax.envs.names import SMAX_SCENARIOS
 
 pytestmark = pytest.mark.xdist_group("batched_smax")  # they share programs
 

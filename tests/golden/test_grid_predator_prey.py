@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from grid_rules import StagHunt
 
+from knife_jax.config.grid_games import SCENARIOS, Game
 from knife_jax.envs import grid_predator_prey as grid
-from knife_jax.envs.grid_games import SCENARIOS, Game
 
 ENVS = 3
 SCALE = int(os.environ.get("GRID_STEPS", "73"))

@@ -15,7 +15,8 @@ from tiny import KNIFE, tiny_config
 
 from knife_jax.build import build_tasks, make_plasticity
 from knife_jax.clock import Clock, after_task_switch, crossed, once
-from knife_jax.env_config import MatrixSequenceConfig
+from knife_jax.config.env import MatrixSequenceConfig
+from knife_jax.config.plasticity import PLASTICITIES, KnifeConfig
 from knife_jax.make_env import make_tasks
 from knife_jax.make_networks import n_weights, widened
 from knife_jax.nets.graft import GraftedDense, track
@@ -25,7 +26,6 @@ from knife_jax.nets.wiring import NeuronGroup
 from knife_jax.plasticity.base import Probes
 from knife_jax.plasticity.methods import METHODS, plasticity_injection
 from knife_jax.plasticity.rewrite import graft
-from knife_jax.plasticity_config import PLASTICITIES, KnifeConfig
 from knife_jax.types import Patient
 
 INIT = INITS["torch"](1.0)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from knife_jax.config.scenarios import MATRIX_GAMES
 from knife_jax.envs import matrix_games as games
-from knife_jax.envs.names import MATRIX_GAMES
 
 BY_HAND = {
     "qtran": 8.0, "qplex_narrow": 10.4, "qplex_three_optima": 8.0, "pymarl2": 12.0,

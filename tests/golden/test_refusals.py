@@ -12,9 +12,9 @@ import pytest
 from flax import linen as nn
 
 from knife_jax import plasticity as p
+from knife_jax.config.plasticity import PLASTICITIES
+from knife_jax.config.schema import ConfigError, fields_of
 from knife_jax.plasticity.methods import METHODS
-from knife_jax.plasticity_config import PLASTICITIES
-from knife_jax.schema import ConfigError, fields_of
 
 INIT = p.torch_init()
 HIDDEN = p.NeuronGroup("hidden", 5, INIT.columns, ("out",))

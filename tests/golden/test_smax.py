@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from knife_jax.config.scenarios import SMAX_SCENARIOS
 from knife_jax.envs.base import VecEnv
-from knife_jax.envs.names import SMAX_SCENARIOS
 from knife_jax.envs.smax import bounded_state, smax
 
 pytestmark = pytest.mark.xdist_group("smax")  # they share programs
@@ -169,7 +169,7 @@ def test_a_misspelt_scenario_is_refused_in_one_line_with_the_list():
 
 
 def test_names_come_without_jax_and_jaxmarl_comes_in_silence():
-    names = "import sys, knife_jax.envs.names; assert not {'jax', 'flax'} & set(sys.modules)"
+    names = "import sys, knife_jax.config.scenarios; assert not {'jax', 'flax'} & set(sys.modules)"
     quiet = "from knife_jax.envs.smax import smax; smax('3m')"
     for code in (names, quiet):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -37,11 +37,11 @@ import fake_program
 from stored import end_of
 
 from knife_jax.cli import evaluate, study
-from knife_jax.config import Config
+from knife_jax.config.plasticity import PLASTICITIES
+from knife_jax.config.run import Config
 from knife_jax.host.loop import train
 from knife_jax.host.records import RecordError, read
 from knife_jax.host.run import hash_of
-from knife_jax.plasticity_config import PLASTICITIES
 from knife_jax.report import write
 
 ROOT = Path(__file__).parents[2]

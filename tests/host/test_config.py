@@ -10,17 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knife_jax.cli import compose, configs_dir, options
-from knife_jax.config import (
-    AlgoConfig,
-    LoggerConfig,
-    defaults,
-    from_dict,
-    to_dict,
-)
-from knife_jax.env_config import PredatorPreyConfig, SmaxConfig
-from knife_jax.envs.names import N_PREDATORS, SMAX_SCENARIOS
-from knife_jax.plasticity_config import PLASTICITIES, KnifeConfig
-from knife_jax.schema import ConfigError
+from knife_jax.config.algo import AlgoConfig
+from knife_jax.config.env import PredatorPreyConfig, SmaxConfig
+from knife_jax.config.plasticity import PLASTICITIES, KnifeConfig
+from knife_jax.config.run import LoggerConfig, defaults, from_dict, to_dict
+from knife_jax.config.scenarios import N_PREDATORS, SMAX_SCENARIOS
+from knife_jax.config.schema import ConfigError
 
 STEMS = {group: [file.stem for file in options(group)] for group in ("env", "algo", "preset")}
 PLASTICITY = [file.stem for file in options("plasticity")]
@@ -258,5 +253,5 @@ def test_what_configuration_files_must_say_is_marked_missing():
 
 
 def test_config_needs_no_jax():
-    script = "import sys; sys.modules['jax'] = None; import knife_jax.config, knife_jax.cli"
+    script = "import sys; sys.modules['jax'] = None; import knife_jax.config.run, knife_jax.cli"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0

@@ -14,7 +14,7 @@ import fake_program
 import jax
 import pytest
 
-from knife_jax.config import EvaluationConfig
+from knife_jax.config.run import EvaluationConfig
 from knife_jax.host.loop import train
 from knife_jax.host.rows import read_rows
 

@@ -10,7 +10,7 @@ import pytest
 import wandb
 from wandb_history import logged, moments, offline
 
-from knife_jax.config import LoggerConfig
+from knife_jax.config.run import LoggerConfig
 from knife_jax.host.logging import FanOut, JsonLines
 from knife_jax.host.loop import train
 from knife_jax.host.rows import number, seed_rows, surgery_rows

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from knife_jax.config import ProbesConfig
+from knife_jax.config.run import ProbesConfig
 from knife_jax.host.loop import train
 from knife_jax.host.rows import read_rows
 from knife_jax.host.signals import stop_on_signal

@@ -14,8 +14,8 @@ import pytest
 from knife_jax.build import build
 from knife_jax.cli import compose
 from knife_jax.cli.compose import options
+from knife_jax.config.schema import ConfigError
 from knife_jax.host import memory
-from knife_jax.schema import ConfigError
 
 ROOT = Path(__file__).parents[2]
 GIB = 2**30

@@ -27,7 +27,7 @@ TRAIN = [sys.executable, "-m", "knife_jax.train", *SMALL.split()]
 FAKE = """
 import sys, time
 import fake_program
-from knife_jax.config import LoggerConfig
+from knife_jax.config.run import LoggerConfig
 from knife_jax.host.loop import train
 from knife_jax.console.streams import outlast_readers
 

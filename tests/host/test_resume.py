@@ -15,11 +15,11 @@ import pytest
 from omegaconf import OmegaConf
 from stored import end_of, rows_of
 
-from knife_jax.config import EvaluationConfig
+from knife_jax.config.run import EvaluationConfig
+from knife_jax.config.schema import ConfigError
 from knife_jax.host.checkpoint import SCHEMA, Checkpoints
 from knife_jax.host.loop import train
 from knife_jax.host.records import json_sum
-from knife_jax.schema import ConfigError
 
 
 @pytest.fixture(autouse=True)

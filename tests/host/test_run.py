@@ -11,7 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 from safetensors.numpy import load_file
 
-from knife_jax.config import LoggerConfig, from_dict
+from knife_jax.config.run import LoggerConfig, from_dict
 from knife_jax.host import run
 
 

@@ -7,11 +7,11 @@ import fake_program
 import pytest
 
 from knife_jax import cli
-from knife_jax.config import LoggerConfig
+from knife_jax.config.run import LoggerConfig
+from knife_jax.config.schema import ConfigError
 from knife_jax.console.messages import one_line
 from knife_jax.console.scrub import leak, scrub
 from knife_jax.host.loop import train
-from knife_jax.schema import ConfigError
 
 KEY = "planted-4f6c1d0e9b"
 HEX = "0123456789abcdef0123456789abcdef01234567"

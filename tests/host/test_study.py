@@ -11,10 +11,10 @@ import pytest
 from fake_runs import FIRST, rows, store
 
 from knife_jax.cli.study import FAILED, REFUSED, is_complete, jobs
+from knife_jax.config.schema import ConfigError
 from knife_jax.host.records import rows_sum
 from knife_jax.host.rows import parsed
 from knife_jax.host.run import config_hash
-from knife_jax.schema import ConfigError
 
 HERE = Path(__file__).parent
 

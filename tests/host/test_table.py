@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from knife_jax.config import LoggerConfig
+from knife_jax.config.run import LoggerConfig
 from knife_jax.host.curve import draw, series
 from knife_jax.host.loop import train
 from knife_jax.host.readout import Plan, brief, duration, title

@@ -9,7 +9,7 @@ import yaml
 from knife_jax.cli import compose, parse, preflight
 from knife_jax.cli.launch import main
 from knife_jax.cli.study import jobs
-from knife_jax.schema import ConfigError
+from knife_jax.config.schema import ConfigError
 
 SMAX = "# @package _global_\n# mine, with 5 environments\nenv:\n  name: smax\n  n_envs: 5\n"
 FILES = {

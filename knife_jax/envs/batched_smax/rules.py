@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from knife_jax.envs.names import SMAX_RACES
+from knife_jax.config.scenarios import SMAX_RACES
 from knife_jax.envs.smax import silence
 
 FEATURES = ("health", "velocity", "damage", "reach", "sight", "radius", "reload")

@@ -13,17 +13,14 @@ from typing import Annotated, Any, ClassVar
 
 import yaml
 
-from knife_jax.console.scrub import leak
-from knife_jax.env_config import ENVS, EnvConfig
-from knife_jax.plasticity_config import PLASTICITIES, NoneConfig, PlasticityConfig
-from knife_jax.schema import (
+from knife_jax.config.algo import AlgoConfig
+from knife_jax.config.env import ENVS, EnvConfig
+from knife_jax.config.plasticity import PLASTICITIES, NoneConfig, PlasticityConfig
+from knife_jax.config.schema import (
     ConfigError,
     Count,
-    Fraction,
     Path,
-    Positive,
     Section,
-    Share,
     Size,
     Steps,
     StepsOrZero,
@@ -35,64 +32,13 @@ from knife_jax.schema import (
     suggestion,
     word,
 )
+from knife_jax.console.scrub import leak
 
 GROUPS = ("env", "algo", "preset", "plasticity", "logger", "experiment", "launcher", "search")
 """groups of files in ``configs/``"""
 
 MISSING_VALUE = "???"
 """how YAML files spell a value that is still to be given"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AlgoConfig(Section):
-    """Networks, targets, replay and exploration. The numbers come from a preset."""
-
-    section: ClassVar[str] = "algo"
-    name: Annotated[str, word(), "label"]
-    preset: Annotated[str, word(), "label"] = "custom"
-    mixer: Annotated[str, choice("qmix"), "value factorisation"] = "qmix"
-    hidden: Annotated[Count, "width of the agent network"] = 64
-    embed: Annotated[Count, "width of the mixing layer"] = 32
-    hyper_hidden: Annotated[Count, "hidden width of the hypernetworks"] = 64
-    init: Annotated[str, choice("torch", "orthogonal"), "initial weights"] = "torch"
-    hyper_init_scale: Annotated[Positive, "scale of the hypernetworks' initial weights"] = 1.0
-    agent_id: Annotated[bool, "agents see who they are"] = True
-    last_action: Annotated[bool, "agents see their own last action"] = True
-    optimiser: Annotated[str, choice("adam", "radam", "rmsprop", "adamw"), "gradient steps"] = (
-        "adam"
-    )
-    lr: Annotated[Positive, "learning rate"]
-    lr_decay: Annotated[bool, "learning rate falls to 0 over the budget"] = False
-    eps: Annotated[Positive, "epsilon of the optimiser"]
-    weight_decay: Annotated[float, at_least(0), "adamw only"] = 0.0
-    grad_clip: Annotated[Positive, "largest global norm of a gradient"] = 10.0
-    gamma: Annotated[Fraction, "discount"] = 0.99
-    td_lambda: Annotated[Fraction, "0 = one-step targets, 1 = returns"]
-    double_q: Annotated[bool, "the online network chooses the target's action"] = True
-    data: Annotated[str, choice("windows", "episodes"), "what the replay holds"] = "windows"
-    window: Annotated[Count, "time steps in a window"] = 32
-    batch_size: Annotated[Count, "windows or episodes in a batch"]
-    buffer_size: Annotated[Count, "windows or episodes in the replay"]
-    updates_per_round: Annotated[Count, "gradient steps per window or episode of all n_envs"]
-    learning_starts: Annotated[StepsOrZero, "env steps before the first update"]
-    target_period: Annotated[Count, "updates between target network syncs"]
-    tau: Annotated[Share, "share of the online weights taken at a sync; 1 = copy"] = 1.0
-    epsilon_start: Annotated[Fraction, "exploration at the start"] = 1.0
-    epsilon_end: Annotated[Fraction, "exploration at the end"] = 0.05
-    epsilon_steps: Annotated[StepsOrZero, "env steps from start to end"]
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.buffer_size < self.batch_size:
-            raise ConfigError(
-                f"algo.buffer_size={self.buffer_size} is refused: "
-                f"must be at least algo.batch_size={self.batch_size}"
-            )
-        if self.weight_decay > 0 and self.optimiser != "adamw":
-            raise ConfigError(
-                f"algo.weight_decay={self.weight_decay} is refused: "
-                f"must be 0 unless algo.optimiser=adamw (it is {self.optimiser})"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

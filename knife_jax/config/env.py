@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from knife_jax.envs.grid_games import SCENARIOS as GRID_GAMES
-from knife_jax.envs.grid_games import Game
-from knife_jax.envs.names import (
+from knife_jax.config.grid_games import SCENARIOS as GRID_GAMES
+from knife_jax.config.grid_games import Game
+from knife_jax.config.scenarios import (
     MATRIX_GAMES,
     N_PREDATORS,
     ONE_SHOT_GAMES,
@@ -15,7 +15,7 @@ from knife_jax.envs.names import (
     SMAX_RACES,
     SMAX_SCENARIOS,
 )
-from knife_jax.schema import (
+from knife_jax.config.schema import (
     ConfigError,
     Count,
     Section,

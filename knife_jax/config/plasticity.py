@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from knife_jax.schema import (
+from knife_jax.config.schema import (
     ConfigError,
     Count,
     Few,
