@@ -37,14 +37,16 @@ from knife_jax.envs import contract
 from knife_jax.envs.base import EnvSpec, VecEnv
 from knife_jax.envs.tasks import Tasks, single
 from knife_jax.greedy import Episodes, evaluate
-from knife_jax.host import devices, memory
-from knife_jax.host.devices import make_mesh, over_seeds
+from knife_jax.host import memory
 from knife_jax.joint import is_small, joint_values
 from knife_jax.learner import make_learner
 from knife_jax.make_env import make_sequence, make_tasks
 from knife_jax.make_networks import make_networks, widened
 from knife_jax.make_optimiser import learning_rate, make_optimiser
 from knife_jax.nets.wiring import Wiring, hidden
+from knife_jax.parallel import devices
+from knife_jax.parallel.devices import make_mesh, over_seeds
+from knife_jax.parallel.shards import AXIS, SAME, SEEDS, WHOLE, Shards
 from knife_jax.plasticity import methods
 from knife_jax.plasticity.base import PlasticityTransform
 from knife_jax.plasticity.combine import watched
@@ -52,7 +54,6 @@ from knife_jax.plasticity.meters import relative_update_activity
 from knife_jax.probes.instruments import Probe, Sizes, make_probe
 from knife_jax.rollout import rehearse
 from knife_jax.sequence import restarting
-from knife_jax.shards import AXIS, SAME, SEEDS, WHOLE, Shards
 from knife_jax.types import TrainState, Variables
 
 

@@ -32,7 +32,6 @@ MOVING: dict[str, str] = {
     "greedy": "training",
     "host.checkpoint": "records",
     "host.curve": "sinks",
-    "host.devices": "parallel",
     "host.lock": "records",
     "host.logging": "sinks",
     "host.memory": "builders",
@@ -59,7 +58,6 @@ MOVING: dict[str, str] = {
     "replay": "training",
     "rollout": "training",
     "sequence": "training",
-    "shards": "parallel",
 }
 """module -> the wing that it is about to join"""
 

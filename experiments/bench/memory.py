@@ -22,7 +22,7 @@ import sys
 from settings import MPE, MPE_SCENARIOS, SMAX, Settings, avoid_deadlock
 
 from knife_jax.config.scenarios import SMAX_SCENARIOS
-from knife_jax.host import devices
+from knife_jax.parallel import devices
 
 ROUNDS = 2
 """in a call of either side"""

@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from knife_jax.cli import compose
-from knife_jax.host import devices
+from knife_jax.parallel import devices
 
 if TYPE_CHECKING:
     from timing import Spent

@@ -14,7 +14,7 @@ import json
 from dataclasses import replace
 
 from knife_jax.cli import compose
-from knife_jax.host import devices
+from knife_jax.parallel import devices
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ import json
 from knife_jax.cli import compose
 from knife_jax.config.run import Config
 from knife_jax.config.scenarios import SMAX_SCENARIOS
-from knife_jax.host import devices
+from knife_jax.parallel import devices
 
 EARLY, LATE = 20_480, 409_600
 """environment steps at the beginning of the chunk: before the first surgery, after the third"""

@@ -22,7 +22,7 @@ from settings import SMAX, Settings
 
 from knife_jax.cli import compose
 from knife_jax.config.run import Config
-from knife_jax.host import devices
+from knife_jax.parallel import devices
 
 EVERY = 20_480
 EPISODES = 256

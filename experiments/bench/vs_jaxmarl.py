@@ -92,7 +92,7 @@ def _serve(pipe: Connection, name: str, args: argparse.Namespace, settings: Sett
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if name == "peer":
         avoid_deadlock()
-    from knife_jax.host import devices
+    from knife_jax.parallel import devices
 
     devices.begin(args.devices)
     import jax

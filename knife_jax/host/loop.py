@@ -17,7 +17,7 @@ from knife_jax.config.run import Config, to_dict
 from knife_jax.console import messages
 from knife_jax.console.exit_codes import DIVERGED
 from knife_jax.console.messages import one_line, say, warn
-from knife_jax.host import compile_cache, curve, devices, lock, records, resume, run, summary
+from knife_jax.host import compile_cache, curve, lock, records, resume, run, summary
 from knife_jax.host.checkpoint import Checkpoints, NotSavedError, shapes, to_arrays, to_tree
 from knife_jax.host.ending import StoppedError, last_and_best
 from knife_jax.host.failures import REFUSALS, outcome
@@ -32,6 +32,7 @@ from knife_jax.host.rows import EVAL, chunk_rows, over_tasks, read_rows, seed_ro
 from knife_jax.host.signals import Stop, stop_on_signal
 from knife_jax.host.sinks import open_sinks
 from knife_jax.host.table import compiling
+from knife_jax.parallel import devices
 
 
 def train(config: Config) -> int:

@@ -15,7 +15,7 @@ from two_shares import collectives
 
 from knife_jax.build import build_in
 from knife_jax.envs.base import vectorise
-from knife_jax.host import devices
+from knife_jax.parallel import devices
 
 CHUNKS = 3
 COMPILED = "/jax/core/compile/backend_compile_duration"

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from knife_jax.host import devices
+from knife_jax.parallel import devices
 
 ROOT = Path(__file__).parents[2]
 PATHS = os.pathsep.join([str(ROOT), str(ROOT / "tests")])

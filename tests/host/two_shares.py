@@ -13,7 +13,7 @@ from tiny import KNIFE, tiny_config
 
 from knife_jax.build import build_in
 from knife_jax.envs.base import vectorise
-from knife_jax.host import devices
+from knife_jax.parallel import devices
 
 STEPS = 2 * 7 * 5
 """env steps of a round"""

@@ -16,7 +16,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from knife_jax.config.schema import ConfigError
-from knife_jax.shards import SAME, SHARES
+from knife_jax.parallel.shards import SAME, SHARES
 from knife_jax.types import PyTree
 
 FORCED = "xla_force_host_platform_device_count"
