@@ -16,7 +16,7 @@ from knife_jax.envs.base import EnvSpec
 from knife_jax.factorisation import MIXERS
 from knife_jax.learner import init_networks
 from knife_jax.nets.agent import RecurrentAgent
-from knife_jax.nets.init import INITS
+from knife_jax.nets.initialisers import INITS
 from knife_jax.nets.wiring import Wiring
 
 

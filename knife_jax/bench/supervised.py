@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from knife_jax.clock import Clock
 from knife_jax.nets.graft import GraftedDense, occupancy
-from knife_jax.nets.init import Init
+from knife_jax.nets.initialisers import Init
 from knife_jax.nets.wiring import NeuronGroup, Wiring, hidden
 from knife_jax.plasticity.base import PlasticityTransform, Probes
 from knife_jax.plasticity.meters import probe

@@ -11,7 +11,7 @@ import optax
 
 from knife_jax.bench.recipes import Recipe, matched
 from knife_jax.bench.supervised import Net, Outcome, Treatment, run
-from knife_jax.nets.init import torch_init
+from knife_jax.nets.initialisers import torch_init
 from knife_jax.types import Variables
 
 SLOTS = 3

@@ -8,7 +8,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from knife_jax.nets.graft import GraftedDense
-from knife_jax.nets.init import Init
+from knife_jax.nets.initialisers import Init
 from knife_jax.nets.wiring import NeuronGroup
 
 

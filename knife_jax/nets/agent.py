@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from knife_jax.nets.graft import GraftedDense
 from knife_jax.nets.gru import GRU, INPUT_GATES, RECURRENT_GATES
-from knife_jax.nets.init import Init
+from knife_jax.nets.initialisers import Init
 from knife_jax.nets.wiring import NeuronGroup
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from knife_jax.checks import accepted, checked, refuse
 from knife_jax.config.schema import Count, Share, Size
-from knife_jax.nets.init import Init
+from knife_jax.nets.initialisers import Init
 from knife_jax.types import PyTree, Variables
 
 

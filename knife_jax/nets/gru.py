@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
-from knife_jax.nets.init import Init
+from knife_jax.nets.initialisers import Init
 
 INPUT_GATES, RECURRENT_GATES = ("ir", "iz", "in"), ("hr", "hz", "hn")
 

@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from knife_jax.checks import accepted, refuse
 from knife_jax.config.schema import Allowed, Count
-from knife_jax.nets.init import Draw
+from knife_jax.nets.initialisers import Draw
 from knife_jax.types import PyTree, Variables
 
 Kind = Literal["relu", "linear", "head", "gate"]

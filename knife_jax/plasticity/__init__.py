@@ -18,7 +18,7 @@ from knife_jax.clock import (
     once,
 )
 from knife_jax.nets.graft import GraftedDense, Occupancy, occupancy, track
-from knife_jax.nets.init import Init, orthogonal_init, torch_init
+from knife_jax.nets.initialisers import Init, orthogonal_init, torch_init
 from knife_jax.nets.wiring import NeuronGroup, Wiring, check, hidden
 from knife_jax.plasticity.base import Meter, PlasticityTransform, Probes, Report, Rewrite, Select
 from knife_jax.plasticity.combine import identity, restarted, surgery, watched

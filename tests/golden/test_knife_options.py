@@ -21,7 +21,7 @@ from knife_jax.make_env import make_tasks
 from knife_jax.make_networks import n_weights, widened
 from knife_jax.nets.graft import GraftedDense, track
 from knife_jax.nets.gru import GRU
-from knife_jax.nets.init import INITS
+from knife_jax.nets.initialisers import INITS
 from knife_jax.nets.wiring import NeuronGroup
 from knife_jax.plasticity.base import Probes
 from knife_jax.plasticity.methods import METHODS, plasticity_injection

@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from knife_jax.factorisation.qmix import QMixer
 from knife_jax.nets.agent import RecurrentAgent
-from knife_jax.nets.init import INITS
+from knife_jax.nets.initialisers import INITS
 
 T, B, N, D, O, A, H, E, HH = 5, 3, 2, 7, 11, 13, 17, 19, 23
 

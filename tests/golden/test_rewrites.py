@@ -11,7 +11,7 @@ import pytest
 
 from knife_jax.clock import Clock, every_updates
 from knife_jax.factorisation.qmix import QMixer
-from knife_jax.nets.init import INITS
+from knife_jax.nets.initialisers import INITS
 from knife_jax.nets.wiring import NeuronGroup, check, hidden
 from knife_jax.plasticity import methods
 from knife_jax.plasticity.base import Probes

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from knife_jax.nets.init import INITS
+from knife_jax.nets.initialisers import INITS
 from knife_jax.nets.wiring import NeuronGroup
 from knife_jax.plasticity.base import Probes, relative
 from knife_jax.plasticity.meters import probe, relative_update_activity, share_below

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from knife_jax.nets.graft import GraftedDense, occupancy, track
-from knife_jax.nets.init import INITS
+from knife_jax.nets.initialisers import INITS
 from knife_jax.nets.wiring import NeuronGroup
 from knife_jax.plasticity.rewrite import graft
 from knife_jax.types import Patient

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from knife_jax.factorisation import MIXERS
-from knife_jax.nets.init import INITS
+from knife_jax.nets.initialisers import INITS
 from knife_jax.nets.wiring import hidden
 from knife_jax.plasticity.rewrite import graft
 from knife_jax.types import Patient
