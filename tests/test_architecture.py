@@ -27,8 +27,6 @@ MOVING: dict[str, str] = {
     "build": "builders",
     "chunk": "training",
     "explore": "training",
-    "factorisation": "mixers",
-    "factorisation.qmix": "mixers",
     "greedy": "training",
     "host.checkpoint": "records",
     "host.curve": "sinks",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from knife_jax.factorisation.qmix import QMixer
+from knife_jax.mixers.qmix import QMixer
 from knife_jax.nets.agent import RecurrentAgent
 from knife_jax.nets.initialisers import INITS
 

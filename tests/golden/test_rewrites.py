@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from knife_jax.clock import Clock, every_updates
-from knife_jax.factorisation.qmix import QMixer
+from knife_jax.mixers.qmix import QMixer
 from knife_jax.nets.initialisers import INITS
 from knife_jax.nets.wiring import NeuronGroup, check, hidden
 from knife_jax.plasticity import methods

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from knife_jax.factorisation import MIXERS
+from knife_jax.mixers import MIXERS
 from knife_jax.nets.initialisers import INITS
 from knife_jax.nets.wiring import hidden
 from knife_jax.plasticity.rewrite import graft
