@@ -22,7 +22,6 @@ from knife_jax.nets.initialisers import Init, orthogonal_init, torch_init
 from knife_jax.nets.wiring import NeuronGroup, Wiring, check, hidden
 from knife_jax.plasticity.base import Meter, PlasticityTransform, Probes, Report, Rewrite, Select
 from knife_jax.plasticity.combine import identity, restarted, surgery, watched
-from knife_jax.plasticity.continual import cbp, snr
 from knife_jax.plasticity.invariants import change, check_operation
 from knife_jax.plasticity.meters import (
     probe,
@@ -49,6 +48,8 @@ from knife_jax.plasticity.methods import (
     shrink_perturb,
 )
 from knife_jax.plasticity.moments import restart, seed_moments
+from knife_jax.plasticity.per_update import cbp, snr
+from knife_jax.plasticity.reborn import reborn
 from knife_jax.plasticity.regularise import fixed_norms, toward_initial
 from knife_jax.plasticity.rewrite import (
     absorb,
@@ -60,7 +61,6 @@ from knife_jax.plasticity.rewrite import (
     seed_neurons,
 )
 from knife_jax.plasticity.select import at_least, at_most, below, everyone, random_like
-from knife_jax.plasticity.transfer import reborn
 from knife_jax.types import Patient
 
 __all__ = [

@@ -15,7 +15,6 @@ from knife_jax.config.schema import Count, Fraction, Positive, Share, StepsOrZer
 from knife_jax.nets.wiring import Wiring, check, hidden, layer, some
 from knife_jax.plasticity.base import Meter, PlasticityTransform
 from knife_jax.plasticity.combine import identity, operated, restarted, surgery
-from knife_jax.plasticity.continual import cbp, snr
 from knife_jax.plasticity.meters import (
     relative_activation,
     relative_sensitivity,
@@ -23,10 +22,11 @@ from knife_jax.plasticity.meters import (
     unmeasured,
 )
 from knife_jax.plasticity.moments import restart
+from knife_jax.plasticity.per_update import cbp, snr
+from knife_jax.plasticity.reborn import reborn
 from knife_jax.plasticity.regularise import fixed_norms, toward_initial
 from knife_jax.plasticity.rewrite import blend, graft, prune, recycle, redraw, seed_neurons
 from knife_jax.plasticity.select import at_least, at_most, below, everyone, random_like
-from knife_jax.plasticity.transfer import reborn
 
 
 @checked
