@@ -10,10 +10,10 @@ from knife_jax.clock import every_env_steps
 from knife_jax.config import env as configs
 from knife_jax.envs import matrix_games, sequences
 from knife_jax.envs.base import VecEnv, vectorise
-from knife_jax.envs.batched_smax import batched_smax
 from knife_jax.envs.grid_predator_prey import grid_predator_prey
 from knife_jax.envs.predator_prey import predator_prey
-from knife_jax.envs.smax import bounded_state, smax
+from knife_jax.envs.smax import batched_smax
+from knife_jax.envs.smax.jaxmarl import bounded_state, smax
 from knife_jax.envs.tasks import Tasks, shuffled, single
 from knife_jax.sequence import TaskSequence
 from knife_jax.types import Patient

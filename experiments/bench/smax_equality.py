@@ -23,9 +23,9 @@ from scipy.stats import ks_2samp
 
 from knife_jax.config.scenarios import SMAX_SCENARIOS
 from knife_jax.envs.base import VecEnv, vectorise
-from knife_jax.envs.batched_smax import batched_smax, load_rules
-from knife_jax.envs.batched_smax.twin import compare
-from knife_jax.envs.smax import smax
+from knife_jax.envs.smax import batched_smax, load_rules
+from knife_jax.envs.smax.jaxmarl import smax
+from knife_jax.envs.smax.parity import compare
 
 TIE = 1e-3
 EAST, STOP = 1, 4

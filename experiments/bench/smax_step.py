@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from stepping import length, options, where
 
-from knife_jax.envs.batched_smax import batched_smax
+from knife_jax.envs.smax import batched_smax
 
 Run = Callable[[jax.Array], Any]
 

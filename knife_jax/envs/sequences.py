@@ -9,11 +9,11 @@ import numpy as np
 
 from knife_jax.config.grid_games import SCENARIOS, Game
 from knife_jax.envs.base import vectorise
-from knife_jax.envs.batched_smax import Mix, batched_smax, load_rules
 from knife_jax.envs.grid_predator_prey import grid_predator_prey
 from knife_jax.envs.matrix_games import TABLES, best_return, matrix_game, one_shot
 from knife_jax.envs.predator_prey import Pursuit, predator_prey
-from knife_jax.envs.smax import bounded_state
+from knife_jax.envs.smax import Mix, batched_smax, load_rules
+from knife_jax.envs.smax.jaxmarl import bounded_state
 from knife_jax.envs.tasks import Tasks
 from knife_jax.types import PyTree
 

@@ -13,10 +13,10 @@ import pytest
 from knife_jax.config.grid_games import Game
 from knife_jax.envs import matrix_games
 from knife_jax.envs.base import Env, EnvSpec, TimeStep, VecEnv, first_row, vectorise
-from knife_jax.envs.batched_smax import batched_smax
 from knife_jax.envs.grid_predator_prey import grid_predator_prey
 from knife_jax.envs.predator_prey import predator_prey
-from knife_jax.envs.smax import smax
+from knife_jax.envs.smax import batched_smax
+from knife_jax.envs.smax.jaxmarl import smax
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "ladder"))
 from environments import LADDER

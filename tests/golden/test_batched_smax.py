@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from knife_jax.config.scenarios import SMAX_SCENARIOS
-from knife_jax.envs import batched_smax as package
-from knife_jax.envs.batched_smax import (
+from knife_jax.envs import smax as package
+from knife_jax.envs.smax import (
     batched_smax,
     draw_start,
     load_rules,
@@ -20,7 +20,7 @@ from knife_jax.envs.batched_smax import (
     scale_randoms,
     step,
 )
-from knife_jax.envs.batched_smax.twin import compare
+from knife_jax.envs.smax.parity import compare
 
 pytestmark = pytest.mark.xdist_group("batched_smax")  # they share programs
 

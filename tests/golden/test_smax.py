@@ -11,7 +11,7 @@ import pytest
 
 from knife_jax.config.scenarios import SMAX_SCENARIOS
 from knife_jax.envs.base import VecEnv
-from knife_jax.envs.smax import bounded_state, smax
+from knife_jax.envs.smax.jaxmarl import bounded_state, smax
 
 pytestmark = pytest.mark.xdist_group("smax")  # they share programs
 
@@ -170,7 +170,7 @@ def test_a_misspelt_scenario_is_refused_in_one_line_with_the_list():
 
 def test_names_come_without_jax_and_jaxmarl_comes_in_silence():
     names = "import sys, knife_jax.config.scenarios; assert not {'jax', 'flax'} & set(sys.modules)"
-    quiet = "from knife_jax.envs.smax import smax; smax('3m')"
+    quiet = "from knife_jax.envs.smax.jaxmarl import smax; smax('3m')"
     for code in (names, quiet):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert (done.returncode, done.stdout) == (0, ""), done.stderr

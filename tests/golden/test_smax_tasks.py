@@ -9,7 +9,7 @@ from knife_jax.cli import compose
 from knife_jax.config.scenarios import SMAX_DRAWN, SMAX_RACES
 from knife_jax.config.schema import ConfigError
 from knife_jax.envs import sequences
-from knife_jax.envs.batched_smax import Mix, batched_smax, draw_start, load_rules, n_draws
+from knife_jax.envs.smax import Mix, batched_smax, draw_start, load_rules, n_draws
 
 E = 499
 TYPES = {"terran": (0, 1), "protoss": (2, 3), "zerg": (4, 5)}

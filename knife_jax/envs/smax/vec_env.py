@@ -8,16 +8,16 @@ from flax import struct
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from knife_jax.envs.base import EnvSpec, TimeStep, VecEnv
-from knife_jax.envs.batched_smax.battle import (
+from knife_jax.envs.smax.battle import (
     Outcome,
     n_randoms,
     scale_randoms,
     step,
 )
-from knife_jax.envs.batched_smax.observe import obs_size, observe, state_size
-from knife_jax.envs.batched_smax.rules import Rules, load_rules
-from knife_jax.envs.batched_smax.start import Mix, Start, draw_start, n_draws, open_battle
-from knife_jax.envs.batched_smax.state import Battle
+from knife_jax.envs.smax.observe import obs_size, observe, state_size
+from knife_jax.envs.smax.rules import Rules, load_rules
+from knife_jax.envs.smax.start import Mix, Start, draw_start, n_draws, open_battle
+from knife_jax.envs.smax.state import Battle
 
 
 @struct.dataclass

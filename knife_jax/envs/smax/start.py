@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from knife_jax.envs.batched_smax.physics import push
-from knife_jax.envs.batched_smax.rules import Rules
-from knife_jax.envs.batched_smax.state import Battle, per_unit
+from knife_jax.envs.smax.physics import push
+from knife_jax.envs.smax.rules import Rules
+from knife_jax.envs.smax.state import Battle, per_unit
 
 SPREAD = 2.0
 """units start within this distance of their place, along each axis"""

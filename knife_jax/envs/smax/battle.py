@@ -7,10 +7,10 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from knife_jax.envs.batched_smax.heuristic import enemy_actions
-from knife_jax.envs.batched_smax.physics import fight
-from knife_jax.envs.batched_smax.rules import Rules
-from knife_jax.envs.batched_smax.state import Battle, per_unit
+from knife_jax.envs.smax.heuristic import enemy_actions
+from knife_jax.envs.smax.physics import fight
+from knife_jax.envs.smax.rules import Rules
+from knife_jax.envs.smax.state import Battle, per_unit
 
 
 class Randoms(NamedTuple):

@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from knife_jax.envs.batched_smax.battle import Outcome, Randoms, step
-from knife_jax.envs.batched_smax.observe import View, observe
-from knife_jax.envs.batched_smax.physics import heading
-from knife_jax.envs.batched_smax.rules import Rules, load_rules
-from knife_jax.envs.batched_smax.state import Battle
+from knife_jax.envs.smax.battle import Outcome, Randoms, step
+from knife_jax.envs.smax.observe import View, observe
+from knife_jax.envs.smax.physics import heading
+from knife_jax.envs.smax.rules import Rules, load_rules
+from knife_jax.envs.smax.state import Battle
 
 
 def battle_from(rules: Rules, state: Any) -> Battle:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from knife_jax.config.scenarios import SMAX_RACES
-from knife_jax.envs.smax import silence
+from knife_jax.envs.smax.jaxmarl import silence
 
 FEATURES = ("health", "velocity", "damage", "reach", "sight", "radius", "reload")
 """what differs between unit types; ``reach`` is the attack range, ``reload`` the mean cooldown"""

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
-from knife_jax.envs.batched_smax.rules import Rules
+from knife_jax.envs.smax.rules import Rules
 
 
 @struct.dataclass

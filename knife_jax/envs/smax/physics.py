@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from knife_jax.envs.batched_smax.rules import Rules
-from knife_jax.envs.batched_smax.state import Battle, per_unit, row
 from knife_jax.envs.fold import fold
+from knife_jax.envs.smax.rules import Rules
+from knife_jax.envs.smax.state import Battle, per_unit, row
 
 FAR = 1e6
 """dead units count as this far away, each at a place of its own"""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from knife_jax.envs.batched_smax.rules import Rules
-from knife_jax.envs.batched_smax.state import Battle, per_unit, row
 from knife_jax.envs.fold import fold
+from knife_jax.envs.smax.rules import Rules
+from knife_jax.envs.smax.state import Battle, per_unit, row
 
 
 def enemy_actions(

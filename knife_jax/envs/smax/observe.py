@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from knife_jax.envs.batched_smax.physics import heading
-from knife_jax.envs.batched_smax.rules import Rules
-from knife_jax.envs.batched_smax.state import Battle, per_unit
+from knife_jax.envs.smax.physics import heading
+from knife_jax.envs.smax.rules import Rules
+from knife_jax.envs.smax.state import Battle, per_unit
 
 
 class View(NamedTuple):

@@ -5,12 +5,12 @@
 begin one, and ``load_rules`` reads a scenario.
 """
 
-from knife_jax.envs.batched_smax.battle import Outcome, Randoms, n_randoms, scale_randoms, step
-from knife_jax.envs.batched_smax.observe import View, observe
-from knife_jax.envs.batched_smax.rules import Rules, load_rules
-from knife_jax.envs.batched_smax.start import Mix, Start, draw_start, n_draws, open_battle
-from knife_jax.envs.batched_smax.state import Battle
-from knife_jax.envs.batched_smax.vec_env import batched_smax
+from knife_jax.envs.smax.battle import Outcome, Randoms, n_randoms, scale_randoms, step
+from knife_jax.envs.smax.observe import View, observe
+from knife_jax.envs.smax.rules import Rules, load_rules
+from knife_jax.envs.smax.start import Mix, Start, draw_start, n_draws, open_battle
+from knife_jax.envs.smax.state import Battle
+from knife_jax.envs.smax.vec_env import batched_smax
 
 __all__ = [
     "Battle",
