@@ -12,8 +12,6 @@ import jax.numpy as jnp
 from jax.experimental import checkify
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from knife_jax import chunk as training
-from knife_jax.budget import Budget, make_budget
 from knife_jax.clock import (
     Clock,
     after_task_switch,
@@ -36,10 +34,7 @@ from knife_jax.config.schema import fields_of
 from knife_jax.envs import contract
 from knife_jax.envs.base import EnvSpec, VecEnv
 from knife_jax.envs.tasks import Tasks, single
-from knife_jax.greedy import Episodes, evaluate
 from knife_jax.host import memory
-from knife_jax.joint import is_small, joint_values
-from knife_jax.learner import make_learner
 from knife_jax.make_env import make_sequence, make_tasks
 from knife_jax.make_networks import make_networks, widened
 from knife_jax.make_optimiser import learning_rate, make_optimiser
@@ -52,8 +47,13 @@ from knife_jax.plasticity.base import PlasticityTransform
 from knife_jax.plasticity.combine import watched
 from knife_jax.plasticity.meters import relative_update_activity
 from knife_jax.probes.instruments import Probe, Sizes, make_probe
-from knife_jax.rollout import rehearse
-from knife_jax.sequence import restarting
+from knife_jax.training import chunk as training
+from knife_jax.training.budget import Budget, make_budget
+from knife_jax.training.evaluator import Episodes, evaluate
+from knife_jax.training.joint import is_small, joint_values
+from knife_jax.training.learner import make_learner
+from knife_jax.training.rollout import rehearse
+from knife_jax.training.task_switch import restarting
 from knife_jax.types import TrainState, Variables
 
 

@@ -15,7 +15,7 @@ from knife_jax.envs.predator_prey import predator_prey
 from knife_jax.envs.smax import batched_smax
 from knife_jax.envs.smax.jaxmarl import bounded_state, smax
 from knife_jax.envs.tasks import Tasks, shuffled, single
-from knife_jax.sequence import TaskSequence
+from knife_jax.training.task_switch import TaskSequence
 from knife_jax.types import Patient
 
 

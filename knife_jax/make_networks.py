@@ -13,11 +13,11 @@ from flax import linen as nn
 from knife_jax.config.plasticity import KnifeConfig, WiderConfig
 from knife_jax.config.run import Config
 from knife_jax.envs.base import EnvSpec
-from knife_jax.learner import init_networks
 from knife_jax.mixers import MIXERS
 from knife_jax.nets.agent import RecurrentAgent
 from knife_jax.nets.initialisers import INITS
 from knife_jax.nets.wiring import Wiring
+from knife_jax.training.learner import init_networks
 
 
 def make_networks(config: Config, spec: EnvSpec) -> tuple[nn.Module, nn.Module, Wiring]:

@@ -23,11 +23,7 @@ OUTSIDE = {
 }  # fmt: skip
 MOVING: dict[str, str] = {
     "arguments": "cli",
-    "budget": "training",
     "build": "builders",
-    "chunk": "training",
-    "explore": "training",
-    "greedy": "training",
     "host.checkpoint": "records",
     "host.curve": "sinks",
     "host.lock": "records",
@@ -40,9 +36,6 @@ MOVING: dict[str, str] = {
     "host.sinks": "sinks",
     "host.table": "sinks",
     "host.wandb_sink": "sinks",
-    "joint": "training",
-    "learner": "training",
-    "losses": "training",
     "make_env": "builders",
     "make_networks": "builders",
     "make_optimiser": "builders",
@@ -53,9 +46,6 @@ MOVING: dict[str, str] = {
     "probes.metrics": "diagnostics",
     "probes.regression": "diagnostics",
     "probes.summary": "diagnostics",
-    "replay": "training",
-    "rollout": "training",
-    "sequence": "training",
 }
 """module -> the wing that it is about to join"""
 

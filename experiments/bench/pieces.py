@@ -10,17 +10,17 @@ import jax
 import jax.numpy as jnp
 from chunks import Training
 
-from knife_jax import replay
 from knife_jax.build import make_trainer
-from knife_jax.chunk import Trainer, dormant_pct, windows_added
 from knife_jax.config.run import Config
 from knife_jax.envs.base import TimeStep, VecEnv
-from knife_jax.explore import epsilon_greedy
 from knife_jax.make_env import make_tasks
 from knife_jax.nets.graft import occupancy
 from knife_jax.plasticity.invariants import change
 from knife_jax.plasticity.meters import share_below
-from knife_jax.rollout import rollout
+from knife_jax.training import replay
+from knife_jax.training.chunk import Trainer, dormant_pct, windows_added
+from knife_jax.training.exploration import epsilon_greedy
+from knife_jax.training.rollout import rollout
 from knife_jax.types import PyTree, Windows
 
 ENDED, SPARES = ("ended", "last"), ("spare", "spare_env", "spare_row", "cursor", "turn")

@@ -17,7 +17,6 @@ from jaxtyping import PRNGKeyArray
 from knife_jax.config.run import from_dict
 from knife_jax.console.messages import say
 from knife_jax.envs import contract
-from knife_jax.greedy import Episodes
 from knife_jax.host import compile_cache
 from knife_jax.host.checkpoint import Checkpoints, shapes, step_of, to_tree
 from knife_jax.host.progress import Progress
@@ -36,6 +35,7 @@ from knife_jax.host.rows import ABSOLUTE, EVALUATIONS, FINAL, Row, evaluation_ro
 from knife_jax.host.run import CHECKPOINTS
 from knife_jax.host.summary import results, show_evaluation
 from knife_jax.parallel import devices
+from knife_jax.training.evaluator import Episodes
 
 if TYPE_CHECKING:
     from knife_jax.build import Program

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from knife_jax.budget import Budget
 from knife_jax.clock import Clock
 from knife_jax.config.env import SequenceConfig
 from knife_jax.config.plasticity import InjectionConfig, NoneConfig, ScheduledConfig
 from knife_jax.config.run import Config
 from knife_jax.console.messages import warn
+from knife_jax.training.budget import Budget
 
 
 def warn_ahead(budget: Budget, config: Config, clock: Clock) -> None:

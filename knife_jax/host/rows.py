@@ -14,7 +14,7 @@ from knife_jax.console.messages import warn
 
 if TYPE_CHECKING:
     from knife_jax.build import Program
-    from knife_jax.greedy import Episodes
+    from knife_jax.training.evaluator import Episodes
 
 Row = dict[str, Any]
 """``kind``, ``seed``, ``env_steps``, ``updates``, ``task``, ``wall_time`` and the values."""

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from knife_jax import replay
-from knife_jax.chunk import Trainer, windows_added
 from knife_jax.clock import Clock
-from knife_jax.losses import chosen, masked_mean
 from knife_jax.nets.wiring import layer
 from knife_jax.plasticity.meters import Running
+from knife_jax.training import replay
+from knife_jax.training.chunk import Trainer, windows_added
+from knife_jax.training.losses import chosen, masked_mean
 from knife_jax.types import Patient, PyTree, TrainState, Windows
 
 

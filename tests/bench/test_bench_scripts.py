@@ -13,7 +13,7 @@ import pytest
 from knife_jax.envs import matrix_games
 from knife_jax.envs.base import VecState, vectorise
 from knife_jax.envs.smax.vec_env import Battles
-from knife_jax.replay import unpack
+from knife_jax.training.replay import unpack
 
 sys.path.append(str(Path(__file__).parents[2] / "experiments" / "bench"))
 

@@ -11,13 +11,13 @@ import pytest
 from ladder.environments import ENDLESS, MEMORY, OBSERVED
 from tiny import KNIFE, tiny_config
 
-from knife_jax import chunk as training
 from knife_jax.build import build_in, make_trainer
 from knife_jax.config.run import DebugConfig
 from knife_jax.envs.base import Env, EnvSpec, TimeStep, vectorise
 from knife_jax.host.checkpoint import to_arrays
 from knife_jax.host.judge import episode_keys
-from knife_jax.replay import unpack
+from knife_jax.training import chunk as training
+from knife_jax.training.replay import unpack
 
 pytestmark = pytest.mark.xdist_group("chunk")  # they share programs
 

@@ -21,11 +21,11 @@ from knife_jax.cli import compose, options
 from knife_jax.clock import Clock
 from knife_jax.config.plasticity import PLASTICITIES
 from knife_jax.envs.base import vectorise
-from knife_jax.learner import make_learner
 from knife_jax.make_networks import make_networks
 from knife_jax.nets.wiring import hidden, layer, put
 from knife_jax.plasticity.methods import METHODS
-from knife_jax.replay import BATCH_AXIS
+from knife_jax.training.learner import make_learner
+from knife_jax.training.replay import BATCH_AXIS
 from knife_jax.types import Patient, Windows
 
 pytestmark = pytest.mark.xdist_group("plasticity")

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from knife_jax import replay
-from knife_jax.replay import BATCH_AXIS
+from knife_jax.training import replay
+from knife_jax.training.replay import BATCH_AXIS
 from knife_jax.types import Windows
 
 T, B, N, A, O, D, H, CAPACITY, BATCH = 3, 5, 2, 7, 11, 13, 17, 15, 23

@@ -17,8 +17,8 @@ from knife_jax.config.grid_games import SCENARIOS
 from knife_jax.envs import sequences
 from knife_jax.envs.tasks import Tasks, shuffled
 from knife_jax.make_env import make_tasks
-from knife_jax.replay import unpack
-from knife_jax.sequence import TaskSequence, asked, restarting
+from knife_jax.training.replay import unpack
+from knife_jax.training.task_switch import TaskSequence, asked, restarting
 
 ROUND = 7 * 5  # environments x window of the tiny configuration
 

@@ -15,10 +15,10 @@ from tiny import tiny_config
 
 from knife_jax.clock import Clock
 from knife_jax.envs.base import EnvSpec
-from knife_jax.learner import PROBED_WINDOWS, make_learner
 from knife_jax.make_networks import make_networks
 from knife_jax.parallel.shards import AXIS, WHOLE, Shards
-from knife_jax.replay import BATCH_AXIS
+from knife_jax.training.learner import PROBED_WINDOWS, make_learner
+from knife_jax.training.replay import BATCH_AXIS
 from knife_jax.types import Windows
 
 SPEC = EnvSpec("none", n_agents=3, n_actions=5, obs_size=7, state_size=11, horizon=17, has_win=True)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from knife_jax.budget import Budget
 from knife_jax.clock import Clock, every_env_steps, falling, linear, once
+from knife_jax.training.budget import Budget
 
 LAST = 2**31 - 1
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from knife_jax.losses import chosen, masked_argmax, masked_mean, td_lambda_targets
+from knife_jax.training.losses import chosen, masked_argmax, masked_mean, td_lambda_targets
 
 T, B = 11, 5
 

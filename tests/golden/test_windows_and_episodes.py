@@ -15,9 +15,9 @@ import pytest
 from tiny import tiny_config
 
 from knife_jax.build import make_trainer
-from knife_jax.chunk import init
 from knife_jax.envs.base import Env, EnvSpec, TimeStep, first_row, vectorise
-from knife_jax.rollout import rollout
+from knife_jax.training.chunk import init
+from knife_jax.training.rollout import rollout
 from knife_jax.types import Windows
 
 N, A, O, D, LIMIT, E = 2, 3, 5, 7, 6, 3

@@ -12,9 +12,7 @@ import numpy as np
 import pytest
 from ladder.environments import MEMORY
 
-from knife_jax.budget import Budget
 from knife_jax.build import make_trainer
-from knife_jax.chunk import LONGEST
 from knife_jax.cli import compose
 from knife_jax.clock import Clock
 from knife_jax.envs.base import vectorise
@@ -22,6 +20,8 @@ from knife_jax.host.checkpoint import Checkpoints
 from knife_jax.host.loop import train
 from knife_jax.host.prospects import prospects
 from knife_jax.host.rows import read_rows
+from knife_jax.training.budget import Budget
+from knife_jax.training.chunk import LONGEST
 
 WORDS = """
 +env=seq_matrix preset=fast algo=qmix_knife env.n_envs=8 env.steps_per_task=300

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from knife_jax.envs.contract import ContractError
-from knife_jax.greedy import Episodes
 from knife_jax.host.judge import episode_keys, greedy_rows, play
 from knife_jax.host.progress import Progress
 from knife_jax.host.rows import over_tasks
 from knife_jax.host.summary import results
+from knife_jax.training.evaluator import Episodes
 
 
 def program(task_steps, keys, unfinished=False):

@@ -11,8 +11,8 @@ from tiny import tiny_config
 
 from knife_jax.build import build_in, make_trainer
 from knife_jax.envs.base import TimeStep, vectorise
-from knife_jax.losses import masked_argmax
-from knife_jax.replay import unpack
+from knife_jax.training.losses import masked_argmax
+from knife_jax.training.replay import unpack
 
 SEEDS, GAMMA = 2, 0.9
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Int
 from knife_jax.clock import Clock, Gate
 from knife_jax.envs.base import VecEnv
 from knife_jax.parallel.shards import Shards
-from knife_jax.rollout import start
+from knife_jax.training.rollout import start
 from knife_jax.types import Patient, TrainState
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from knife_jax.envs.base import VecEnv
-from knife_jax.learner import Learner
+from knife_jax.training.learner import Learner
 from knife_jax.types import Variables, Windows
 
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from knife_jax.envs.base import VecEnv
-from knife_jax.losses import masked_argmax
-from knife_jax.rollout import Act, ActorState, start
+from knife_jax.training.losses import masked_argmax
+from knife_jax.training.rollout import Act, ActorState, start
 from knife_jax.types import Variables
 
 

@@ -13,12 +13,12 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from knife_jax.clock import Clock, crossed, every_updates
 from knife_jax.envs.base import EnvSpec, TimeStep
-from knife_jax.losses import chosen, masked_argmax, masked_mean, td_lambda_targets
 from knife_jax.nets.graft import track
 from knife_jax.nets.wiring import Wiring, layer
 from knife_jax.parallel.shards import WHOLE, Shards
 from knife_jax.plasticity.base import Probe, Probes
 from knife_jax.plasticity.meters import probe
+from knife_jax.training.losses import chosen, masked_argmax, masked_mean, td_lambda_targets
 from knife_jax.types import Patient, PyTree, Variables, Windows
 
 PROBED_WINDOWS = 8

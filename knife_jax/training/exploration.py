@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from knife_jax.losses import masked_argmax
+from knife_jax.training.losses import masked_argmax
 
 
 def epsilon_greedy(

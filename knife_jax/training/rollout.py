@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from knife_jax.envs.base import TimeStep, VecEnv
 from knife_jax.envs.contract import breaches
-from knife_jax.explore import epsilon_greedy
+from knife_jax.training.exploration import epsilon_greedy
 from knife_jax.types import PyTree, Variables, Windows
 
 Act = Callable[..., tuple[Float[Array, "E N H"], Float[Array, "E N A"]]]

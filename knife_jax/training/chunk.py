@@ -10,17 +10,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from knife_jax import replay
 from knife_jax.clock import Clock, Gate, crossed
 from knife_jax.envs.base import VecEnv
-from knife_jax.learner import Learner
 from knife_jax.nets.graft import occupancy
 from knife_jax.parallel.shards import WHOLE, Shards
 from knife_jax.plasticity.base import PerNeuron, PlasticityTransform
 from knife_jax.plasticity.invariants import change
 from knife_jax.plasticity.meters import share_below
-from knife_jax.rollout import EpisodeSums, first_episodes, rollout, start
-from knife_jax.sequence import TaskSequence, asked, switch
+from knife_jax.training import replay
+from knife_jax.training.learner import Learner
+from knife_jax.training.rollout import EpisodeSums, first_episodes, rollout, start
+from knife_jax.training.task_switch import TaskSequence, asked, switch
 from knife_jax.types import Patient, PyTree, TrainState
 
 DORMANT = 0.1
