@@ -31,6 +31,7 @@ from knife_jax.config.plasticity import (
 )
 from knife_jax.config.run import Config
 from knife_jax.config.schema import fields_of
+from knife_jax.diagnostics.instruments import Probe, Sizes, make_probe
 from knife_jax.envs import contract
 from knife_jax.envs.base import EnvSpec, VecEnv
 from knife_jax.envs.tasks import Tasks, single
@@ -46,7 +47,6 @@ from knife_jax.plasticity import methods
 from knife_jax.plasticity.base import PlasticityTransform
 from knife_jax.plasticity.combine import watched
 from knife_jax.plasticity.meters import relative_update_activity
-from knife_jax.probes.instruments import Probe, Sizes, make_probe
 from knife_jax.training import chunk as training
 from knife_jax.training.budget import Budget, make_budget
 from knife_jax.training.evaluator import Episodes, evaluate

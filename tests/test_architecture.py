@@ -39,13 +39,6 @@ MOVING: dict[str, str] = {
     "make_env": "builders",
     "make_networks": "builders",
     "make_optimiser": "builders",
-    "probes": "diagnostics",
-    "probes.collect": "diagnostics",
-    "probes.curvature": "diagnostics",
-    "probes.instruments": "diagnostics",
-    "probes.metrics": "diagnostics",
-    "probes.regression": "diagnostics",
-    "probes.summary": "diagnostics",
 }
 """module -> the wing that it is about to join"""
 

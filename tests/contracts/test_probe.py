@@ -13,12 +13,19 @@ from tiny import KNIFE, tiny_config
 
 from knife_jax.build import build_in, make_trainer
 from knife_jax.config.run import ProbesConfig
+from knife_jax.diagnostics import collect
+from knife_jax.diagnostics.curvature import (
+    columns,
+    flat,
+    kernels,
+    largest_eigenvalue,
+    like,
+    over_agents,
+)
+from knife_jax.diagnostics.regression import fit_random_functions
 from knife_jax.envs.base import vectorise
 from knife_jax.plasticity.meters import Running
 from knife_jax.plasticity.meters import probe as neuron_norms
-from knife_jax.probes import collect
-from knife_jax.probes.curvature import columns, flat, kernels, largest_eigenvalue, like, over_agents
-from knife_jax.probes.regression import fit_random_functions
 from knife_jax.training.chunk import windows_added
 
 pytestmark = pytest.mark.xdist_group("probe")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from knife_jax.probes import metrics
+from knife_jax.diagnostics import metrics
 
 
 def test_update_activity_by_hand():

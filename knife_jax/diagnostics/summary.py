@@ -8,11 +8,11 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from knife_jax.probes import metrics
-from knife_jax.probes.collect import View
-from knife_jax.probes.curvature import AgentSums, columns, kernels
-from knife_jax.probes.metrics import Numbers
-from knife_jax.probes.regression import Fit
+from knife_jax.diagnostics import metrics
+from knife_jax.diagnostics.collect import View
+from knife_jax.diagnostics.curvature import AgentSums, columns, kernels
+from knife_jax.diagnostics.metrics import Numbers
+from knife_jax.diagnostics.regression import Fit
 from knife_jax.types import PyTree
 
 EPS = 1e-12

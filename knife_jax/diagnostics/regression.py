@@ -13,7 +13,7 @@ import optax
 from jaxtyping import Array, Bool, Float
 
 from knife_jax.clock import Clock
-from knife_jax.probes.collect import View, along
+from knife_jax.diagnostics.collect import View, along
 from knife_jax.training.chunk import Trainer
 from knife_jax.training.losses import chosen, masked_mean
 from knife_jax.types import Patient, PyTree, Windows

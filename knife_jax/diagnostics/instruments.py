@@ -10,10 +10,10 @@ import jax
 import numpy as np
 
 from knife_jax.clock import Clock
+from knife_jax.diagnostics import collect, regression
+from knife_jax.diagnostics.curvature import kernels, largest_eigenvalue, over_agents
+from knife_jax.diagnostics.summary import Collected, summarise
 from knife_jax.parallel.shards import SAME, SEEDS
-from knife_jax.probes import collect, regression
-from knife_jax.probes.curvature import kernels, largest_eigenvalue, over_agents
-from knife_jax.probes.summary import Collected, summarise
 from knife_jax.training.chunk import Trainer
 from knife_jax.types import PyTree, TrainState
 
