@@ -23,12 +23,10 @@ OUTSIDE = {
 }  # fmt: skip
 MOVING: dict[str, str] = {
     "arguments": "cli",
-    "build": "builders",
     "host.checkpoint": "records",
     "host.curve": "sinks",
     "host.lock": "records",
     "host.logging": "sinks",
-    "host.memory": "builders",
     "host.readout": "sinks",
     "host.records": "records",
     "host.rows": "records",
@@ -36,9 +34,6 @@ MOVING: dict[str, str] = {
     "host.sinks": "sinks",
     "host.table": "sinks",
     "host.wandb_sink": "sinks",
-    "make_env": "builders",
-    "make_networks": "builders",
-    "make_optimiser": "builders",
 }
 """module -> the wing that it is about to join"""
 

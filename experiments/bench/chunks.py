@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from timing import Spent
 
-from knife_jax.build import Program, build
+from knife_jax.builders.program import Program, build
 from knife_jax.clock import NEVER, Clock
 from knife_jax.config.run import Config
 from knife_jax.types import PyTree, TrainState

@@ -16,8 +16,8 @@ import jax
 from smax_step import random_legal
 from stepping import length, options, where
 
+from knife_jax.builders.envs import make_tasks
 from knife_jax.cli import compose
-from knife_jax.make_env import make_tasks
 
 ENVIRONMENTS = (
     "smax env.scenario=3m",

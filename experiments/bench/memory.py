@@ -62,7 +62,7 @@ def our_memory(scenario: str, settings: Settings) -> dict[str, float]:
     from chunks import n_bytes, program_bytes
     from sides import our_config
 
-    from knife_jax.build import build
+    from knife_jax.builders.program import build
 
     config = dataclasses.replace(our_config(scenario, settings, ROUNDS), devices=1)
     program = build(config)

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 from chunks import Training
 
-from knife_jax.build import make_trainer
+from knife_jax.builders.envs import make_tasks
+from knife_jax.builders.program import make_trainer
 from knife_jax.config.run import Config
 from knife_jax.envs.base import TimeStep, VecEnv
-from knife_jax.make_env import make_tasks
 from knife_jax.nets.graft import occupancy
 from knife_jax.plasticity.invariants import change
 from knife_jax.plasticity.meters import share_below

@@ -16,7 +16,7 @@ import peer
 from chunks import endless
 from settings import MPE_SCENARIOS, Settings
 
-from knife_jax.build import build
+from knife_jax.builders.program import build
 from knife_jax.config import env as env_config
 from knife_jax.config import run as config
 

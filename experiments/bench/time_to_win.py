@@ -100,7 +100,7 @@ def _ours(config: Config) -> Contender:
     import numpy as np
     from chunks import endless
 
-    from knife_jax.build import build
+    from knife_jax.builders.program import build
 
     program = build(config)
     begun = program.place(program.init([0]), endless(program))

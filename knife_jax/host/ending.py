@@ -19,7 +19,7 @@ from knife_jax.parallel import devices
 from knife_jax.types import PyTree, TrainState
 
 if TYPE_CHECKING:
-    from knife_jax.build import Program
+    from knife_jax.builders.program import Program
 
 
 class StoppedError(Exception):

@@ -38,7 +38,7 @@ from knife_jax.parallel import devices
 from knife_jax.training.evaluator import Episodes
 
 if TYPE_CHECKING:
-    from knife_jax.build import Program
+    from knife_jax.builders.program import Program
     from knife_jax.types import PyTree, TrainState
 
 SEED = 128
@@ -125,7 +125,7 @@ def judge(run: Path, which: str, episodes: int | None, seed: int | None) -> None
     the run's own final evaluation, for ``best`` those of its absolute metric; with ``episodes``
     or ``seed`` (of the episodes) they are others. Raises ``ResumeError``.
     """
-    from knife_jax.build import build
+    from knife_jax.builders.program import build
 
     devices.begin(None)
     found = _found(run, which)

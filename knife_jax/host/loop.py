@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from knife_jax.builders.memory import check_saving, check_sizes
 from knife_jax.config.run import Config, to_dict
 from knife_jax.console import messages
 from knife_jax.console.exit_codes import DIVERGED
@@ -24,7 +25,6 @@ from knife_jax.host.failures import REFUSALS, outcome
 from knife_jax.host.faults import check_faults
 from knife_jax.host.judge import greedy_rows, play
 from knife_jax.host.logging import FanOut
-from knife_jax.host.memory import check_saving, check_sizes
 from knife_jax.host.progress import Progress
 from knife_jax.host.prospects import warn_ahead
 from knife_jax.host.readout import title
@@ -125,7 +125,7 @@ class _Run:
 
     def _prepare(self, origin: resume.Origin | None) -> None:
         """Find where the run stands, make its directory, and compile what it needs."""
-        from knife_jax.build import build
+        from knife_jax.builders.program import build
 
         config = self.config
         self.program = build(config)

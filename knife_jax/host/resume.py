@@ -19,7 +19,7 @@ from knife_jax.host.rows import lines, parsed
 from knife_jax.host.run import CHECKPOINTS, FILES, WHERE_AND_HOW
 
 if TYPE_CHECKING:
-    from knife_jax.build import Program
+    from knife_jax.builders.program import Program
 
 REPLAY = "state/replay/"
 OF_SHARES = (REPLAY, "state/actor/")

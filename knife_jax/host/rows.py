@@ -13,7 +13,7 @@ import numpy as np
 from knife_jax.console.messages import warn
 
 if TYPE_CHECKING:
-    from knife_jax.build import Program
+    from knife_jax.builders.program import Program
     from knife_jax.training.evaluator import Episodes
 
 Row = dict[str, Any]

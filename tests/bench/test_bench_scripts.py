@@ -28,7 +28,7 @@ from settings import MPE, SMAX
 from sides import jaxmarl_env, one_seed, our_config
 from timing import Spent, median, timer
 
-from knife_jax.build import build
+from knife_jax.builders.program import build
 
 N, H, BATCH, T = 3, 13, 5, 7
 SIDES = {"3m": SMAX, "mpe3": MPE}

@@ -9,7 +9,7 @@ import pytest
 from ladder.environments import CONSTANT, DELAYED, ENDLESS
 from tiny import tiny_config
 
-from knife_jax import build
+from knife_jax.builders import program as build
 from knife_jax.config.run import LoggerConfig
 from knife_jax.envs.base import vectorise
 from knife_jax.envs.contract import ContractError

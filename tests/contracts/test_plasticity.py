@@ -16,12 +16,12 @@ import pytest
 from ladder.environments import MEMORY
 from tiny import tiny_config
 
-from knife_jax.build import build_in, make_plasticity
+from knife_jax.builders.networks import make_networks
+from knife_jax.builders.program import build_in, make_plasticity
 from knife_jax.cli import compose, options
 from knife_jax.clock import Clock
 from knife_jax.config.plasticity import PLASTICITIES
 from knife_jax.envs.base import vectorise
-from knife_jax.make_networks import make_networks
 from knife_jax.nets.wiring import hidden, layer, put
 from knife_jax.plasticity.methods import METHODS
 from knife_jax.training.learner import make_learner

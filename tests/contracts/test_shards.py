@@ -13,9 +13,9 @@ import optax
 import pytest
 from tiny import tiny_config
 
+from knife_jax.builders.networks import make_networks
 from knife_jax.clock import Clock
 from knife_jax.envs.base import EnvSpec
-from knife_jax.make_networks import make_networks
 from knife_jax.parallel.shards import AXIS, WHOLE, Shards
 from knife_jax.training.learner import PROBED_WINDOWS, make_learner
 from knife_jax.training.replay import BATCH_AXIS

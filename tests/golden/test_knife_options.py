@@ -13,12 +13,12 @@ from flax import linen as nn
 from ladder.environments import MEMORY
 from tiny import KNIFE, tiny_config
 
-from knife_jax.build import build_tasks, make_plasticity
+from knife_jax.builders.envs import make_tasks
+from knife_jax.builders.networks import n_weights, widened
+from knife_jax.builders.program import build_tasks, make_plasticity
 from knife_jax.clock import Clock, after_task_switch, crossed, once
 from knife_jax.config.env import MatrixSequenceConfig
 from knife_jax.config.plasticity import PLASTICITIES, KnifeConfig
-from knife_jax.make_env import make_tasks
-from knife_jax.make_networks import n_weights, widened
 from knife_jax.nets.graft import GraftedDense, track
 from knife_jax.nets.gru import GRU
 from knife_jax.nets.initialisers import INITS

@@ -8,8 +8,8 @@ import optax
 import pytest
 from tiny import tiny_config
 
+from knife_jax.builders.optimiser import make_optimiser
 from knife_jax.cli import compose
-from knife_jax.make_optimiser import make_optimiser
 
 
 def fields(**changes):

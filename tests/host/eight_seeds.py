@@ -13,7 +13,7 @@ from ladder.environments import MEMORY
 from tiny import KNIFE, tiny_config
 from two_shares import collectives
 
-from knife_jax.build import build_in
+from knife_jax.builders.program import build_in
 from knife_jax.envs.base import vectorise
 from knife_jax.parallel import devices
 

@@ -1,4 +1,4 @@
-"""A program of known numbers in the place of ``knife_jax.build``, for the tests of the host.
+"""A program of known numbers in the place of ``knife_jax.builders.program``, for the tests of the host.
 
 Every 100 environment steps of a chunk are one round with 2 updates. Seed row s (0, 1, …) reports
 return = env_steps / 100 + s, and its loss is not finite on row 1. A surgery fires in the last
@@ -112,7 +112,7 @@ def chunk_of(config: Config, before_each=lambda clock: None):
 
 
 def install(monkeypatch=None, *, has_win: bool = True, before_each=lambda clock: None) -> None:
-    """Make ``from knife_jax.build import build`` give the fake."""
+    """Make ``from knife_jax.builders.program import build`` give the fake."""
 
     def build(config: Config):
         s, shares = config.num_seeds, config.devices or 1
@@ -155,9 +155,9 @@ def install(monkeypatch=None, *, has_win: bool = True, before_each=lambda clock:
             },
         )
 
-    module = types.ModuleType("knife_jax.build")
+    module = types.ModuleType("knife_jax.builders.program")
     module.build = build  # type: ignore[attr-defined]
     if monkeypatch is None:
-        sys.modules["knife_jax.build"] = module
+        sys.modules["knife_jax.builders.program"] = module
     else:
-        monkeypatch.setitem(sys.modules, "knife_jax.build", module)
+        monkeypatch.setitem(sys.modules, "knife_jax.builders.program", module)

@@ -121,7 +121,7 @@ BROKEN = {
 def breaking(monkeypatch, place, error):
     """A program that breaks while it is built, begun or compiled."""
     fake_program.install(monkeypatch)
-    module = sys.modules["knife_jax.build"]
+    module = sys.modules["knife_jax.builders.program"]
     build = module.build
 
     def fail(*_):

@@ -11,11 +11,11 @@ from types import SimpleNamespace
 import jax
 import pytest
 
-from knife_jax.build import build
+from knife_jax.builders import memory
+from knife_jax.builders.program import build
 from knife_jax.cli import compose
 from knife_jax.cli.compose import options
 from knife_jax.config.schema import ConfigError
-from knife_jax.host import memory
 
 ROOT = Path(__file__).parents[2]
 GIB = 2**30

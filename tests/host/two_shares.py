@@ -11,7 +11,7 @@ import numpy as np
 from ladder.environments import ENDLESS
 from tiny import KNIFE, tiny_config
 
-from knife_jax.build import build_in
+from knife_jax.builders.program import build_in
 from knife_jax.envs.base import vectorise
 from knife_jax.parallel import devices
 

@@ -12,6 +12,10 @@ import jax.numpy as jnp
 from jax.experimental import checkify
 from jaxtyping import Array, Int, PRNGKeyArray
 
+from knife_jax.builders import memory
+from knife_jax.builders.envs import make_sequence, make_tasks
+from knife_jax.builders.networks import make_networks, widened
+from knife_jax.builders.optimiser import learning_rate, make_optimiser
 from knife_jax.clock import (
     Clock,
     after_task_switch,
@@ -35,10 +39,6 @@ from knife_jax.diagnostics.instruments import Probe, Sizes, make_probe
 from knife_jax.envs import contract
 from knife_jax.envs.base import EnvSpec, VecEnv
 from knife_jax.envs.tasks import Tasks, single
-from knife_jax.host import memory
-from knife_jax.make_env import make_sequence, make_tasks
-from knife_jax.make_networks import make_networks, widened
-from knife_jax.make_optimiser import learning_rate, make_optimiser
 from knife_jax.nets.wiring import Wiring, hidden
 from knife_jax.parallel import devices
 from knife_jax.parallel.devices import make_mesh, over_seeds
