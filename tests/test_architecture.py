@@ -21,20 +21,7 @@ OUTSIDE = {
     "wandb", "orbax", "hydra", "omegaconf", "os", "pathlib", "logging", "time", "subprocess",
     "rich", "matplotlib", "safetensors", "platformdirs", "detect_secrets", "yaml",
 }  # fmt: skip
-MOVING: dict[str, str] = {
-    "arguments": "cli",
-    "host.checkpoint": "records",
-    "host.curve": "sinks",
-    "host.lock": "records",
-    "host.logging": "sinks",
-    "host.readout": "sinks",
-    "host.records": "records",
-    "host.rows": "records",
-    "host.run": "records",
-    "host.sinks": "sinks",
-    "host.table": "sinks",
-    "host.wandb_sink": "sinks",
-}
+MOVING: dict[str, str] = {}
 """module -> the wing that it is about to join"""
 
 

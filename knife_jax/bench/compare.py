@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from knife_jax.arguments import Parser, whole
 from knife_jax.bench import figure
 from knife_jax.bench.recipes import recipes
 from knife_jax.bench.supervised import Outcome
 from knife_jax.bench.tasks import DORMANT, SLOTS, Size, chain, expressivity
+from knife_jax.cli.arguments import Parser, whole
 from knife_jax.console.messages import note, say
 
 WINDOW = 100

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from knife_jax.arguments import Parser, whole
+from knife_jax.cli.arguments import Parser, whole
 from knife_jax.config.schema import ConfigError
 from knife_jax.console import messages
 from knife_jax.console.exit_codes import REFUSED
@@ -19,7 +19,7 @@ def main() -> None:
         messages.error(f"{args.run} is refused: must be a run directory")
         sys.exit(REFUSED)
     # jax is first imported here
-    from knife_jax.host.judge import judge
+    from knife_jax.host.evaluate import judge
     from knife_jax.host.resume import ResumeError
 
     try:

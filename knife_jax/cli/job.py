@@ -60,7 +60,7 @@ def run(composed: DictConfig, swept: Collection[str]) -> float:
 
 def _score(folder: Path) -> float:
     """The final greedy win rate of a run, else its return: the mean over seeds, nan if unknown."""
-    from knife_jax.host.run import SUMMARY
+    from knife_jax.records.directory import SUMMARY
 
     done = json.loads((folder / SUMMARY).read_text())
     scores = (done["final_win_rate_mean"], done["final_return_mean"])

@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from knife_jax import cli
-from knife_jax.arguments import Parser
+from knife_jax.cli.arguments import Parser
 from knife_jax.config.run import Config
 from knife_jax.config.schema import ConfigError
 from knife_jax.console import messages
 from knife_jax.console.exit_codes import FAILED, REFUSED
 from knife_jax.console.messages import note, say
-from knife_jax.host import records
-from knife_jax.host.lock import held
-from knife_jax.host.run import RunDirectoryError, config_hash
 from knife_jax.host.signals import caught
+from knife_jax.records import reading as records
+from knife_jax.records.directory import RunDirectoryError, config_hash
+from knife_jax.records.lock import held
 
 SET_PDEATHSIG = 1
 """of ``prctl`` on Linux: which signal a process gets when its parent dies"""

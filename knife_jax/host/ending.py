@@ -9,13 +9,13 @@ import jax
 
 from knife_jax.clock import Clock
 from knife_jax.console.messages import warn
-from knife_jax.host.checkpoint import Checkpoints, DamagedError
-from knife_jax.host.judge import ABSOLUTE_TIMES, Played, greedy_rows, play, policy
+from knife_jax.host.evaluate import ABSOLUTE_TIMES, Played, greedy_rows, play, policy
 from knife_jax.host.progress import Progress
 from knife_jax.host.resume import Found, ResumeError
-from knife_jax.host.rows import ABSOLUTE, FINAL, Row
 from knife_jax.host.signals import Stop
 from knife_jax.parallel import devices
+from knife_jax.records.checkpoint import Checkpoints, DamagedError
+from knife_jax.records.rows import ABSOLUTE, FINAL, Row
 from knife_jax.types import PyTree, TrainState
 
 if TYPE_CHECKING:

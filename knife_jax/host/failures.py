@@ -8,10 +8,10 @@ from knife_jax.config.schema import ConfigError
 from knife_jax.console.exit_codes import FAILED, REFUSED
 from knife_jax.console.messages import one_line
 from knife_jax.envs.contract import ContractError
-from knife_jax.host.checkpoint import NotSavedError
-from knife_jax.host.records import RecordError
 from knife_jax.host.resume import ResumeError
-from knife_jax.host.run import RunDirectoryError
+from knife_jax.records.checkpoint import NotSavedError
+from knife_jax.records.directory import RunDirectoryError
+from knife_jax.records.reading import RecordError
 
 REFUSALS = (ConfigError, RunDirectoryError, ResumeError)
 """raised before anything is written"""

@@ -18,21 +18,25 @@ from knife_jax.config.run import Config, to_dict
 from knife_jax.console import messages
 from knife_jax.console.exit_codes import DIVERGED
 from knife_jax.console.messages import one_line, say, warn
-from knife_jax.host import compile_cache, curve, lock, records, resume, run, summary
-from knife_jax.host.checkpoint import Checkpoints, NotSavedError, shapes, to_arrays, to_tree
+from knife_jax.host import compile_cache, resume, summary
 from knife_jax.host.ending import StoppedError, last_and_best
+from knife_jax.host.evaluate import greedy_rows, play
 from knife_jax.host.failures import REFUSALS, outcome
 from knife_jax.host.faults import check_faults
-from knife_jax.host.judge import greedy_rows, play
-from knife_jax.host.logging import FanOut
 from knife_jax.host.progress import Progress
 from knife_jax.host.prospects import warn_ahead
-from knife_jax.host.readout import title
-from knife_jax.host.rows import EVAL, chunk_rows, over_tasks, read_rows, seed_rows
 from knife_jax.host.signals import Stop, stop_on_signal
-from knife_jax.host.sinks import open_sinks
-from knife_jax.host.table import compiling
 from knife_jax.parallel import devices
+from knife_jax.records import directory as run
+from knife_jax.records import lock
+from knife_jax.records import reading as records
+from knife_jax.records.checkpoint import Checkpoints, NotSavedError, shapes, to_arrays, to_tree
+from knife_jax.records.rows import EVAL, chunk_rows, over_tasks, read_rows, seed_rows
+from knife_jax.sinks import plot as curve
+from knife_jax.sinks.base import FanOut
+from knife_jax.sinks.format import title
+from knife_jax.sinks.opening import open_sinks
+from knife_jax.sinks.terminal import compiling
 
 
 def train(config: Config) -> int:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from knife_jax.clock import Clock
-from knife_jax.host.rows import Row, over_tasks
+from knife_jax.records.rows import Row, over_tasks
 
 
 @dataclass

@@ -13,10 +13,10 @@ import numpy as np
 from knife_jax.config.run import Config, to_dict
 from knife_jax.config.schema import shown
 from knife_jax.console.messages import warn
-from knife_jax.host.checkpoint import SCHEMA, Checkpoints, DamagedError, committed, step_of
-from knife_jax.host.records import RecordError, computed, read_config
-from knife_jax.host.rows import lines, parsed
-from knife_jax.host.run import CHECKPOINTS, FILES, WHERE_AND_HOW
+from knife_jax.records.checkpoint import SCHEMA, Checkpoints, DamagedError, committed, step_of
+from knife_jax.records.directory import CHECKPOINTS, FILES, WHERE_AND_HOW
+from knife_jax.records.reading import RecordError, computed, read_config
+from knife_jax.records.rows import lines, parsed
 
 if TYPE_CHECKING:
     from knife_jax.builders.program import Program

@@ -14,12 +14,12 @@ from rich.table import Table
 
 from knife_jax.console.messages import say
 from knife_jax.host.progress import Progress
-from knife_jax.host.readout import brief, duration
-from knife_jax.host.records import ROWS, ROWS_SUM, RUNNING, rows_sum, sealed
-from knife_jax.host.rows import ABSOLUTE, FINAL, Row, over_tasks, read_rows
-from knife_jax.host.run import FILES, METRICS, SUMMARY, write_json
-from knife_jax.host.run import write as write_file
-from knife_jax.host.table import is_terminal
+from knife_jax.records.directory import FILES, METRICS, SUMMARY, write_json
+from knife_jax.records.directory import write as write_file
+from knife_jax.records.reading import ROWS, ROWS_SUM, RUNNING, rows_sum, sealed
+from knife_jax.records.rows import ABSOLUTE, FINAL, Row, over_tasks, read_rows
+from knife_jax.sinks.format import brief, duration
+from knife_jax.sinks.terminal import is_terminal
 
 RESERVE, RESERVED_BYTES = ".reserve", 64 * 2**10
 

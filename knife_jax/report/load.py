@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from knife_jax.host import records
-from knife_jax.host.records import COMPLETE, RecordError
 from knife_jax.host.resume import decisive, differences
-from knife_jax.host.rows import EVAL, EVALUATIONS, Row
-from knife_jax.host.run import CHECKPOINTS, FILES
+from knife_jax.records import reading as records
+from knife_jax.records.directory import CHECKPOINTS, FILES
+from knife_jax.records.reading import COMPLETE, RecordError
+from knife_jax.records.rows import EVAL, EVALUATIONS, Row
 from knife_jax.report import continual
 
 

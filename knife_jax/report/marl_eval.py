@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from knife_jax.host.rows import Row
+from knife_jax.records.rows import Row
 from knife_jax.report.load import Run
 
 METRICS = ("win_rate", "return")

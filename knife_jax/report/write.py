@@ -13,11 +13,11 @@ from typing import Any
 from knife_jax.console import messages
 from knife_jax.console.messages import say, warn
 from knife_jax.console.scrub import scrub
-from knife_jax.host import run as files
-from knife_jax.host.readout import brief
+from knife_jax.records import directory as files
 from knife_jax.report import figure, marl_eval
 from knife_jax.report.load import Run, folders, load
 from knife_jax.report.measures import FRESH, Compared, Values, compare, measure, surgery
+from knife_jax.sinks.format import brief
 
 TABLE, FIGURE, RECORD = "report.md", "report.png", "report.json"
 

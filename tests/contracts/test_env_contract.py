@@ -15,7 +15,7 @@ from knife_jax.envs.base import vectorise
 from knife_jax.envs.contract import ContractError
 from knife_jax.envs.tasks import single
 from knife_jax.host.loop import train
-from knife_jax.host.rows import read_rows
+from knife_jax.records.rows import read_rows
 
 
 def changed(env, *, spec=None, **rows):

@@ -40,8 +40,8 @@ from knife_jax.cli import evaluate, study
 from knife_jax.config.plasticity import PLASTICITIES
 from knife_jax.config.run import Config
 from knife_jax.host.loop import train
-from knife_jax.host.records import RecordError, read
-from knife_jax.host.run import hash_of
+from knife_jax.records.directory import hash_of
+from knife_jax.records.reading import RecordError, read
 from knife_jax.report import write
 
 ROOT = Path(__file__).parents[2]

@@ -1,4 +1,4 @@
-"""A program of known numbers in the place of ``knife_jax.builders.program``, for the tests of the host.
+"""A program of known numbers in place of ``builders.program``, for the tests of the host.
 
 Every 100 environment steps of a chunk are one round with 2 updates. Seed row s (0, 1, …) reports
 return = env_steps / 100 + s, and its loss is not finite on row 1. A surgery fires in the last

@@ -4,7 +4,7 @@ import json
 
 from knife_jax.cli import compose
 from knife_jax.config.run import to_yaml
-from knife_jax.host.run import write
+from knife_jax.records.directory import write
 
 # p_i(t) of three tasks at t = 10 … 60, which change after 20 and 40; two seeds
 FIRST = [[2, 4, 3, 3, 2, 1], [0, 0, 5, 6, 6, 6], [1, 1, 1, 2, 4, 8]]

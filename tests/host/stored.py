@@ -6,8 +6,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from knife_jax.host.checkpoint import Checkpoints
-from knife_jax.host.rows import read_rows
+from knife_jax.records.checkpoint import Checkpoints
+from knife_jax.records.rows import read_rows
 
 TIMES = ("wall_time", "train_seconds")
 

@@ -16,10 +16,10 @@ from knife_jax.builders.program import make_trainer
 from knife_jax.cli import compose
 from knife_jax.clock import Clock
 from knife_jax.envs.base import vectorise
-from knife_jax.host.checkpoint import Checkpoints
 from knife_jax.host.loop import train
 from knife_jax.host.prospects import prospects
-from knife_jax.host.rows import read_rows
+from knife_jax.records.checkpoint import Checkpoints
+from knife_jax.records.rows import read_rows
 from knife_jax.training.budget import Budget
 from knife_jax.training.chunk import LONGEST
 

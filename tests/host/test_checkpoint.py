@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from knife_jax.host import resume
-from knife_jax.host.checkpoint import (
+from knife_jax.records.checkpoint import (
     Checkpoints,
     DamagedError,
     NotSavedError,

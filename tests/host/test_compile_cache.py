@@ -15,7 +15,7 @@ from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from knife_jax.host import compile_cache
 from knife_jax.host.loop import train
-from knife_jax.host.table import compiling
+from knife_jax.sinks.terminal import compiling
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ import pytest
 
 from knife_jax.config.run import EvaluationConfig
 from knife_jax.host.loop import train
-from knife_jax.host.rows import read_rows
+from knife_jax.records.rows import read_rows
 
 HERE = Path(__file__).parent
 ENV = os.environ | {"PYTHONPATH": f"{HERE}:{HERE.parents[1]}", "JAX_PLATFORMS": "cpu"}

@@ -16,9 +16,9 @@ import fake_program
 import pytest
 from stored import rows_of
 
-from knife_jax.host.lock import LOCK, held
 from knife_jax.host.loop import train
-from knife_jax.host.run import RunDirectoryError
+from knife_jax.records.directory import RunDirectoryError
+from knife_jax.records.lock import LOCK, held
 
 HOLDER = """
 import sys, time

@@ -11,10 +11,10 @@ import wandb
 from wandb_history import logged, moments, offline
 
 from knife_jax.config.run import LoggerConfig
-from knife_jax.host.logging import FanOut, JsonLines
 from knife_jax.host.loop import train
-from knife_jax.host.rows import number, seed_rows, surgery_rows
-from knife_jax.host.wandb_sink import history, open_wandb
+from knife_jax.records.rows import number, seed_rows, surgery_rows
+from knife_jax.sinks.base import FanOut, JsonLines
+from knife_jax.sinks.wandb import history, open_wandb
 
 PLANTED = "planted-secret-31415926"
 

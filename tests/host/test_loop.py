@@ -16,8 +16,8 @@ from safetensors import safe_open
 
 from knife_jax.config.run import ProbesConfig
 from knife_jax.host.loop import train
-from knife_jax.host.rows import read_rows
 from knife_jax.host.signals import stop_on_signal
+from knife_jax.records.rows import read_rows
 
 SEEDS = [5, 6, 7]
 ENDING = [("final", 1000), ("absolute", 400)]

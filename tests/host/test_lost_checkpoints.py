@@ -10,9 +10,9 @@ import pytest
 from stored import end_of
 
 from knife_jax.cli import evaluate
-from knife_jax.host.checkpoint import Checkpoints
 from knife_jax.host.loop import train
-from knife_jax.host.records import sealed
+from knife_jax.records.checkpoint import Checkpoints
+from knife_jax.records.reading import sealed
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -12,7 +12,7 @@ import pytest
 from wandb_history import logged, moments
 
 from knife_jax.host import resume
-from knife_jax.host.checkpoint import Checkpoints
+from knife_jax.records.checkpoint import Checkpoints
 
 HERE = Path(__file__).parent
 ENV = os.environ | {

@@ -11,9 +11,9 @@ import pytest
 from fake_runs import FIRST, FRESH, SECOND, rows, store
 
 from knife_jax.cli import compose
-from knife_jax.host.records import SUM, computed, read, rows_sum, sealed
-from knife_jax.host.rows import RecordError, over_tasks, parsed, read_rows
-from knife_jax.host.run import config_hash, write_json
+from knife_jax.records.directory import config_hash, write_json
+from knife_jax.records.reading import SUM, computed, read, rows_sum, sealed
+from knife_jax.records.rows import RecordError, over_tasks, parsed, read_rows
 from knife_jax.report import write
 from knife_jax.report.load import load
 

@@ -17,9 +17,9 @@ from stored import end_of, rows_of
 
 from knife_jax.config.run import EvaluationConfig
 from knife_jax.config.schema import ConfigError
-from knife_jax.host.checkpoint import SCHEMA, Checkpoints
 from knife_jax.host.loop import train
-from knife_jax.host.records import json_sum
+from knife_jax.records.checkpoint import SCHEMA, Checkpoints
+from knife_jax.records.reading import json_sum
 
 
 @pytest.fixture(autouse=True)
@@ -326,7 +326,7 @@ def test_the_budget_of_evaluations_may_change(straight):
 def test_stored_arrays_are_those_of_the_state(straight):
     from contextlib import closing
 
-    from knife_jax.host.checkpoint import Checkpoints
+    from knife_jax.records.checkpoint import Checkpoints
 
     with closing(Checkpoints(straight / "checkpoints")) as stored:
         arrays = stored.arrays(600, stored.about(600))

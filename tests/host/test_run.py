@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from safetensors.numpy import load_file
 
 from knife_jax.config.run import LoggerConfig, from_dict
-from knife_jax.host import run
+from knife_jax.records import directory as run
 
 
 def test_a_run_without_a_folder_gets_its_own_under_runs(tmp_path, monkeypatch):

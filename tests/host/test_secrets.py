@@ -53,7 +53,7 @@ def test_no_file_and_no_line_of_a_run_holds_it(tmp_path, monkeypatch, capfd):
         raise RuntimeError(f"the service refused {KEY}")
 
     fake_program.install(monkeypatch)
-    monkeypatch.setattr("knife_jax.host.curve.draw", fail)
+    monkeypatch.setattr("knife_jax.sinks.plot.draw", fail)
     offline = LoggerConfig(wandb="offline")
     config = fake_program.config(
         run_dir=str(tmp_path / "run"), logger=offline, checkpoint_every=200

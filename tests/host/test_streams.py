@@ -114,7 +114,7 @@ def test_short_commands_end_quietly(words, code):
 def test_a_file_that_cannot_be_written_ends_any_program_in_one_line(tmp_path):
     (tmp_path / "report.py").write_text(
         "import pathlib\n"
-        "from knife_jax.host.run import write\n"
+        "from knife_jax.records.directory import write\n"
         "def main():\n"
         f"    write(pathlib.Path('{tmp_path}/none/report.md'), b'table')\n"
     )

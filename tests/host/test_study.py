@@ -12,9 +12,9 @@ from fake_runs import FIRST, rows, store
 
 from knife_jax.cli.study import FAILED, REFUSED, is_complete, jobs
 from knife_jax.config.schema import ConfigError
-from knife_jax.host.records import rows_sum
-from knife_jax.host.rows import parsed
-from knife_jax.host.run import config_hash
+from knife_jax.records.directory import config_hash
+from knife_jax.records.reading import rows_sum
+from knife_jax.records.rows import parsed
 
 HERE = Path(__file__).parent
 
@@ -25,7 +25,7 @@ from pathlib import Path
 def train(config):
     sys.path.insert(0, {here!r})
     from fake_runs import FIRST, FRESH, rows, store
-    from knife_jax.host.run import config_hash, write_json
+    from knife_jax.records.directory import config_hash, write_json
     from knife_jax.host.signals import stop_on_signal
     method, folder = config.plasticity.name, Path(config.run_dir)
     print("trained", method, config.num_seeds, config.resume, flush=True)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from knife_jax.envs.contract import ContractError
-from knife_jax.host.judge import episode_keys, greedy_rows, play
+from knife_jax.host.evaluate import episode_keys, greedy_rows, play
 from knife_jax.host.progress import Progress
-from knife_jax.host.rows import over_tasks
 from knife_jax.host.summary import results
+from knife_jax.records.rows import over_tasks
 from knife_jax.training.evaluator import Episodes
 
 

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from knife_jax.host.records import read
+from knife_jax.records.reading import read
 
 ROOT = Path(__file__).parents[2]
 LOG_EVERY = 512

@@ -7,8 +7,8 @@ from typing import Any
 
 from wandb.proto.wandb_internal_pb2 import Record
 
-from knife_jax.host import wandb_sink
-from knife_jax.host.rows import over_tasks
+from knife_jax.records.rows import over_tasks
+from knife_jax.sinks import wandb as wandb_sink
 
 HEADER, BLOCK, BLOCK_HEADER = 7, 32768, 7
 FULL, LAST = 1, 4

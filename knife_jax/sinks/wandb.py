@@ -11,8 +11,8 @@ from typing import Any
 
 from knife_jax.config.run import Config, to_dict
 from knife_jax.console.messages import one_line, warn
-from knife_jax.host.rows import IDENTITY, Row, over_tasks, read_rows
-from knife_jax.host.run import METRICS
+from knife_jax.records.directory import METRICS
+from knife_jax.records.rows import IDENTITY, Row, over_tasks, read_rows
 
 INIT_SECONDS = 20.0
 """how long an online start may take before the run goes on offline"""

@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 
 from knife_jax.console.messages import warn
-from knife_jax.host.run import RunDirectoryError
+from knife_jax.records.directory import RunDirectoryError
 
 LOCK = ".lock"
 """the file in a folder that is locked; it says who holds it, and goes when it is let go"""

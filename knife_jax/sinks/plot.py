@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from knife_jax.host.rows import Row
+from knife_jax.records.rows import Row
 
 EVALUATION, TRAINING = "#1f5fa8", "0.6"
 STAGNANT, DORMANT, GRAFTED = "#c0392b", "#d98e04", "#2e7d4f"

@@ -18,9 +18,7 @@ from knife_jax.config.run import from_dict
 from knife_jax.console.messages import say
 from knife_jax.envs import contract
 from knife_jax.host import compile_cache
-from knife_jax.host.checkpoint import Checkpoints, shapes, step_of, to_tree
 from knife_jax.host.progress import Progress
-from knife_jax.host.readout import title
 from knife_jax.host.resume import (
     OF_SHARES,
     Found,
@@ -31,10 +29,12 @@ from knife_jax.host.resume import (
     seeds_of,
     start,
 )
-from knife_jax.host.rows import ABSOLUTE, EVALUATIONS, FINAL, Row, evaluation_rows
-from knife_jax.host.run import CHECKPOINTS
 from knife_jax.host.summary import results, show_evaluation
 from knife_jax.parallel import devices
+from knife_jax.records.checkpoint import Checkpoints, shapes, step_of, to_tree
+from knife_jax.records.directory import CHECKPOINTS
+from knife_jax.records.rows import ABSOLUTE, EVALUATIONS, FINAL, Row, evaluation_rows
+from knife_jax.sinks.format import title
 from knife_jax.training.evaluator import Episodes
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from knife_jax.config.run import Config
-from knife_jax.host.rows import Row
+from knife_jax.records.rows import Row
 
 
 class Shown(NamedTuple):

@@ -17,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from knife_jax.console.messages import say
-from knife_jax.host.readout import SHOWN, Plan, brief, eta, span, speed, spread
-from knife_jax.host.rows import Row
+from knife_jax.records.rows import Row
+from knife_jax.sinks.format import SHOWN, Plan, brief, eta, span, speed, spread
 
 WATCHED = ("train", "eval")
 

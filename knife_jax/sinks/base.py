@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from knife_jax.console.messages import one_line, warn
-from knife_jax.host.rows import Row, over_tasks
-from knife_jax.host.run import named
+from knife_jax.records.directory import named
+from knife_jax.records.rows import Row, over_tasks
 
 
 class Sink(Protocol):

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from knife_jax.config.run import Config
 from knife_jax.console.messages import one_line, warn
-from knife_jax.host.logging import FanOut, JsonLines, Sink
-from knife_jax.host.readout import Plan, title
-from knife_jax.host.run import METRICS
-from knife_jax.host.table import open_table
-from knife_jax.host.wandb_sink import open_wandb
+from knife_jax.records.directory import METRICS
+from knife_jax.sinks.base import FanOut, JsonLines, Sink
+from knife_jax.sinks.format import Plan, title
+from knife_jax.sinks.terminal import open_table
+from knife_jax.sinks.wandb import open_wandb
 
 
 def open_sinks(config: Config, env_steps: int, directory: Path, wall_time: float) -> FanOut:

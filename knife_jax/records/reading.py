@@ -15,8 +15,16 @@ from typing import Any, NamedTuple, cast
 import xxhash
 import yaml
 
-from knife_jax.host.rows import ABSOLUTE, FINAL, RecordError, Row, parsed
-from knife_jax.host.run import CHECKPOINTS, CONFIG, CURVE, METRICS, PARAMS, SUMMARY, hash_of
+from knife_jax.records.directory import (
+    CHECKPOINTS,
+    CONFIG,
+    CURVE,
+    METRICS,
+    PARAMS,
+    SUMMARY,
+    hash_of,
+)
+from knife_jax.records.rows import ABSOLUTE, FINAL, RecordError, Row, parsed
 
 RUNNING, FAILED, COMPLETE = "running", "failed", "complete"
 """of what ``status`` a run can be while it trains, where it broke off and at its end; the others

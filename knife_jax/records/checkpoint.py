@@ -30,8 +30,8 @@ import orbax.checkpoint as ocp
 import xxhash
 
 from knife_jax.console.messages import one_line
-from knife_jax.host.records import json_sum
 from knife_jax.parallel.devices import fetch
+from knife_jax.records.reading import json_sum
 from knife_jax.types import PyTree
 
 WILD = {*"*?[\\"}
