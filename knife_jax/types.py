@@ -27,7 +27,7 @@ class Patient(NamedTuple):
 
 
 @struct.dataclass
-class Windows:
+class Trajectory:
     """T consecutive transitions of B environments, with the row that follows them.
 
     Row t holds what the agents saw; transition t leads from row t to row t + 1. A row that ends
@@ -49,8 +49,8 @@ class Windows:
 
 
 @struct.dataclass
-class Packed:
-    """``Windows`` as they are stored: the same numbers, truths as bits, actions as small integers.
+class ReplayState:
+    """``Trajectory`` as they are stored: the same numbers, truths as bits, actions as small integers.
 
     Observations, states, rewards and recurrent states are any floats: they stay as they are.
     """
@@ -72,7 +72,7 @@ class TrainState:
 
     patient: Patient
     plasticity: PyTree
-    replay: Packed
+    replay: ReplayState
     actor: PyTree
     key: PRNGKeyArray
     finite: Bool[Array, ""]

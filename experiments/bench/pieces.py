@@ -18,10 +18,10 @@ from knife_jax.nets.graft import occupancy
 from knife_jax.plasticity.invariants import change
 from knife_jax.plasticity.meters import share_below
 from knife_jax.training import replay
-from knife_jax.training.chunk import Trainer, dormant_pct, windows_added
+from knife_jax.training.chunk import Trainer, dormant_pct, trajectories_added
 from knife_jax.training.exploration import epsilon_greedy
 from knife_jax.training.rollout import rollout
-from knife_jax.types import PyTree, Windows
+from knife_jax.types import PyTree, Trajectory
 
 ENDED, SPARES = ("ended", "last"), ("spare", "spare_env", "spare_row", "cursor", "turn")
 """fields of environments' states: which of them start anew, and what from"""
@@ -92,7 +92,7 @@ def _keys(begun: Training) -> jax.Array:
     return jax.vmap(partial(jax.random.fold_in, data=1))(begun.state.key)
 
 
-def _playing(t: Trainer, begun: Training) -> tuple[list[Part], Windows]:
+def _playing(t: Trainer, begun: Training) -> tuple[list[Part], Trajectory]:
     """Parts of acting, and windows as they come out of it."""
     actor, variables, keys = begun.state.actor, begun.state.patient.online, _keys(begun)
     shown = t.epsilon(begun.clock), _slots(t, begun)
@@ -133,17 +133,17 @@ def _playing(t: Trainer, begun: Training) -> tuple[list[Part], Windows]:
     ], windows
 
 
-def _learning(t: Trainer, begun: Training, windows: Windows, n_rounds: int) -> list[Part]:
+def _learning(t: Trainer, begun: Training, windows: Trajectory, n_rounds: int) -> list[Part]:
     """Parts of what is done with windows, those of a gradient step in a loop, as in the chunk:
     alone, an update of 128 hidden units takes 1.4 times as long on a CPU."""
     state, clock, slots, keys = begun.state, begun.clock, _slots(t, begun), _keys(begun)
     patient, grafts, n = state.patient, state.patient.online["grafts"], t.updates
 
     def add(ring, windows, clock):
-        return replay.add(ring, windows, windows_added(t, clock)), None
+        return replay.add(ring, windows, trajectories_added(t, clock)), None
 
     def sample(ring, key, clock):
-        batch = replay.sample(ring, key, t.batch, windows_added(t, clock))
+        batch = replay.sample(ring, key, t.batch, trajectories_added(t, clock))
         return t.plasticity.augment(batch, key)
 
     def samples(own, clock):

@@ -14,15 +14,15 @@ from knife_jax.clock import Clock
 from knife_jax.nets.wiring import layer
 from knife_jax.plasticity.meters import Running
 from knife_jax.training import replay
-from knife_jax.training.chunk import Trainer, windows_added
+from knife_jax.training.chunk import Trainer, trajectories_added
 from knife_jax.training.losses import chosen, masked_mean
-from knife_jax.types import Patient, PyTree, TrainState, Windows
+from knife_jax.types import Patient, PyTree, TrainState, Trajectory
 
 
 class View(NamedTuple):
     """A look at one seed. Only arrays, so that vmap can stack seeds."""
 
-    batch: Windows
+    batch: Trajectory
     """the first windows, of which gradients are taken"""
     target: Float[Array, "T B"]
     """what Q_tot is regressed on there"""
@@ -42,7 +42,10 @@ def look(
     """The network on ``windows`` replayed windows; the first ``gradients`` are kept."""
     online, learner, slots = state.patient.online, t.learner, t.slots
     mine = replay.sample(
-        state.replay, t.shards.own(key), math.ceil(windows / t.shards.n), windows_added(t, clock)
+        state.replay,
+        t.shards.own(key),
+        math.ceil(windows / t.shards.n),
+        trajectories_added(t, clock),
     )
     batch = first(t.shards.whole(mine, replay.BATCH_AXIS), windows)
     values, agent_sown = learner.unroll(online, batch, slots)
@@ -80,7 +83,7 @@ def stagnation(plasticity: PyTree) -> dict[str, Running]:
     return meters
 
 
-def first(batch: Windows, n: int) -> Windows:
+def first(batch: Trajectory, n: int) -> Trajectory:
     """The first n windows."""
     return jax.tree.map(
         lambda leaf, axis: jax.lax.slice_in_dim(leaf, 0, n, axis=axis), batch, replay.BATCH_AXIS
@@ -96,7 +99,7 @@ def td_gradient(
     t: Trainer,
     patient: Patient,
     params: PyTree,
-    batch: Windows,
+    batch: Trajectory,
     target: Float[Array, "T B"],
     windows: Bool[Array, "B"],
     heard: Float[Array, "N"],

@@ -16,7 +16,7 @@ from knife_jax.clock import Clock
 from knife_jax.diagnostics.collect import View, along
 from knife_jax.training.chunk import Trainer
 from knife_jax.training.losses import chosen, masked_mean
-from knife_jax.types import Patient, PyTree, Windows
+from knife_jax.types import Patient, PyTree, Trajectory
 
 FREQUENCY = 1e5
 """makes the targets of neighbouring inputs unrelated"""
@@ -132,7 +132,7 @@ def some_rows(view: View):
     def thinned(leaf: Array) -> Array:
         return leaf[:times].reshape(-1, *leaf.shape[2:])[::every]
 
-    rows = Windows(
+    rows = Trajectory(
         obs=thinned(batch.obs)[None],
         state=thinned(batch.state)[None],
         legal=thinned(batch.legal)[None],

@@ -11,7 +11,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from knife_jax.clock import Clock, Gate
-from knife_jax.types import Patient, PyTree, Variables, Windows
+from knife_jax.types import Patient, PyTree, Trajectory, Variables
 
 PerNeuron = Mapping[str, Float[Array, "W"]]
 """name of a neuron group -> one number per neuron"""
@@ -78,7 +78,7 @@ class PlasticityTransform(NamedTuple):
         tx
     )
     """what the method adds to the optimiser's chain"""
-    augment: Callable[[Windows, PRNGKeyArray], Windows] = lambda batch, key: batch
+    augment: Callable[[Trajectory, PRNGKeyArray], Trajectory] = lambda batch, key: batch
     """what the method does to a batch before it is learnt from"""
 
 

@@ -113,7 +113,7 @@ def _open_slots(t: Trainer, clock: Clock) -> Int[Array, ""]:
     return jnp.minimum(t.plasticity.gate(clock), t.slots)
 
 
-def windows_added(t: Trainer, clock: Clock) -> Int[Array, ""]:
+def trajectories_added(t: Trainer, clock: Clock) -> Int[Array, ""]:
     """How many windows the replay (of a share) was given since it was last empty, without those
     that filled it a second time, a third time and so on: no count here grows with the run."""
     rounds, full = clock.rounds - clock.replay_since, t.capacity // t.env.n_envs
@@ -154,7 +154,7 @@ def chunk(t: Trainer, state: TrainState, clock: Clock):
     def one_round(state, clock):
         key, play_key, learn_key = jax.random.split(state.key, 3)
         actor, windows, sums = _play(t, state.patient, state.actor, clock, t.shards.own(play_key))
-        ring = replay.add(state.replay, windows, windows_added(t, clock))
+        ring = replay.add(state.replay, windows, trajectories_added(t, clock))
         state = state.replace(actor=actor, replay=ring, key=key)
         after = clock._replace(rounds=clock.rounds + 1)
         ready = after.rounds - after.replay_since >= t.waits
@@ -213,7 +213,7 @@ def _learn(t: Trainer, state: TrainState, before: Clock, clock: Clock, key: PRNG
         clock = clock._replace(task_since=began)
         sample_key, surgery_key = jax.random.split(key)
         sample_key = t.shards.own(sample_key)
-        batch = replay.sample(state.replay, sample_key, t.batch, windows_added(t, clock))
+        batch = replay.sample(state.replay, sample_key, t.batch, trajectories_added(t, clock))
         batch = t.plasticity.augment(batch, jax.random.fold_in(sample_key, 1))
         patient, probes, metrics = t.learner.update(patient, batch, clock, _open_slots(t, before))
         after = clock._replace(updates=clock.updates + 1)

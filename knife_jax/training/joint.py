@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from knife_jax.envs.base import VecEnv
 from knife_jax.training.learner import Learner
-from knife_jax.types import Variables, Windows
+from knife_jax.types import Trajectory, Variables
 
 
 def joint_values(
@@ -30,7 +30,7 @@ def joint_values(
     def twice(leaf: Array) -> Array:
         return jnp.broadcast_to(leaf, (2, b, *leaf.shape))
 
-    batch = Windows(
+    batch = Trajectory(
         obs=twice(row.obs),
         state=twice(row.state),
         legal=twice(row.legal),

@@ -19,7 +19,7 @@ from knife_jax.parallel.shards import WHOLE, Shards
 from knife_jax.plasticity.base import Probe, Probes
 from knife_jax.plasticity.meters import probe
 from knife_jax.training.losses import chosen, masked_argmax, masked_mean, td_lambda_targets
-from knife_jax.types import Patient, PyTree, Variables, Windows
+from knife_jax.types import Patient, PyTree, Trajectory, Variables
 
 PROBED_WINDOWS = 8
 """activations are averaged over this many windows of a batch: all of it would cost percents of a
@@ -40,9 +40,9 @@ class Learner(NamedTuple):
     init: Callable[[PRNGKeyArray], Patient]
     act: Callable[..., tuple[Float[Array, "E N H"], Float[Array, "E N A"]]]
     update: Callable[
-        [Patient, Windows, Clock, Int[Array, ""]], tuple[Patient, Probes, dict[str, Array]]
+        [Patient, Trajectory, Clock, Int[Array, ""]], tuple[Patient, Probes, dict[str, Array]]
     ]
-    values: Callable[[Variables, Windows, Int[Array, ""]], Values]
+    values: Callable[[Variables, Trajectory, Int[Array, ""]], Values]
     targets: Callable[..., Float[Array, "T B"]]
     """(patient, batch, online agent values, open_slots) -> what Q_tot is regressed on"""
     unroll: Callable[..., tuple[Float[Array, "T+1 B N A"], PyTree]]
@@ -108,7 +108,7 @@ def make_learner(
     def part(variables: Variables, name: str) -> Variables:
         return {collection: tree[name] for collection, tree in variables.items() if name in tree}
 
-    def unroll(variables: Variables, batch: Windows, open_slots, seen="probes"):
+    def unroll(variables: Variables, batch: Trajectory, open_slots, seen="probes"):
         """The agents' values, and the collection ``seen`` that their layers leave."""
         previous = jnp.concatenate([batch.previous[None], batch.action])
         (_, values), left = agent.apply(
@@ -132,7 +132,7 @@ def make_learner(
         )  # fmt: skip
         return hidden, values[0]
 
-    def targets(patient: Patient, batch: Windows, online_values, open_slots):
+    def targets(patient: Patient, batch: Trajectory, online_values, open_slots):
         target_values, _ = unroll(patient.target, batch, open_slots)
         judge = online_values if double_q else target_values
         greedy = masked_argmax(judge[1:], batch.legal[1:])
@@ -142,7 +142,7 @@ def make_learner(
             batch.reward, batch.terminated, batch.valid, next_value, gamma=gamma, lam=td_lambda
         )
 
-    def perturbations(variables: Variables, batch: Windows, open_slots):
+    def perturbations(variables: Variables, batch: Trajectory, open_slots):
         """Zeros to add to every pre-activation of the online network on this batch."""
 
         def made():
@@ -154,7 +154,7 @@ def make_learner(
         shapes = jax.eval_shape(made)
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
-    def loss(trained, patient: Patient, batch: Windows, open_slots):
+    def loss(trained, patient: Patient, batch: Trajectory, open_slots):
         online = {**patient.online, **trained}
         values, agent_probes = unroll(online, batch, open_slots)
         taken = chosen(values[:-1], batch.action)
@@ -170,7 +170,7 @@ def make_learner(
         }
         return value, (activation, metrics)
 
-    def activations(sown, batch: Windows):
+    def activations(sown, batch: Trajectory):
         """Mean |h_i| of each neuron over the rows that have a transition, of a few windows."""
         valid = batch.valid[:, :probed]
 
@@ -192,7 +192,7 @@ def make_learner(
 
         return {group.name: mean(group) for group in wiring}
 
-    def update(patient: Patient, batch: Windows, clock: Clock, open_slots):
+    def update(patient: Patient, batch: Trajectory, clock: Clock, open_slots):
         params = patient.online["params"]
         trained = {"params": params}
         if "sensitivity" in needs:
@@ -217,7 +217,7 @@ def make_learner(
         metrics["grad_norm"] = optax.tree.norm(grads)
         return Patient(online, target, opt_state), probes, metrics
 
-    def values(variables: Variables, batch: Windows, open_slots) -> Values:
+    def values(variables: Variables, batch: Trajectory, open_slots) -> Values:
         agents, _ = unroll(variables, batch, open_slots)
         team, _ = mix(variables, chosen(agents[:-1], batch.action), batch.state[:-1], open_slots)
         return Values(agents, team)

@@ -13,16 +13,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from knife_jax.types import Packed, PyTree, Windows
+from knife_jax.types import PyTree, ReplayState, Trajectory
 
-BATCH_AXIS = Windows(
+BATCH_AXIS = Trajectory(
     obs=1, state=1, legal=1, first=1, action=1, reward=1, terminated=1, valid=1, hidden=0,
     previous=0,
 )  # fmt: skip
 """where B is in each leaf"""
 
 
-def pack(windows: Windows) -> Packed:
+def pack(windows: Trajectory) -> ReplayState:
     """The stored form of windows."""
     rows, batch, _, n_actions = windows.legal.shape
     small = jnp.int8 if n_actions <= jnp.iinfo(jnp.int8).max + 1 else jnp.int32
@@ -32,7 +32,7 @@ def pack(windows: Windows) -> Packed:
         windows.first[..., None],
         jnp.pad(of_transitions, [(0, 1), (0, 0), (0, 0)]),
     ]
-    return Packed(
+    return ReplayState(
         obs=windows.obs,
         state=windows.state,
         bits=jnp.packbits(jnp.concatenate(truths, axis=-1), axis=-1),
@@ -44,12 +44,12 @@ def pack(windows: Windows) -> Packed:
     )
 
 
-def unpack(packed: Packed) -> Windows:
+def unpack(packed: ReplayState) -> Trajectory:
     """The windows that were packed."""
     rows, batch, n_agents = *packed.bits.shape[:2], packed.action.shape[2]
     n = n_agents * packed.n_actions
     truths = jnp.unpackbits(packed.bits, axis=-1, count=n + 3).astype(bool)
-    return Windows(
+    return Trajectory(
         obs=packed.obs,
         state=packed.state,
         legal=truths[..., :n].reshape(rows, batch, n_agents, packed.n_actions),
@@ -63,13 +63,13 @@ def unpack(packed: Packed) -> Windows:
     )
 
 
-def _map(f: Callable[..., Array], packed: Packed, *more: Packed) -> Packed:
+def _map(f: Callable[..., Array], packed: ReplayState, *more: ReplayState) -> ReplayState:
     """``f(leaf, ..., axis)`` with the axis that B is in."""
     axes: PyTree = packed.replace(obs=1, state=1, bits=1, action=1, reward=1, hidden=0, previous=0)
     return jax.tree.map(f, packed, *more, axes)
 
 
-def empty(example: Windows, capacity: int) -> Packed:
+def empty(example: Trajectory, capacity: int) -> ReplayState:
     """An all-zero ring of ``capacity`` windows shaped like those of ``example``."""
 
     def zeros(leaf, axis: int) -> Array:
@@ -80,7 +80,7 @@ def empty(example: Windows, capacity: int) -> Packed:
     return _map(zeros, jax.eval_shape(pack, example))
 
 
-def add(ring: Packed, windows: Windows, added: Int[Array, ""]) -> Packed:
+def add(ring: ReplayState, windows: Trajectory, added: Int[Array, ""]) -> ReplayState:
     """Write B windows after the ``added`` ones so far, over the oldest when the ring is full.
 
     The capacity must be a multiple of B.
@@ -96,7 +96,7 @@ def add(ring: Packed, windows: Windows, added: Int[Array, ""]) -> Packed:
     return _map(write, ring, pack(windows))
 
 
-def sample(ring: Packed, key: PRNGKeyArray, batch: int, added: Int[Array, ""]) -> Windows:
+def sample(ring: ReplayState, key: PRNGKeyArray, batch: int, added: Int[Array, ""]) -> Trajectory:
     """``batch`` windows, uniformly with replacement, from the ``added`` ones still there."""
     capacity = ring.previous.shape[0]
     index = jax.random.randint(key, (batch,), 0, jnp.minimum(added, capacity))

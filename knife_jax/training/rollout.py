@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from knife_jax.envs.base import TimeStep, VecEnv
 from knife_jax.envs.contract import breaches
 from knife_jax.training.exploration import epsilon_greedy
-from knife_jax.types import PyTree, Variables, Windows
+from knife_jax.types import PyTree, Trajectory, Variables
 
 Act = Callable[..., tuple[Float[Array, "E N H"], Float[Array, "E N A"]]]
 """(variables, hidden, time_step, previous, open_slots) -> (hidden, values)"""
@@ -67,7 +67,7 @@ def rollout(
     length: int,
     *,
     first_only: bool = False,
-) -> tuple[ActorState, Windows, EpisodeSums]:
+) -> tuple[ActorState, Trajectory, EpisodeSums]:
     """Play ``length`` steps ε-greedily.
 
     With ``first_only`` only the first episode that ends in each environment is counted: in a fixed
@@ -111,7 +111,7 @@ def rollout(
     def with_next(rows: Array, following: Array) -> Array:
         return jnp.concatenate([rows, following[None]])
 
-    windows = Windows(
+    windows = Trajectory(
         obs=with_next(obs, after.obs),
         state=with_next(state, after.state),
         legal=with_next(legal, after.legal),

@@ -26,7 +26,7 @@ from knife_jax.nets.wiring import hidden, layer, put
 from knife_jax.plasticity.methods import METHODS
 from knife_jax.training.learner import make_learner
 from knife_jax.training.replay import BATCH_AXIS
-from knife_jax.types import Patient, Windows
+from knife_jax.types import Patient, Trajectory
 
 pytestmark = pytest.mark.xdist_group("plasticity")
 
@@ -123,7 +123,7 @@ def network(agent, mixer):
 def make_batch(seed, hidden):
     keys = iter(jax.random.split(jax.random.key(seed), 9))
     n, a = SPEC.n_agents, SPEC.n_actions
-    return Windows(
+    return Trajectory(
         obs=jax.random.normal(next(keys), (T + 1, B, n, SPEC.obs_size)),
         state=jax.random.normal(next(keys), (T + 1, B, SPEC.state_size)),
         legal=jnp.ones((T + 1, B, n, a), bool),

@@ -26,7 +26,7 @@ from knife_jax.diagnostics.regression import fit_random_functions
 from knife_jax.envs.base import vectorise
 from knife_jax.plasticity.meters import Running
 from knife_jax.plasticity.meters import probe as neuron_norms
-from knife_jax.training.chunk import windows_added
+from knife_jax.training.chunk import trajectories_added
 
 pytestmark = pytest.mark.xdist_group("probe")
 SEEDS, WINDOWS = 2, 11
@@ -230,7 +230,7 @@ def test_probing_changes_nothing_and_repeats_itself():
 def test_windows_come_from_the_replay():
     t, _, _, clock = trained()
     one, view, *_ = one_seed()
-    added = int(windows_added(t, clock))
+    added = int(trajectories_added(t, clock))
     ring = np.asarray(one.replay.obs).swapaxes(0, 1)[: min(added, len(one.replay.previous))]
     for row in np.asarray(view.batch.obs).swapaxes(0, 1):
         assert np.any(np.all(ring == row, axis=(1, 2, 3)))

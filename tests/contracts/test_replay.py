@@ -9,7 +9,7 @@ import pytest
 
 from knife_jax.training import replay
 from knife_jax.training.replay import BATCH_AXIS
-from knife_jax.types import Windows
+from knife_jax.types import Trajectory
 
 T, B, N, A, O, D, H, CAPACITY, BATCH = 3, 5, 2, 7, 11, 13, 17, 15, 23
 MOST = 8
@@ -23,7 +23,7 @@ def drawn(n_actions=A, n_agents=N):
     truth = lambda *shape: rng.integers(0, 2, shape).astype(bool)  # noqa: E731
     reward = real(T, n)
     reward[0] = np.arange(n)
-    windows = Windows(
+    windows = Trajectory(
         obs=real(T + 1, n, n_agents, O),
         state=real(T + 1, n, D),
         legal=truth(T + 1, n, n_agents, n_actions),

@@ -19,7 +19,7 @@ from knife_jax.envs.base import EnvSpec
 from knife_jax.parallel.shards import AXIS, WHOLE, Shards
 from knife_jax.training.learner import PROBED_WINDOWS, make_learner
 from knife_jax.training.replay import BATCH_AXIS
-from knife_jax.types import Windows
+from knife_jax.types import Trajectory
 
 SPEC = EnvSpec("none", n_agents=3, n_actions=5, obs_size=7, state_size=11, horizon=17, has_win=True)
 T, B, H = 5, PROBED_WINDOWS, 13
@@ -30,7 +30,7 @@ CAPTURE = optax.GradientTransformation(
 """keeps the raw gradient as its state"""
 
 
-def split(batch: Windows, n: int) -> Windows:
+def split(batch: Trajectory, n: int) -> Trajectory:
     """The windows of each share along a new axis 0."""
     return jax.tree.map(lambda leaf, axis: jnp.stack(jnp.split(leaf, n, axis)), batch, BATCH_AXIS)
 
@@ -47,7 +47,7 @@ def update(n: int):
     )  # fmt: skip
     patient = learner.init(jax.random.key(3))
 
-    def one(batch: Windows):
+    def one(batch: Trajectory):
         after, probes, metrics = learner.update(patient, batch, Clock.zero(), 0)
         return after.opt_state, probes, metrics
 
@@ -58,10 +58,10 @@ def update(n: int):
     return jax.jit(lambda batch: over_shares(split(batch, n)))
 
 
-def make_batch(valid) -> Windows:
+def make_batch(valid) -> Trajectory:
     keys = iter(jax.random.split(jax.random.key(1), 9))
     n, a = SPEC.n_agents, SPEC.n_actions
-    return Windows(
+    return Trajectory(
         obs=jax.random.normal(next(keys), (T + 1, B, n, SPEC.obs_size)),
         state=jax.random.normal(next(keys), (T + 1, B, SPEC.state_size)),
         legal=jax.random.bernoulli(next(keys), 0.7, (T + 1, B, n, a)).at[..., 0].set(True),

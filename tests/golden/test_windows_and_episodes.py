@@ -18,7 +18,7 @@ from knife_jax.builders.program import make_trainer
 from knife_jax.envs.base import Env, EnvSpec, TimeStep, first_row, vectorise
 from knife_jax.training.chunk import init
 from knife_jax.training.rollout import rollout
-from knife_jax.types import Windows
+from knife_jax.types import Trajectory
 
 N, A, O, D, LIMIT, E = 2, 3, 5, 7, 6, 3
 
@@ -85,7 +85,7 @@ def targets(trainer, patient, batch):
     return np.asarray(compute(patient, batch))
 
 
-def whole_episodes(rows: Windows, row_targets):
+def whole_episodes(rows: Trajectory, row_targets):
     """All episodes that are complete in the rows, each alone and from its start, as PyMARL stores
     them: a batch of padded episodes, and the targets their transitions have in the rows."""
     rows = jax.tree.map(np.asarray, rows)
@@ -103,7 +103,7 @@ def whole_episodes(rows: Windows, row_targets):
 
     seen = {n: padded(getattr(rows, n), LIMIT + 1) for n in ("obs", "state", "legal", "first")}
     done = {n: padded(getattr(rows, n), LIMIT) for n in ("action", "reward", "terminated", "valid")}
-    episodes = Windows(
+    episodes = Trajectory(
         **seen,
         **done,
         hidden=np.zeros((len(places), *rows.hidden.shape[1:]), np.float32),
@@ -124,7 +124,7 @@ def joined(windows):
         name: jnp.concatenate([getattr(w, name) for w in windows])
         for name in ("action", "reward", "terminated", "valid")
     }
-    return Windows(**rows, **transitions, hidden=windows[0].hidden, previous=windows[0].previous)
+    return Trajectory(**rows, **transitions, hidden=windows[0].hidden, previous=windows[0].previous)
 
 
 @pytest.mark.parametrize("double_q", [True, False])
