@@ -36,7 +36,7 @@ class Trajectory:
 
     obs: Float[Array, "T+1 B N O"]
     state: Float[Array, "T+1 B D"]
-    legal: Bool[Array, "T+1 B N A"]
+    avail_actions: Bool[Array, "T+1 B N A"]
     first: Bool[Array, "T+1 B"]
     action: Int[Array, "T B N"]
     reward: Float[Array, "T B"]
@@ -58,7 +58,7 @@ class ReplayState:
     obs: Float[Array, "T+1 B N O"]
     state: Float[Array, "T+1 B D"]
     bits: UInt8[Array, "T+1 B bytes"]
-    """``legal`` of all agents, ``first``, ``terminated``, ``valid``; the last two end with row T"""
+    """``avail_actions`` of all agents, ``first``, ``terminated``, ``valid``; the last two end with row T"""
     action: Int[Array, "T B N"]
     reward: Float[Array, "T B"]
     hidden: Float[Array, "B N H"]

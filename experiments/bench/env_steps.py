@@ -52,7 +52,7 @@ def rates(words: str, n_envs: int, n_steps: int, rounds: int) -> list[float]:
     def steps(start, uniform):
         def body(carry, number):
             state, now = carry
-            return env.step(state, random_legal(number, now.legal)), None
+            return env.step(state, random_legal(number, now.avail_actions)), None
 
         return jax.lax.scan(body, start, uniform)[0]
 

@@ -43,8 +43,8 @@ def numpy_steps(game: Game, n_steps: int) -> Callable[[], None]:
 
     def run() -> None:
         for _ in range(n_steps):
-            legal = rules.legal()
-            action = (rng.random(legal.shape) * legal).argmax(1)
+            avail_actions = rules.avail_actions()
+            action = (rng.random(avail_actions.shape) * avail_actions).argmax(1)
             orders = rng.permutation(game.n_agents), rng.permutation(n_prey)
             _, terminated, stopped = rules.step(action, *orders, *rng.random((2, n_prey)))
             rules.observations()
@@ -65,7 +65,7 @@ def jax_steps(game: Game, n_envs: int, n_steps: int) -> Callable[[], None]:
     def steps(start, uniform):
         def body(carry, number):
             state, now = carry
-            return env.step(state, random_legal(number, now.legal)), None
+            return env.step(state, random_legal(number, now.avail_actions)), None
 
         return jax.lax.scan(body, start, uniform)[0]
 

@@ -29,7 +29,7 @@ class Rows(NamedTuple):
 
     obs: Any  # N
     done: Any  # N: the flag that came with the observation, which resets the memory
-    legal: Any  # N
+    avail_actions: Any  # N
     action: Any  # N
     state: Any
     all_done: Any
@@ -91,15 +91,15 @@ def build(env, settings: Settings) -> Peer:
     def no_memory(batch):
         return jnp.zeros((n_agents, batch, s.hidden))
 
-    def explore(key, values, legal, epsilon):
+    def explore(key, values, avail_actions, epsilon):
         """Epsilon-greedy over the legal actions of one agent in every environment."""
         key_draw, key_coin = jax.random.split(key)
-        greedy = jnp.argmax(values - (1 - legal) * ILLEGAL, axis=-1)
+        greedy = jnp.argmax(values - (1 - avail_actions) * ILLEGAL, axis=-1)
 
-        def draw(key, legal):
-            return jax.random.choice(key, n_actions, p=legal * 1.0 / jnp.sum(legal))
+        def draw(key, avail_actions):
+            return jax.random.choice(key, n_actions, p=avail_actions * 1.0 / jnp.sum(avail_actions))
 
-        uniform = jax.vmap(draw)(jax.random.split(key_draw, s.n_envs), legal)
+        uniform = jax.vmap(draw)(jax.random.split(key_draw, s.n_envs), avail_actions)
         return jnp.where(jax.random.uniform(key_coin, greedy.shape) < epsilon, uniform, greedy)
 
     def rollout(params, rounds, key) -> Rows:
@@ -112,13 +112,15 @@ def build(env, settings: Settings) -> Peer:
             key, key_action, key_step = jax.random.split(key, 3)
             seen, was_done = by_agent(obs), by_agent(done)
             memory, values = each_agent(params, memory, seen[:, None], was_done[:, None])
-            legal = by_agent(envs.get_valid_actions(env_state.env_state))
+            avail_actions = by_agent(envs.get_valid_actions(env_state.env_state))
             keys = jax.random.split(key_action, n_agents)
-            action = jax.vmap(explore, (0, 0, 0, None))(keys, values[:, 0], legal, epsilon)
+            action = jax.vmap(explore, (0, 0, 0, None))(keys, values[:, 0], avail_actions, epsilon)
             actions = dict(zip(names, action, strict=True))
             new_obs, env_state, reward, new_done, _ = envs.batch_step(key_step, env_state, actions)
             reward = s.reward_scale * reward["__all__"]
-            row = Rows(seen, was_done, legal, action, obs["__all__"], done["__all__"], reward)
+            row = Rows(
+                seen, was_done, avail_actions, action, obs["__all__"], done["__all__"], reward
+            )
             return (memory, new_obs, new_done, env_state, key), row
 
         key_reset, key = jax.random.split(key)
@@ -156,7 +158,7 @@ def build(env, settings: Settings) -> Peer:
         inputs = (no_memory(s.batch), rows.obs, rows.done)
         _, target_values = each_agent(target["agent"], *inputs)
         _, values = each_agent(online["agent"], *inputs)
-        best = jnp.argmax(values - (1 - rows.legal) * ILLEGAL, axis=-1)
+        best = jnp.argmax(values - (1 - rows.avail_actions) * ILLEGAL, axis=-1)
 
         def at(values, action):
             return jnp.take_along_axis(values, action[..., None], axis=-1)[..., 0]

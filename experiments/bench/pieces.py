@@ -110,7 +110,7 @@ def _playing(t: Trainer, begun: Training) -> tuple[list[Part], Trajectory]:
         def step(hidden, row):
             now, previous, key = row
             hidden, values = t.learner.act(variables, hidden, now, previous, slots)
-            return hidden, epsilon_greedy(key, values, now.legal, epsilon)
+            return hidden, epsilon_greedy(key, values, now.avail_actions, epsilon)
 
         return jax.lax.scan(step, hidden, (rows, previous, jax.random.split(key, t.length)))
 

@@ -52,8 +52,8 @@ def first_episodes(env: VecEnv, per_env: int, key: jax.Array) -> dict[str, np.nd
     def play(key):
         def body(carry, _):
             state, row, total, length = carry
-            attack = row.legal.at[..., : STOP + 1].set(False)
-            move = jnp.where(row.legal[..., EAST], EAST, STOP)
+            attack = row.avail_actions.at[..., : STOP + 1].set(False)
+            move = jnp.where(row.avail_actions[..., EAST], EAST, STOP)
             action = jnp.where(attack.any(-1), jnp.argmax(attack, -1), move)
             state, row = env.step(state, action)
             total = jnp.where(row.first, 0.0, total + row.reward)

@@ -25,9 +25,9 @@ from knife_jax.envs.smax import batched_smax
 Run = Callable[[jax.Array], Any]
 
 
-def random_legal(uniform: jax.Array, legal: jax.Array) -> jax.Array:
+def random_legal(uniform: jax.Array, avail_actions: jax.Array) -> jax.Array:
     """The legal action that a uniform number in [0, 1) picks: legal [..., A] to action [...]."""
-    rank = jnp.cumsum(legal.astype(jnp.int32), axis=-1)
+    rank = jnp.cumsum(avail_actions.astype(jnp.int32), axis=-1)
     wanted = (uniform * rank[..., -1]).astype(jnp.int32)
     return jnp.argmax(rank > wanted[..., None], axis=-1).astype(jnp.int32)
 
@@ -41,7 +41,7 @@ def ours(scenario: str, n_envs: int, n_steps: int) -> Run:
     def run(uniform):
         def body(carry, number):
             state, now = carry
-            return env.step(state, random_legal(number, now.legal)), None
+            return env.step(state, random_legal(number, now.avail_actions)), None
 
         return jax.lax.scan(body, (state, now), uniform)[0]
 
@@ -56,8 +56,8 @@ def theirs(scenario: str, n_envs: int, n_steps: int) -> Run:
     env = make("HeuristicEnemySMAX", scenario=map_name_to_scenario(scenario))
 
     def legal_of(state):
-        legal = env.get_avail_actions(state)
-        return jnp.stack([legal[agent] for agent in env.agents])
+        avail_actions = env.get_avail_actions(state)
+        return jnp.stack([avail_actions[agent] for agent in env.agents])
 
     obs, state = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(1), n_envs))
     keys = jax.random.split(jax.random.key(2), n_envs)

@@ -135,7 +135,7 @@ def some_rows(view: View):
     rows = Trajectory(
         obs=thinned(batch.obs)[None],
         state=thinned(batch.state)[None],
-        legal=thinned(batch.legal)[None],
+        avail_actions=thinned(batch.avail_actions)[None],
         first=thinned(batch.first)[None],
         action=jnp.zeros((0, *thinned(batch.action).shape), batch.action.dtype),
         reward=jnp.zeros((0, 0)),

@@ -25,7 +25,7 @@ class TimeStep:
 
     obs: Float[Array, "*E N O"]
     state: Float[Array, "*E D"]
-    legal: Bool[Array, "*E N A"]
+    avail_actions: Bool[Array, "*E N A"]
     """at least one action of every agent is legal, in last rows too"""
     reward: Float[Array, "*E"]
     """of the transition that led here, one number for the team; 0 in a first row"""
@@ -92,11 +92,11 @@ class VecState:
 
 
 def first_row(
-    obs: Float[Array, "N O"], state: Float[Array, "D"], legal: Bool[Array, "N A"]
+    obs: Float[Array, "N O"], state: Float[Array, "D"], avail_actions: Bool[Array, "N A"]
 ) -> TimeStep:
     """The row that opens an episode."""
     no = jnp.zeros((), bool)
-    return TimeStep(obs, state, legal, jnp.zeros(()), no, no, ~no, no)
+    return TimeStep(obs, state, avail_actions, jnp.zeros(()), no, no, ~no, no)
 
 
 def vectorise(env: Env, n_envs: int, *, reset_period: int = 8) -> VecEnv:

@@ -53,7 +53,7 @@ def breaches(
 
     found = {
         OVERLONG: (steps == spec.horizon) & ~after.last & ~now.last,
-        "legal": anywhere(~jnp.any(now.legal, axis=-1)),
+        "legal": anywhere(~jnp.any(now.avail_actions, axis=-1)),
         REWARD: ~jnp.isfinite(after.reward),
         "seen": anywhere(~jnp.isfinite(now.obs)) | anywhere(~jnp.isfinite(now.state)),
         "first": now.first != ((begun == 0) & ~now.last),

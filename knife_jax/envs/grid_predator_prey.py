@@ -103,10 +103,10 @@ def grid_predator_prey(game: Game, n_envs: int, largest: Game | None = None) -> 
     def row(world: World, reward: Array, first: Array) -> TimeStep:
         over = jnp.all(world.agents == GONE, axis=0) | jnp.all(world.prey == GONE, axis=0)
         late = world.steps >= game.time_limit
-        obs, state, legal = observe(world, game, most, room)
+        obs, state, avail_actions = observe(world, game, most, room)
         reward = jnp.where(first, 0.0, reward)
         no = jnp.zeros(n_envs, bool)
-        return TimeStep(obs, state, legal, reward, over & ~late, late, first, no)
+        return TimeStep(obs, state, avail_actions, reward, over & ~late, late, first, no)
 
     def reset(key: PRNGKeyArray) -> tuple[Hunts, TimeStep]:
         key, now = jax.random.split(key)
@@ -281,5 +281,5 @@ def observe(
 
     moves = room.inside(world.agents[:, None] + room.ways[:4, None], game.size) & present[:, None]
     prey_near = jnp.any(room.beside(world.agents[:, None], world.prey), axis=1)
-    legal = jnp.stack([*moves.swapaxes(0, 1), jnp.ones_like(present), prey_near], axis=1)
-    return obs, state, legal.transpose(2, 0, 1)
+    avail_actions = jnp.stack([*moves.swapaxes(0, 1), jnp.ones_like(present), prey_near], axis=1)
+    return obs, state, avail_actions.transpose(2, 0, 1)

@@ -108,11 +108,11 @@ def best_return(table: Table, time_limit: int) -> float:
 def matrix_game(table: Table, time_limit: int) -> Env:
     """The game as an environment. The state is the features, once; all actions are legal."""
     _, n_actions, _ = table.payoff.shape
-    legal = jnp.ones((2, n_actions), bool)
+    avail_actions = jnp.ones((2, n_actions), bool)
 
     def see(state: Int[Array, ""]) -> tuple[Array, Array, Array]:
         seen = jnp.where(state == END, 0.0, jnp.asarray(table.features)[state])
-        return jnp.tile(seen, (2, 1)), seen, legal
+        return jnp.tile(seen, (2, 1)), seen, avail_actions
 
     def reset(key: PRNGKeyArray) -> tuple[tuple[Array, Array], TimeStep]:
         edges = jnp.cumsum(jnp.asarray(table.start)[:-1])

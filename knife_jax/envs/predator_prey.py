@@ -70,7 +70,7 @@ def predator_prey(n_predators: int, pursuit: Pursuit = Pursuit()) -> Env:  # noq
     n_movers, n_landmarks = n_predators + n_prey, 2 * n_prey
     radius = np.array([PREDATOR_RADIUS] * n_predators + [PREY_RADIUS] * n_prey, np.float32)
     max_speed = np.array([PREDATOR_MAX_SPEED] * n_predators + [PREY_MAX_SPEED] * n_prey, np.float32)
-    legal = np.ones((n_predators, len(DIRECTIONS)), bool)
+    avail_actions = np.ones((n_predators, len(DIRECTIONS)), bool)
 
     def reset(key: PRNGKeyArray) -> tuple[World, TimeStep]:
         mover_key, landmark_key = jax.random.split(key)
@@ -83,7 +83,7 @@ def predator_prey(n_predators: int, pursuit: Pursuit = Pursuit()) -> Env:  # noq
             steps=jnp.zeros((), jnp.int32),
         )
         obs = observe(world, n_predators)
-        return world, first_row(obs, obs.reshape(-1), jnp.asarray(legal))
+        return world, first_row(obs, obs.reshape(-1), jnp.asarray(avail_actions))
 
     def step(key: PRNGKeyArray, world: World, action: Int[Array, "N"]) -> tuple[World, TimeStep]:
         predators, prey = world.position[:n_predators], world.position[n_predators:]
@@ -97,7 +97,7 @@ def predator_prey(n_predators: int, pursuit: Pursuit = Pursuit()) -> Env:  # noq
         row = TimeStep(
             obs=obs,
             state=obs.reshape(-1),
-            legal=jnp.asarray(legal),
+            avail_actions=jnp.asarray(avail_actions),
             reward=reward + pursuit.distance * jnp.mean(jnp.min(apart, axis=0)),
             terminated=no,
             truncated=world.steps >= TIME_LIMIT,

@@ -46,7 +46,7 @@ def evaluate(
         steps, actor, alive, episodes = carry
         now = actor.time_step
         recurrent, values = act(variables, actor.hidden, now, actor.previous, open_slots)
-        action = masked_argmax(values, now.legal)
+        action = masked_argmax(values, now.avail_actions)
         env_state, after = env.step(actor.env, action)
         actor = actor.replace(env=env_state, time_step=after, hidden=recurrent, previous=action)
         episodes = episodes._replace(

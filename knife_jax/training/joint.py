@@ -33,7 +33,7 @@ def joint_values(
     batch = Trajectory(
         obs=twice(row.obs),
         state=twice(row.state),
-        legal=twice(row.legal),
+        avail_actions=twice(row.avail_actions),
         first=twice(row.first),
         action=actions[None],
         reward=jnp.zeros((1, b)),

@@ -135,7 +135,7 @@ def make_learner(
     def targets(patient: Patient, batch: Trajectory, online_values, open_slots):
         target_values, _ = unroll(patient.target, batch, open_slots)
         judge = online_values if double_q else target_values
-        greedy = masked_argmax(judge[1:], batch.legal[1:])
+        greedy = masked_argmax(judge[1:], batch.avail_actions[1:])
         best = chosen(target_values[1:], greedy)
         next_value, _ = mix(patient.target, best, batch.state[1:], open_slots)
         return td_lambda_targets(

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 
-def masked_argmax(values: Float[Array, "*X A"], legal: Bool[Array, "*X A"]) -> Int[Array, "*X"]:
+def masked_argmax(
+    values: Float[Array, "*X A"], avail_actions: Bool[Array, "*X A"]
+) -> Int[Array, "*X"]:
     """The best legal action."""
-    return jnp.argmax(jnp.where(legal, values, -jnp.inf), axis=-1)
+    return jnp.argmax(jnp.where(avail_actions, values, -jnp.inf), axis=-1)
 
 
 def chosen(values: Float[Array, "*X A"], action: Int[Array, "*X"]) -> Float[Array, "*X"]:

@@ -16,7 +16,7 @@ from jaxtyping import Array, Int, PRNGKeyArray
 from knife_jax.types import PyTree, ReplayState, Trajectory
 
 BATCH_AXIS = Trajectory(
-    obs=1, state=1, legal=1, first=1, action=1, reward=1, terminated=1, valid=1, hidden=0,
+    obs=1, state=1, avail_actions=1, first=1, action=1, reward=1, terminated=1, valid=1, hidden=0,
     previous=0,
 )  # fmt: skip
 """where B is in each leaf"""
@@ -24,11 +24,11 @@ BATCH_AXIS = Trajectory(
 
 def pack(windows: Trajectory) -> ReplayState:
     """The stored form of windows."""
-    rows, batch, _, n_actions = windows.legal.shape
+    rows, batch, _, n_actions = windows.avail_actions.shape
     small = jnp.int8 if n_actions <= jnp.iinfo(jnp.int8).max + 1 else jnp.int32
     of_transitions = jnp.stack([windows.terminated, windows.valid], axis=-1)
     truths = [
-        windows.legal.reshape(rows, batch, -1),
+        windows.avail_actions.reshape(rows, batch, -1),
         windows.first[..., None],
         jnp.pad(of_transitions, [(0, 1), (0, 0), (0, 0)]),
     ]
@@ -52,7 +52,7 @@ def unpack(packed: ReplayState) -> Trajectory:
     return Trajectory(
         obs=packed.obs,
         state=packed.state,
-        legal=truths[..., :n].reshape(rows, batch, n_agents, packed.n_actions),
+        avail_actions=truths[..., :n].reshape(rows, batch, n_agents, packed.n_actions),
         first=truths[..., n],
         action=packed.action.astype(jnp.int32),
         reward=packed.reward,

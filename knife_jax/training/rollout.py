@@ -78,9 +78,9 @@ def rollout(
         actor, counted = carry
         now = actor.time_step
         hidden, values = act(variables, actor.hidden, now, actor.previous, open_slots)
-        action = epsilon_greedy(key, values, now.legal, epsilon)
+        action = epsilon_greedy(key, values, now.avail_actions, epsilon)
         env_state, after = env.step(actor.env, action)
-        row = (now.obs, now.state, now.legal, now.first, action, after.reward, after.terminated,
+        row = (now.obs, now.state, now.avail_actions, now.first, action, after.reward, after.terminated,
                ~now.last)  # fmt: skip
         total = actor.episode_return + after.reward
         steps = actor.episode_length + ~now.last
@@ -105,7 +105,7 @@ def rollout(
     hidden, previous = actor.hidden, actor.previous
     every = jnp.ones_like(actor.time_step.first)
     (actor, _), (rows, ended) = jax.lax.scan(step, (actor, every), jax.random.split(key, length))
-    obs, state, legal, first, action, reward, terminated, valid = rows
+    obs, state, avail_actions, first, action, reward, terminated, valid = rows
     after = actor.time_step
 
     def with_next(rows: Array, following: Array) -> Array:
@@ -114,7 +114,7 @@ def rollout(
     windows = Trajectory(
         obs=with_next(obs, after.obs),
         state=with_next(state, after.state),
-        legal=with_next(legal, after.legal),
+        avail_actions=with_next(avail_actions, after.avail_actions),
         first=with_next(first, after.first),
         action=action,
         reward=reward,
@@ -140,7 +140,7 @@ def rehearse(env: VecEnv, key: PRNGKeyArray) -> dict[str, Int[Array, ""]]:
     the longest in each of its E environments, or as much of it as ``REHEARSED`` steps take."""
 
     def act(variables, hidden, now: TimeStep, previous, open_slots):
-        return hidden, jnp.zeros(now.legal.shape)
+        return hidden, jnp.zeros(now.avail_actions.shape)
 
     actor, length = start(env, 1, key), min(env.spec.horizon + 1, REHEARSED)
     return rollout(env, act, {}, actor, jnp.ones(()), jnp.zeros((), int), key, length)[2].breaches

@@ -62,8 +62,8 @@ def test_bytes_of_the_peers_ring_by_hand():
     sizes = peer.sizes(jaxmarl_env("3m"), settings)
     n, obs, actions = sizes["agents"], sizes["obs"] + sizes["agents"], sizes["actions"]
     # float observations, state and reward; whole-number actions; flags of a byte
-    legal = state.ring.legal.dtype.itemsize
-    row = n * (4 * obs + 1 + legal * actions + 4) + 4 * sizes["state"] + 1 + 4
+    avail_actions = state.ring.avail_actions.dtype.itemsize
+    row = n * (4 * obs + 1 + avail_actions * actions + 4) + 4 * sizes["state"] + 1 + 4
     assert n_bytes(state.ring) == 64 * settings.window * row
 
 

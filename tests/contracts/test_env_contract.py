@@ -41,7 +41,7 @@ BROKEN = {
         ENDLESS.env, spec={"horizon": 3}
     ),
     "rows in which an agent has no legal action": changed(
-        THREE, legal=lambda row: row.legal.at[1].set(row.obs[0, 1] == 0)
+        THREE, avail_actions=lambda row: row.avail_actions.at[1].set(row.obs[0, 1] == 0)
     ),
     "rewards that are not finite": changed(
         THREE, reward=lambda row: jnp.where(row.first, 0, row.reward / 0)
@@ -56,7 +56,7 @@ BROKEN = {
     "rows that are both terminated and truncated": changed(THREE, truncated=lambda row: row.last),
     "won before the episode's end": changed(THREE, won=lambda row: ~row.first),
     "legal of reset is bool [7, 2, 1], must be bool [7, 2, 3]": changed(
-        THREE, legal=lambda row: row.legal[:, :1]
+        THREE, avail_actions=lambda row: row.avail_actions[:, :1]
     ),
     "won of reset is int32 [7], must be bool [7]": changed(THREE, won=lambda row: 1 * row.won),
 }
@@ -82,7 +82,9 @@ def trained(folder, env, monkeypatch, **algo):
 
 def test_a_run_ends_at_the_first_chunk_in_one_line(tmp_path, monkeypatch, capsys):
     env = changed(
-        ENDLESS.env, spec={"horizon": 3}, legal=lambda row: row.legal & (row.obs[0, 0] > 1)
+        ENDLESS.env,
+        spec={"horizon": 3},
+        avail_actions=lambda row: row.avail_actions & (row.obs[0, 0] > 1),
     )
     assert trained(tmp_path, env, monkeypatch, data="episodes") == 1
     (line,) = capsys.readouterr().err.splitlines()

@@ -126,7 +126,7 @@ def make_batch(seed, hidden):
     return Trajectory(
         obs=jax.random.normal(next(keys), (T + 1, B, n, SPEC.obs_size)),
         state=jax.random.normal(next(keys), (T + 1, B, SPEC.state_size)),
-        legal=jnp.ones((T + 1, B, n, a), bool),
+        avail_actions=jnp.ones((T + 1, B, n, a), bool),
         first=jax.random.bernoulli(next(keys), 0.2, (T + 1, B)),
         action=jax.random.randint(next(keys), (T, B, n), 0, a),
         reward=jax.random.normal(next(keys), (T, B)),

@@ -26,7 +26,7 @@ def drawn(n_actions=A, n_agents=N):
     windows = Trajectory(
         obs=real(T + 1, n, n_agents, O),
         state=real(T + 1, n, D),
-        legal=truth(T + 1, n, n_agents, n_actions),
+        avail_actions=truth(T + 1, n, n_agents, n_actions),
         first=truth(T + 1, n),
         action=rng.integers(0, n_actions, (T, n, n_agents), np.int32),
         reward=reward,

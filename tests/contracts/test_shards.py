@@ -64,7 +64,7 @@ def make_batch(valid) -> Trajectory:
     return Trajectory(
         obs=jax.random.normal(next(keys), (T + 1, B, n, SPEC.obs_size)),
         state=jax.random.normal(next(keys), (T + 1, B, SPEC.state_size)),
-        legal=jax.random.bernoulli(next(keys), 0.7, (T + 1, B, n, a)).at[..., 0].set(True),
+        avail_actions=jax.random.bernoulli(next(keys), 0.7, (T + 1, B, n, a)).at[..., 0].set(True),
         first=jax.random.bernoulli(next(keys), 0.2, (T + 1, B)),
         action=jax.random.randint(next(keys), (T, B, n), 0, a),
         reward=jax.random.normal(next(keys), (T, B)),

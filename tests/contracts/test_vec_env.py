@@ -118,8 +118,10 @@ def self_keyed(env: Env, noticed: Noticed) -> Env:
     return Env(env.spec, reset, step)
 
 
-def legal_at_random(key, legal):
-    return jnp.argmax(jnp.where(legal, jax.random.uniform(key, legal.shape), -1.0), axis=-1)
+def legal_at_random(key, avail_actions):
+    return jnp.argmax(
+        jnp.where(avail_actions, jax.random.uniform(key, avail_actions.shape), -1.0), axis=-1
+    )
 
 
 @functools.cache
@@ -133,7 +135,7 @@ def player(name):
 
     def body(carry, key):
         state, row = carry
-        action = legal_at_random(key, row.legal)
+        action = legal_at_random(key, row.avail_actions)
         state, row = vec.step(state, action)
         noticed.types_after_step = types((state, row))
         return (state, row), (row, game(state), action)
@@ -187,7 +189,7 @@ def test_shapes_and_dtypes_are_those_of_the_spec(name):
         value = getattr(rows, field)
         assert (value.shape, value.dtype) == ((*lead, *shape), dtype), field
     assert np.isfinite(rows.obs).all() and np.isfinite(rows.state).all()
-    assert rows.legal.any(axis=-1).all()
+    assert rows.avail_actions.any(axis=-1).all()
     assert actions.max() < spec.n_actions
 
 
@@ -269,12 +271,12 @@ def test_starts_differ_between_seeds_environments_and_episodes(name):
 
 def lottery(length):
     """An environment whose start is a random number and whose episodes have ``length`` steps."""
-    legal = jnp.ones((2, 3), bool)
+    avail_actions = jnp.ones((2, 3), bool)
 
     def reset(key):
         ticket = jax.random.uniform(key)
         return (ticket, jnp.zeros((), jnp.int32)), first_row(
-            jnp.full((2, 1), ticket), jnp.zeros(1), legal
+            jnp.full((2, 1), ticket), jnp.zeros(1), avail_actions
         )
 
     def step(_, state, action):

@@ -94,7 +94,7 @@ class StagHunt:
     def state(self):
         return self.grid.astype(np.float32).reshape(-1)
 
-    def legal(self):
+    def avail_actions(self):
         rows = []
         for (r, c), frozen in zip(self.agents, self.frozen, strict=True):
             sides = [(r + dr, c + dc) for dr, dc in WAYS]

@@ -169,7 +169,7 @@ def played(scenario, n_steps):
     def play(key):
         def body(carry, key):
             state, row = carry
-            action = jax.random.categorical(key, jnp.where(row.legal, 0.0, -jnp.inf))
+            action = jax.random.categorical(key, jnp.where(row.avail_actions, 0.0, -jnp.inf))
             state, row = env.step(state, action)
             return (state, row), (row, state.battle)
 

@@ -71,11 +71,11 @@ class Single:
 
     def act(self):
         """Legal actions; agents catch more often than not where they may."""
-        legal = self.rules.legal()
-        keen = legal[:, 5] & (self.rng.random(len(legal)) < 0.6)
+        avail_actions = self.rules.avail_actions()
+        keen = avail_actions[:, 5] & (self.rng.random(len(avail_actions)) < 0.6)
         action = np.full(self.largest.n_agents, grid.STAY, np.int32)
-        action[: len(legal)] = np.where(
-            keen, grid.CATCH, (self.rng.random(legal.shape) * legal).argmax(1)
+        action[: len(avail_actions)] = np.where(
+            keen, grid.CATCH, (self.rng.random(avail_actions.shape) * avail_actions).argmax(1)
         )
         return action
 
@@ -99,7 +99,7 @@ class Single:
 
     def compare(self, world, seen):
         """With its column of the world, and its row of observations, state and legal actions."""
-        obs, state, legal = seen
+        obs, state, avail_actions = seen
         rules, n = self.rules, self.game.n_agents
         assert world.steps == rules.steps
         here = [not frozen for frozen in rules.frozen] + rules.alive
@@ -116,8 +116,8 @@ class Single:
         np.testing.assert_array_equal(small.reshape(n, -1), rules.observations())
         np.testing.assert_array_equal(state[:size, :size].reshape(-1), rules.state())
         assert obs.sum() == small.sum() and state.sum() == state[:size, :size].sum()
-        np.testing.assert_array_equal(legal[:n], rules.legal())
-        absent = legal[n:]
+        np.testing.assert_array_equal(avail_actions[:n], rules.avail_actions())
+        absent = avail_actions[n:]
         np.testing.assert_array_equal(absent, np.tile(np.arange(6) == grid.STAY, (len(absent), 1)))
 
 
@@ -195,7 +195,7 @@ def test_the_environment_plays_these_rules(key, larger):
                 assert len(set(cells.tolist())) == game.population
                 each.rules.reset(np.stack(room.place(jnp.asarray(cells)), axis=1))
                 each.expected = (0.0, False, False)
-            each.compare(column, (row.obs, row.state, row.legal))
+            each.compare(column, (row.obs, row.state, row.avail_actions))
             flags = (float(row.reward), bool(row.terminated), bool(row.truncated))
             assert flags == pytest.approx(each.expected)
             if row.last:

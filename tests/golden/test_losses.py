@@ -87,8 +87,8 @@ def test_pymarl2_recursion_on_terminating_episodes():
 
 def test_masked_choices_by_hand():
     values = jnp.array([[5.0, 3.0, 4.0], [1.0, 9.0, 2.0]])
-    legal = jnp.array([[False, True, True], [True, True, False]])
-    np.testing.assert_array_equal(masked_argmax(values, legal), [2, 1])
+    avail_actions = jnp.array([[False, True, True], [True, True, False]])
+    np.testing.assert_array_equal(masked_argmax(values, avail_actions), [2, 1])
     np.testing.assert_array_equal(chosen(values, jnp.array([0, 2])), [5.0, 2.0])
 
 

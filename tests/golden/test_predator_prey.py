@@ -107,7 +107,7 @@ def test_sizes_and_starts(key, n, obs, movers, landmarks):
     assert world.position.shape[1:] == (movers, 2) and world.landmark.shape[1:] == (landmarks, 2)
     assert 0.99 < jnp.max(jnp.abs(world.position)) <= 1.0
     assert 0.89 < jnp.max(jnp.abs(world.landmark)) <= 0.9
-    assert not jnp.any(world.velocity) and jnp.all(row.legal)
+    assert not jnp.any(world.velocity) and jnp.all(row.avail_actions)
 
 
 def test_points_are_uniform_in_the_disc_and_differ_between_prey(key):

@@ -20,11 +20,11 @@ QUICKLY = {"xla_backend_optimization_level": 0}  # these programs take longer to
 STOP, EAST = 4, 1
 
 
-def attack_or_advance(legal):
+def attack_or_advance(avail_actions):
     """Everyone shoots the first enemy in reach, walks east if there is none, stops when dead."""
-    shoot = jnp.argmax(legal[..., 5:], axis=-1) + 5
-    move = jnp.where(legal[..., EAST], EAST, STOP)
-    return jnp.where(jnp.any(legal[..., 5:], axis=-1), shoot, move)
+    shoot = jnp.argmax(avail_actions[..., 5:], axis=-1) + 5
+    move = jnp.where(avail_actions[..., EAST], EAST, STOP)
+    return jnp.where(jnp.any(avail_actions[..., 5:], axis=-1), shoot, move)
 
 
 @functools.cache
@@ -39,8 +39,8 @@ def games():
         state_after, row = env.step(key, state, action)
         actions = {agent: action[i] for i, agent in enumerate(theirs.agents)}
         obs, their_state, reward, done, _ = theirs.step_env(key, state, actions)
-        legal = theirs.get_avail_actions(their_state)
-        return state_after, row, (obs, their_state, reward, done, legal)
+        avail_actions = theirs.get_avail_actions(their_state)
+        return state_after, row, (obs, their_state, reward, done, avail_actions)
 
     return env, theirs, jax.jit(jax.vmap(env.reset), compiler_options=QUICKLY), step
 
@@ -53,7 +53,7 @@ def battles():
     ours, theirs, playing = [], [], [np.ones(BATTLES, bool)]
     for t in range(env.spec.horizon):
         keys = jax.random.split(jax.random.key(t), BATTLES)
-        state, row, peer = step(keys, state, attack_or_advance(row.legal))
+        state, row, peer = step(keys, state, attack_or_advance(row.avail_actions))
         ours.append(row)
         theirs.append(peer)
         playing.append(playing[-1] & ~np.asarray(row.last))
@@ -64,12 +64,12 @@ def battles():
 
 
 def test_rows_are_jaxmarls():
-    rows, (obs, _, reward, done, legal), playing = battles()
+    rows, (obs, _, reward, done, avail_actions), playing = battles()
     agents = [f"ally_{i}" for i in range(3)]
     for ours, theirs in [
         (rows.obs, np.stack([obs[a] for a in agents], axis=2)),
         (rows.state, obs["world_state"]),
-        (rows.legal, np.stack([legal[a] for a in agents], axis=2).astype(bool)),
+        (rows.avail_actions, np.stack([avail_actions[a] for a in agents], axis=2).astype(bool)),
         (rows.reward, reward["ally_2"]),
         (rows.last, done["__all__"]),
     ]:
@@ -104,10 +104,12 @@ def test_the_dead_may_only_stop_and_see_nothing():
     dead = ~state.state.unit_alive[..., :3] & playing[..., None]
     assert dead.any()
     only_stop = np.arange(8) == STOP
-    np.testing.assert_array_equal(rows.legal[dead], np.broadcast_to(only_stop, (dead.sum(), 8)))
+    np.testing.assert_array_equal(
+        rows.avail_actions[dead], np.broadcast_to(only_stop, (dead.sum(), 8))
+    )
     assert not rows.obs[dead].any()
     living = ~dead & playing[..., None]
-    assert rows.legal[living][:, :5].all()
+    assert rows.avail_actions[living][:, :5].all()
 
 
 def duel(time):

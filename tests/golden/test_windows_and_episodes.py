@@ -30,8 +30,8 @@ class Walk(NamedTuple):
 
 def observed(key, time):
     keys = jax.random.split(jax.random.fold_in(key, time), 3)
-    legal = jax.random.bernoulli(keys[2], 0.6, (N, A)).at[:, 0].set(True)
-    return jax.random.normal(keys[0], (N, O)), jax.random.normal(keys[1], (D,)), legal
+    avail_actions = jax.random.bernoulli(keys[2], 0.6, (N, A)).at[:, 0].set(True)
+    return jax.random.normal(keys[0], (N, O)), jax.random.normal(keys[1], (D,)), avail_actions
 
 
 def noise() -> Env:

@@ -39,7 +39,7 @@ def _episode(
     draw: Callable,
     observe: Callable,
     pay: Callable,
-    legal: np.ndarray,
+    avail_actions: np.ndarray,
     truncates: bool = False,
 ) -> Env:
     """``length`` transitions whose course the actions do not change, only its rewards.
@@ -47,13 +47,13 @@ def _episode(
     draw(key) -> drawn; observe(drawn, time) -> [N, O]; pay(drawn, time, action) -> reward of
     acting in row ``time``; legal [N, A]. The state is all observations.
     """
-    n_agents, n_actions = legal.shape
+    n_agents, n_actions = avail_actions.shape
     shape = jax.eval_shape(lambda: observe(draw(jax.random.key(0)), jnp.zeros((), jnp.int32))).shape
 
     def reset(key):
         play = Play(draw(key), jnp.zeros((), jnp.int32))
         obs = observe(*play)
-        return play, first_row(obs, obs.reshape(-1), jnp.asarray(legal))
+        return play, first_row(obs, obs.reshape(-1), jnp.asarray(avail_actions))
 
     def step(key, play, action):
         reward = jnp.asarray(pay(*play, action), jnp.float32)
@@ -63,7 +63,7 @@ def _episode(
         row = TimeStep(
             obs=obs,
             state=obs.reshape(-1),
-            legal=jnp.asarray(legal),
+            avail_actions=jnp.asarray(avail_actions),
             reward=reward,
             terminated=no if truncates else ends,
             truncated=ends if truncates else no,
@@ -90,7 +90,7 @@ CONSTANT = Rung(
         draw=_nothing,
         observe=lambda drawn, time: jnp.ones((2, 1)),
         pay=lambda drawn, time, action: 1.0,
-        legal=ALL_LEGAL,
+        avail_actions=ALL_LEGAL,
     ),
     optimal_return=1.0,
     optimal_value=lambda row, gamma: jnp.ones(row.reward.shape),
@@ -104,7 +104,7 @@ OBSERVED = Rung(
         draw=lambda key: jax.random.rademacher(key, (), jnp.float32),
         observe=lambda drawn, time: jnp.full((2, 1), drawn),
         pay=lambda drawn, time, action: drawn,
-        legal=ALL_LEGAL,
+        avail_actions=ALL_LEGAL,
     ),
     optimal_return=0.0,
     optimal_value=lambda row, gamma: row.obs[..., 0, 0],
@@ -118,7 +118,7 @@ DELAYED = Rung(
         draw=_nothing,
         observe=lambda drawn, time: jnp.tile(jax.nn.one_hot(time, 3), (2, 1)),
         pay=lambda drawn, time, action: time == 2,
-        legal=ALL_LEGAL,
+        avail_actions=ALL_LEGAL,
     ),
     optimal_return=1.0,
     optimal_value=lambda row, gamma: gamma ** (2.0 - jnp.argmax(row.obs[..., 0, :], axis=-1)),
@@ -135,7 +135,7 @@ JOINT = Rung(
         draw=_nothing,
         observe=lambda drawn, time: jnp.eye(2),
         pay=lambda drawn, time, action: jnp.asarray(PAYOFF)[action[0], action[1]],
-        legal=np.array([[True, True, False]] * 2),
+        avail_actions=np.array([[True, True, False]] * 2),
     ),
     optimal_return=8.0,
     optimal_value=lambda row, gamma: jnp.full(row.reward.shape, 8.0),
@@ -158,7 +158,7 @@ MEMORY = Rung(
         pay=lambda drawn, time, action: jnp.where(
             time == MEMORY_DELAY, jnp.mean(action == drawn, dtype=jnp.float32), 0.0
         ),
-        legal=ALL_LEGAL,
+        avail_actions=ALL_LEGAL,
     ),
     optimal_return=1.0,
     optimal_value=lambda row, gamma: (
@@ -178,7 +178,7 @@ ENDLESS = Rung(
         draw=_nothing,
         observe=lambda drawn, time: jnp.ones((2, 1)),
         pay=lambda drawn, time, action: ENDLESS_REWARD,
-        legal=ALL_LEGAL,
+        avail_actions=ALL_LEGAL,
         truncates=True,
     ),
     optimal_return=7 * ENDLESS_REWARD,

@@ -38,10 +38,12 @@ def greedy_values(trainer, state, seed):
     one = jax.tree.map(lambda leaf: leaf[seed], state)
     batch = unpack(one.replay)
     values = trainer.learner.values(one.patient.online, batch, 0)
-    greedy = masked_argmax(values.agents, batch.legal)[:-1]
+    greedy = masked_argmax(values.agents, batch.avail_actions)[:-1]
     wanted = batch.valid & jnp.all(greedy == batch.action, axis=-1)
     no = jnp.zeros_like(batch.valid)
-    row = TimeStep(batch.obs[:-1], batch.state[:-1], batch.legal[:-1], batch.reward, no, no, no, no)
+    row = TimeStep(
+        batch.obs[:-1], batch.state[:-1], batch.avail_actions[:-1], batch.reward, no, no, no, no
+    )
     return values.team, row, wanted
 
 

@@ -32,11 +32,11 @@ def smax(scenario: str) -> Env:
     agents = game.agents
 
     def observe(obs: dict[str, Array], state: PyTree) -> tuple[Array, Array, Array]:
-        legal = game.get_avail_actions(state)
+        avail_actions = game.get_avail_actions(state)
         return (
             jnp.stack([obs[agent] for agent in agents]),
             obs["world_state"],
-            jnp.stack([legal[agent] for agent in agents]).astype(bool),
+            jnp.stack([avail_actions[agent] for agent in agents]).astype(bool),
         )
 
     def reset(key: PRNGKeyArray) -> tuple[PyTree, TimeStep]:

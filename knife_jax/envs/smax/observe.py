@@ -18,7 +18,7 @@ class View(NamedTuple):
 
     obs: Float[Array, "E N O"]
     state: Float[Array, "E D"]
-    legal: Bool[Array, "E N A"]
+    avail_actions: Bool[Array, "E N A"]
 
 
 def obs_size(rules: Rules) -> int:
@@ -54,8 +54,8 @@ def observe(rules: Rules, battle: Battle) -> View:
     teams = jnp.broadcast_to(jnp.asarray(team, jnp.float32), battle.x.shape)
     types = battle.unit_type.astype(jnp.float32)
     state = jnp.concatenate([state.reshape(-1, state.shape[-1]), teams, types])
-    legal = legal_actions(rules, battle, away)
-    return View(obs.transpose(2, 0, 1), state.T, legal.transpose(2, 0, 1))
+    avail_actions = legal_actions(rules, battle, away)
+    return View(obs.transpose(2, 0, 1), state.T, avail_actions.transpose(2, 0, 1))
 
 
 def see_others(

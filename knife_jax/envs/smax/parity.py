@@ -86,9 +86,9 @@ def compare(
     def body(state, key_and_time):
         key, time = key_and_time
         act_key, step_key = jax.random.split(key)
-        legal = _by_agent(env, jax.vmap(env.get_avail_actions)(state)).astype(bool)
-        drawn = jax.random.categorical(act_key, jnp.where(legal, 0.0, -jnp.inf))
-        attack = legal.at[..., : rules.n_moves + 1].set(False)
+        avail_actions = _by_agent(env, jax.vmap(env.get_avail_actions)(state)).astype(bool)
+        drawn = jax.random.categorical(act_key, jnp.where(avail_actions, 0.0, -jnp.inf))
+        attack = avail_actions.at[..., : rules.n_moves + 1].set(False)
         action = jnp.where(focus & attack.any(-1), jnp.argmax(attack, -1), drawn)
         keys = jax.random.split(step_key, n_envs)
         after, done, gaps = _step_both(rules, env, keys, state, action)
@@ -109,14 +109,14 @@ def _step_both(
     """JaxMARL's next states, their end flags, and how far ours are from them."""
     actions = {agent: action[:, i] for i, agent in enumerate(env.agents)}
     obs, after, reward, done, _ = jax.vmap(env.step_env)(keys, state, actions)
-    legal = _by_agent(env, jax.vmap(env.get_avail_actions)(after))
+    avail_actions = _by_agent(env, jax.vmap(env.get_avail_actions)(after))
     alive = after.state.unit_alive
     ally, enemy = alive[:, : rules.n_allies].any(1), alive[:, rules.n_allies :].any(1)
     over = ~(ally & enemy)
     outcome = Outcome(reward[env.agents[0]], over, done["__all__"] & ~over, ally & ~enemy)
     theirs = (
         battle_from(rules, after),
-        View(_by_agent(env, obs), obs["world_state"], legal),
+        View(_by_agent(env, obs), obs["world_state"], avail_actions),
         outcome,
     )
     randoms = randoms_from(rules, keys)

@@ -94,11 +94,11 @@ def batched_smax(
 
 def time_step(rules: Rules, battle: Battle, outcome: Outcome, first: Array) -> TimeStep:
     """The rows that the agents see, [E, ...]."""
-    obs, state, legal = observe(rules, battle)
+    obs, state, avail_actions = observe(rules, battle)
     return TimeStep(
         obs=obs,
         state=state,
-        legal=legal,
+        avail_actions=avail_actions,
         reward=outcome.reward,
         terminated=outcome.terminated,
         truncated=outcome.truncated,
