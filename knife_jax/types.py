@@ -44,7 +44,7 @@ class Trajectory:
     valid: Bool[Array, "T B"]
     hidden: Float[Array, "B N H"]
     """the agents' recurrent state before row 0, as it was when the row was played"""
-    previous: Int[Array, "B N"]
+    last_action: Int[Array, "B N"]
     """the agents' actions before row 0; -1 where there is none"""
 
 
@@ -62,7 +62,7 @@ class ReplayState:
     action: Int[Array, "T B N"]
     reward: Float[Array, "T B"]
     hidden: Float[Array, "B N H"]
-    previous: Int[Array, "B N"]
+    last_action: Int[Array, "B N"]
     n_actions: int = struct.field(pytree_node=False)
 
 

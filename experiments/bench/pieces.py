@@ -105,14 +105,14 @@ def _playing(t: Trainer, begun: Training) -> tuple[list[Part], Trajectory]:
         return _looking(lambda own, _: jax.lax.scan(env.step, *own))
 
     def act(own: PyTree, same: PyTree) -> tuple[jax.Array, jax.Array]:
-        (variables, hidden, rows, previous, key), (epsilon, slots) = own, same
+        (variables, hidden, rows, last_action, key), (epsilon, slots) = own, same
 
         def step(hidden, row):
-            now, previous, key = row
-            hidden, values = t.learner.act(variables, hidden, now, previous, slots)
+            now, last_action, key = row
+            hidden, values = t.learner.act(variables, hidden, now, last_action, slots)
             return hidden, epsilon_greedy(key, values, now.avail_actions, epsilon)
 
-        return jax.lax.scan(step, hidden, (rows, previous, jax.random.split(key, t.length)))
+        return jax.lax.scan(step, hidden, (rows, last_action, jax.random.split(key, t.length)))
 
     rolled = Part("rollout", 1, _looking(whole), (variables, actor, keys), shown)
     _, (_, windows, _) = _once(rolled)
@@ -124,7 +124,7 @@ def _playing(t: Trainer, begun: Training) -> tuple[list[Part], Trajectory]:
         return jnp.concatenate([first[:, None], rest[:, :-1]], axis=1)
 
     seen = jax.tree.map(before, actor.time_step, after)
-    to_act = (variables, actor.hidden, seen, before(actor.previous, windows.action), keys)
+    to_act = (variables, actor.hidden, seen, before(actor.last_action, windows.action), keys)
     return [
         rolled,
         moved,

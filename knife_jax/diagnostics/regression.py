@@ -126,7 +126,7 @@ def some_rows(view: View):
     times, n_windows, n_agents = batch.action.shape
     after = view.features["agent/memory"].reshape(times, -1, n_agents, batch.hidden.shape[-1])
     hidden = jnp.concatenate([batch.hidden[None], after[:-1, :n_windows]])
-    previous = jnp.concatenate([batch.previous[None], batch.action[:-1]])
+    last_action = jnp.concatenate([batch.last_action[None], batch.action[:-1]])
     every = max(1, times * n_windows // ROWS)
 
     def thinned(leaf: Array) -> Array:
@@ -142,6 +142,6 @@ def some_rows(view: View):
         terminated=jnp.zeros((0, 0), bool),
         valid=jnp.zeros((0, 0), bool),
         hidden=thinned(hidden),
-        previous=thinned(previous),
+        last_action=thinned(last_action),
     )
     return rows, thinned(batch.action)[None], thinned(batch.valid)[None]

@@ -33,15 +33,15 @@ class RecurrentAgent(nn.Module):
         self,
         carry: Float[Array, "B N H"],
         obs: Float[Array, "T B N O"],
-        previous: Int[Array, "T B N"],
+        last_action: Int[Array, "T B N"],
         first: Bool[Array, "T B"],
         open_slots: Int[Array, ""] | int,
     ) -> tuple[Float[Array, "B N H"], Float[Array, "T B N A"]]:
-        """``previous`` is each agent's action before the row, -1 for none."""
+        """``last_action`` is each agent's action before the row, -1 for none."""
         inputs = [obs]
         if self.last_action:
-            previous = jnp.where(first[..., None], -1, previous)
-            inputs.append(jax.nn.one_hot(previous, self.n_actions))
+            last_action = jnp.where(first[..., None], -1, last_action)
+            inputs.append(jax.nn.one_hot(last_action, self.n_actions))
         ids = obs.shape[-2] if self.agent_id else 0
         encoder = GraftedDense(
             self.hidden, self.init_with, self.slots, ids, self.layer_norm,

@@ -45,10 +45,10 @@ def evaluate(
     def step(carry):
         steps, actor, alive, episodes = carry
         now = actor.time_step
-        recurrent, values = act(variables, actor.hidden, now, actor.previous, open_slots)
+        recurrent, values = act(variables, actor.hidden, now, actor.last_action, open_slots)
         action = masked_argmax(values, now.avail_actions)
         env_state, after = env.step(actor.env, action)
-        actor = actor.replace(env=env_state, time_step=after, hidden=recurrent, previous=action)
+        actor = actor.replace(env=env_state, time_step=after, hidden=recurrent, last_action=action)
         episodes = episodes._replace(
             returns=episodes.returns + jnp.where(alive, after.reward, 0.0),
             won=episodes.won | (alive & after.won),

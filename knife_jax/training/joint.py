@@ -40,7 +40,7 @@ def joint_values(
         terminated=jnp.zeros((1, b), bool),
         valid=jnp.ones((1, b), bool),
         hidden=jnp.zeros((b, n, hidden)),
-        previous=jnp.full((b, n), -1, jnp.int32),
+        last_action=jnp.full((b, n), -1, jnp.int32),
     )
     team = learner.values(variables, batch, open_slots).team
     return team.reshape((n_actions,) * n)

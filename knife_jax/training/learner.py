@@ -110,9 +110,9 @@ def make_learner(
 
     def unroll(variables: Variables, batch: Trajectory, open_slots, seen="probes"):
         """The agents' values, and the collection ``seen`` that their layers leave."""
-        previous = jnp.concatenate([batch.previous[None], batch.action])
+        last_action = jnp.concatenate([batch.last_action[None], batch.action])
         (_, values), left = agent.apply(
-            part(variables, "agent"), batch.hidden, batch.obs, previous, batch.first, open_slots,
+            part(variables, "agent"), batch.hidden, batch.obs, last_action, batch.first, open_slots,
             mutable=seen,
         )  # fmt: skip
         return values, left[seen]
@@ -125,9 +125,9 @@ def make_learner(
         online = init_networks(spec, agent, mixer, hidden, key)
         return Patient(online, jax.tree.map(jnp.copy, online), optimiser.init(online["params"]))
 
-    def act(variables, hidden, now: TimeStep, previous, open_slots):
+    def act(variables, hidden, now: TimeStep, last_action, open_slots):
         hidden, values = agent.apply(
-            part(variables, "agent"), hidden, now.obs[None], previous[None], now.first[None],
+            part(variables, "agent"), hidden, now.obs[None], last_action[None], now.first[None],
             open_slots,
         )  # fmt: skip
         return hidden, values[0]

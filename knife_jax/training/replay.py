@@ -17,7 +17,7 @@ from knife_jax.types import PyTree, ReplayState, Trajectory
 
 BATCH_AXIS = Trajectory(
     obs=1, state=1, avail_actions=1, first=1, action=1, reward=1, terminated=1, valid=1, hidden=0,
-    previous=0,
+    last_action=0,
 )  # fmt: skip
 """where B is in each leaf"""
 
@@ -39,7 +39,7 @@ def pack(windows: Trajectory) -> ReplayState:
         action=windows.action.astype(small),
         reward=windows.reward,
         hidden=windows.hidden,
-        previous=windows.previous.astype(small),
+        last_action=windows.last_action.astype(small),
         n_actions=n_actions,
     )
 
@@ -59,13 +59,15 @@ def unpack(packed: ReplayState) -> Trajectory:
         terminated=truths[:-1, :, n + 1],
         valid=truths[:-1, :, n + 2],
         hidden=packed.hidden,
-        previous=packed.previous.astype(jnp.int32),
+        last_action=packed.last_action.astype(jnp.int32),
     )
 
 
 def _map(f: Callable[..., Array], packed: ReplayState, *more: ReplayState) -> ReplayState:
     """``f(leaf, ..., axis)`` with the axis that B is in."""
-    axes: PyTree = packed.replace(obs=1, state=1, bits=1, action=1, reward=1, hidden=0, previous=0)
+    axes: PyTree = packed.replace(
+        obs=1, state=1, bits=1, action=1, reward=1, hidden=0, last_action=0
+    )
     return jax.tree.map(f, packed, *more, axes)
 
 
@@ -85,7 +87,7 @@ def add(ring: ReplayState, windows: Trajectory, added: Int[Array, ""]) -> Replay
 
     The capacity must be a multiple of B.
     """
-    capacity, batch = ring.previous.shape[0], windows.previous.shape[0]
+    capacity, batch = ring.last_action.shape[0], windows.last_action.shape[0]
     if capacity % batch:
         raise ValueError(f"capacity {capacity} is not a multiple of {batch} windows")
     start = added % capacity
@@ -98,7 +100,7 @@ def add(ring: ReplayState, windows: Trajectory, added: Int[Array, ""]) -> Replay
 
 def sample(ring: ReplayState, key: PRNGKeyArray, batch: int, added: Int[Array, ""]) -> Trajectory:
     """``batch`` windows, uniformly with replacement, from the ``added`` ones still there."""
-    capacity = ring.previous.shape[0]
+    capacity = ring.last_action.shape[0]
     index = jax.random.randint(key, (batch,), 0, jnp.minimum(added, capacity))
 
     def take(leaf: Array, axis: int) -> Array:

@@ -26,7 +26,7 @@ class ActorState:
     env: PyTree
     time_step: TimeStep
     hidden: Float[Array, "E N H"]
-    previous: Int[Array, "E N"]
+    last_action: Int[Array, "E N"]
     episode_return: Float[Array, "E"]
     episode_length: Int[Array, "E"]
 
@@ -50,7 +50,7 @@ def start(env: VecEnv, hidden: int, key: PRNGKeyArray) -> ActorState:
         env=env_state,
         time_step=time_step,
         hidden=jnp.zeros((e, n, hidden)),
-        previous=jnp.full((e, n), -1, jnp.int32),
+        last_action=jnp.full((e, n), -1, jnp.int32),
         episode_return=jnp.zeros(e),
         episode_length=jnp.zeros(e, jnp.int32),
     )
@@ -77,7 +77,7 @@ def rollout(
     def step(carry: tuple[ActorState, Bool[Array, "E"]], key: PRNGKeyArray):
         actor, counted = carry
         now = actor.time_step
-        hidden, values = act(variables, actor.hidden, now, actor.previous, open_slots)
+        hidden, values = act(variables, actor.hidden, now, actor.last_action, open_slots)
         action = epsilon_greedy(key, values, now.avail_actions, epsilon)
         env_state, after = env.step(actor.env, action)
         row = (now.obs, now.state, now.avail_actions, now.first, action, after.reward, after.terminated,
@@ -96,13 +96,13 @@ def rollout(
             env=env_state,
             time_step=after,
             hidden=hidden,
-            previous=action,
+            last_action=action,
             episode_return=jnp.where(after.last, 0.0, total),
             episode_length=jnp.where(after.last, 0, steps),
         )
         return (actor, counted & ~after.last if first_only else counted), (row, ended)
 
-    hidden, previous = actor.hidden, actor.previous
+    hidden, last_action = actor.hidden, actor.last_action
     every = jnp.ones_like(actor.time_step.first)
     (actor, _), (rows, ended) = jax.lax.scan(step, (actor, every), jax.random.split(key, length))
     obs, state, avail_actions, first, action, reward, terminated, valid = rows
@@ -121,7 +121,7 @@ def rollout(
         terminated=terminated,
         valid=valid,
         hidden=hidden,
-        previous=previous,
+        last_action=last_action,
     )
     return actor, windows, jax.tree.map(jnp.sum, ended)
 
@@ -139,7 +139,7 @@ def rehearse(env: VecEnv, key: PRNGKeyArray) -> dict[str, Int[Array, ""]]:
     """How often an environment breaks its contract under random actions, by name: one episode of
     the longest in each of its E environments, or as much of it as ``REHEARSED`` steps take."""
 
-    def act(variables, hidden, now: TimeStep, previous, open_slots):
+    def act(variables, hidden, now: TimeStep, last_action, open_slots):
         return hidden, jnp.zeros(now.avail_actions.shape)
 
     actor, length = start(env, 1, key), min(env.spec.horizon + 1, REHEARSED)

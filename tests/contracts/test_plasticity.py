@@ -133,7 +133,7 @@ def make_batch(seed, hidden):
         terminated=jax.random.bernoulli(next(keys), 0.2, (T, B)),
         valid=jax.random.bernoulli(next(keys), 0.9, (T, B)),
         hidden=jnp.zeros((B, n, hidden)),
-        previous=jnp.full((B, n), -1),
+        last_action=jnp.full((B, n), -1),
     )
 
 

@@ -231,7 +231,7 @@ def test_windows_come_from_the_replay():
     t, _, _, clock = trained()
     one, view, *_ = one_seed()
     added = int(trajectories_added(t, clock))
-    ring = np.asarray(one.replay.obs).swapaxes(0, 1)[: min(added, len(one.replay.previous))]
+    ring = np.asarray(one.replay.obs).swapaxes(0, 1)[: min(added, len(one.replay.last_action))]
     for row in np.asarray(view.batch.obs).swapaxes(0, 1):
         assert np.any(np.all(ring == row, axis=(1, 2, 3)))
 

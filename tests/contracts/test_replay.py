@@ -33,7 +33,7 @@ def drawn(n_actions=A, n_agents=N):
         terminated=truth(T, n),
         valid=truth(T, n),
         hidden=real(n, n_agents, H),
-        previous=rng.integers(-1, n_actions, (n, n_agents), np.int32),
+        last_action=rng.integers(-1, n_actions, (n, n_agents), np.int32),
     )
     return jax.tree.map(jnp.asarray, windows)
 
@@ -92,6 +92,6 @@ def test_what_is_stored_is_smaller_and_comes_back_bit_for_bit(n_actions, n_agent
     whole = drawn(n_actions, n_agents)
     stored = replay.pack(whole)
     check_same(replay.unpack(stored), whole)
-    assert stored.action.dtype.itemsize == stored.previous.dtype.itemsize == size
+    assert stored.action.dtype.itemsize == stored.last_action.dtype.itemsize == size
     n_bytes = -(-(n_agents * n_actions + 3) // 8)
     assert stored.bits.shape == (T + 1, MOST * B, n_bytes) and stored.bits.dtype == jnp.uint8

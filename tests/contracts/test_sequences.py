@@ -156,9 +156,9 @@ def test_a_switch_cuts_episodes_and_mixes_no_transition():
     valid = rounds(ring.valid.T)
     np.testing.assert_array_equal(first[:, :, 1:], ~valid)  # else only an end is followed by one
     np.testing.assert_array_equal(first[1::2, :, 0], ~valid[::2, :, -1])
-    hidden, previous = rounds(ring.hidden), rounds(ring.previous)
+    hidden, last_action = rounds(ring.hidden), rounds(ring.last_action)
     assert not hidden[::2].any() and hidden[1::2].any(), "memory is left behind"
-    assert (previous[::2] == -1).all() and (previous[1::2] >= 0).all()
+    assert (last_action[::2] == -1).all() and (last_action[1::2] >= 0).all()
 
 
 def test_what_a_switch_does_by_itself():

@@ -71,7 +71,7 @@ def make_batch(valid) -> Trajectory:
         terminated=jax.random.bernoulli(next(keys), 0.2, (T, B)),
         valid=jnp.asarray(valid),
         hidden=jax.random.normal(next(keys), (B, n, H)),
-        previous=jnp.full((B, n), -1),
+        last_action=jnp.full((B, n), -1),
     )
 
 

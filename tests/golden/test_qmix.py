@@ -51,17 +51,17 @@ def test_agent_equals_numpy(key, agent_id, last_action):
     agent = RecurrentAgent(A, H, INITS["torch"](1.0), 0, agent_id, last_action)
     keys = jax.random.split(key, 5)
     obs = jax.random.normal(keys[0], (T, B, N, O))
-    previous = jax.random.randint(keys[1], (T, B, N), 0, A)
+    last_action = jax.random.randint(keys[1], (T, B, N), 0, A)
     first = jax.random.bernoulli(keys[2], 0.3, (T, B))
     carry = jax.random.normal(keys[3], (B, N, H))
-    variables = agent.init(keys[4], carry, obs, previous, first, 0)
+    variables = agent.init(keys[4], carry, obs, last_action, first, 0)
     p = jax.tree.map(np.asarray, variables["params"])
 
     h, expected = np.asarray(carry), []
     for t in range(T):
         x = [np.asarray(obs[t])]
         if last_action:
-            one_hot = np.eye(A)[np.asarray(previous[t])]
+            one_hot = np.eye(A)[np.asarray(last_action[t])]
             x.append(one_hot * ~np.asarray(first[t])[:, None, None])
         if agent_id:
             x.append(np.broadcast_to(np.eye(N), (B, N, N)))
@@ -69,7 +69,7 @@ def test_agent_equals_numpy(key, agent_id, last_action):
         x = np.maximum(x @ p["encoder"]["kernel"] + p["encoder"]["bias"], 0)
         h = gru(p["memory"], x, h * ~np.asarray(first[t])[:, None, None])
         expected.append(h @ p["head"]["kernel"] + p["head"]["bias"])
-    last, values = agent.apply(variables, carry, obs, previous, first, 0)
+    last, values = agent.apply(variables, carry, obs, last_action, first, 0)
     np.testing.assert_allclose(values, np.stack(expected), atol=1e-5)
     np.testing.assert_allclose(last, h, atol=1e-5)
 

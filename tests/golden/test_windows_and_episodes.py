@@ -107,7 +107,7 @@ def whole_episodes(rows: Trajectory, row_targets):
         **seen,
         **done,
         hidden=np.zeros((len(places), *rows.hidden.shape[1:]), np.float32),
-        previous=np.full((len(places), N), -1, np.int32),
+        last_action=np.full((len(places), N), -1, np.int32),
     )
     return episodes, padded(row_targets, LIMIT)
 
@@ -124,7 +124,9 @@ def joined(windows):
         name: jnp.concatenate([getattr(w, name) for w in windows])
         for name in ("action", "reward", "terminated", "valid")
     }
-    return Trajectory(**rows, **transitions, hidden=windows[0].hidden, previous=windows[0].previous)
+    return Trajectory(
+        **rows, **transitions, hidden=windows[0].hidden, last_action=windows[0].last_action
+    )
 
 
 @pytest.mark.parametrize("double_q", [True, False])
