@@ -1,4 +1,4 @@
-"""Scalars and gates as functions of the Clock.
+"""Scalars and triggers as functions of the Clock.
 
 The Clock counts rounds. What is given in environment steps comes with how many of them a round has;
 1, the default, is for a Clock that counts single steps.
@@ -21,7 +21,7 @@ NEVER = 2**31 - 1
 
 
 class Clock(NamedTuple):
-    """Where training stands. Passed in and never batched, so that gates on it stay branches.
+    """Where training stands. Passed in and never batched, so that triggers on it stay branches.
 
     Environment steps are counted in rounds, of equally many each: int32 holds 2,147,483,647, and a
     run has more steps than that after a day on an accelerator.
@@ -46,31 +46,31 @@ class Clock(NamedTuple):
         return cls(*(jnp.zeros((), jnp.int32) for _ in cls._fields))
 
 
-Gate = Callable[[Clock], Int[Array, ""]]
+Trigger = Callable[[Clock], Int[Array, ""]]
 """How often an event was due up to a Clock. It fires when this count grows, so an interval that
 falls between two Clocks is never missed, and the count itself bounds how often it has fired."""
 
 
 def never(clock: Clock) -> Int[Array, ""]:
-    """The gate that stays shut."""
+    """The trigger that stays shut."""
     return jnp.zeros_like(clock.rounds)
 
 
 @checked
-def every_env_steps(interval: Steps, round_steps: Steps = 1) -> Gate:
+def every_env_steps(interval: Steps, round_steps: Steps = 1) -> Trigger:
     """Due as each ``interval`` of environment steps has been taken, once a round at most."""
     share = fraction_below(Fraction(round_steps, max(interval, round_steps)))
     return lambda clock: times(clock.rounds, share)
 
 
 @checked
-def every_updates(interval: Count) -> Gate:
+def every_updates(interval: Count) -> Trigger:
     """Due each time another ``interval`` gradient steps have been taken."""
     return lambda clock: clock.updates // interval
 
 
 @checked
-def once(env_steps: StepsOrZero, round_steps: Steps = 1) -> Gate:
+def once(env_steps: StepsOrZero, round_steps: Steps = 1) -> Trigger:
     """Due one time, when ``env_steps`` environment steps have been taken."""
     return lambda clock: jnp.where(clock.rounds >= rounds_of(env_steps, round_steps), 1, 0)
 
@@ -81,7 +81,7 @@ def at_task_switch(clock: Clock) -> Int[Array, ""]:
 
 
 @checked
-def after_task_switch(updates: Size) -> Gate:
+def after_task_switch(updates: Size) -> Trigger:
     """Due once in each task but the first, after so many gradient steps of it; in a task with
     fewer, as the next one begins."""
 
@@ -93,14 +93,14 @@ def after_task_switch(updates: Size) -> Gate:
 
 
 @checked
-def any_of(*gates: Gate) -> Gate:
-    """Due whenever one of the gates is."""
-    return lambda clock: sum((gate(clock) for gate in gates), never(clock))
+def any_of(*triggers: Trigger) -> Trigger:
+    """Due whenever one of the triggers is."""
+    return lambda clock: sum((trigger(clock) for trigger in triggers), never(clock))
 
 
-def crossed(gate: Gate, before: Clock, after: Clock) -> Array:
-    """Whether the gate came due between two Clocks."""
-    return gate(after) > gate(before)
+def crossed(trigger: Trigger, before: Clock, after: Clock) -> Array:
+    """Whether the trigger came due between two Clocks."""
+    return trigger(after) > trigger(before)
 
 
 def linear(

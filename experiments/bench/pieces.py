@@ -85,7 +85,7 @@ def _once(part: Part) -> Any:
 
 
 def _slots(t: Trainer, begun: Training) -> jax.Array:
-    return jnp.minimum(t.plasticity.gate(begun.clock), t.slots)
+    return jnp.minimum(t.plasticity.trigger(begun.clock), t.slots)
 
 
 def _keys(begun: Training) -> jax.Array:
@@ -193,7 +193,7 @@ def _learning(t: Trainer, begun: Training, windows: Trajectory, n_rounds: int) -
     one = jax.tree.map(lambda leaf: leaf[:, 0], batches)
     operated = (patient, state.plasticity, one, keys)
     end = clock._replace(rounds=jnp.int32(n_rounds), updates=jnp.int32(n_rounds * n))
-    due = int(t.plasticity.gate(end))
+    due = int(t.plasticity.trigger(end))
     return [
         Part("replay add", 1, add, windows, clock, state.replay),
         sampled,

@@ -117,7 +117,7 @@ def run(
         return Patient(online, online, opt_state), probes
 
     def operate_if_due(patient, measured, before: Clock, after: Clock, key):
-        due = method.gate(after) > method.gate(before)
+        due = method.trigger(after) > method.trigger(before)
         return jax.lax.cond(
             due,
             lambda: method.operate(patient, measured, key)[:2],

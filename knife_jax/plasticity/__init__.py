@@ -2,7 +2,7 @@
 
 Usable on any flax network whose dense layers are described by a ``Wiring``; needs jax, flax and
 optax alone. A method is made from its parts by ``surgery`` or by one of the named recipes, runs
-``measure`` after each gradient step and ``operate`` when its gate comes due; the README has an
+``measure`` after each gradient step and ``operate`` when its trigger comes due; the README has an
 example.
 """
 

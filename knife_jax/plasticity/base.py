@@ -10,7 +10,7 @@ import optax
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from knife_jax.clock import Clock, Gate
+from knife_jax.clock import Clock, Trigger
 from knife_jax.types import Patient, PyTree, Trajectory, Variables
 
 PerNeuron = Mapping[str, Float[Array, "W"]]
@@ -53,7 +53,7 @@ class PlasticityTransform(NamedTuple):
     """A plasticity method: a value made by a factory, combined and never subclassed.
 
     ``measure`` runs after every gradient step, with the Clock after it; ``operate`` only when
-    ``gate`` came due between the Clocks before and after the step. A method must leave the shapes
+    ``trigger`` came due between the Clocks before and after the step. A method must leave the shapes
     and dtypes of the whole patient as they are, and operate on online and target network with the
     same draws.
     """
@@ -61,7 +61,7 @@ class PlasticityTransform(NamedTuple):
     init: Callable[[Variables], PyTree]
     measure: Callable[[PyTree, Probes, Clock], PyTree]
     operate: Operate
-    gate: Gate
+    trigger: Trigger
     scores: Callable[[PyTree], PerNeuron] = no_scores
     """relative update activity, for the log"""
     needs: tuple[Probe, ...] = ()

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from knife_jax.checks import checked, refuse
-from knife_jax.clock import Gate, never
+from knife_jax.clock import Trigger, never
 from knife_jax.config.schema import Size
 from knife_jax.nets.wiring import Wiring, check, some
 from knife_jax.plasticity.base import Chosen, Meter, PlasticityTransform, Report, Rewrite, Select
@@ -30,14 +30,14 @@ def identity() -> PlasticityTransform:
         init=lambda online: (),
         measure=lambda state, probes, clock: state,
         operate=operate,
-        gate=never,
+        trigger=never,
         preserves="outputs",
     )
 
 
 @checked
 def surgery(
-    wiring: Wiring, meter: Meter, select: Select, rewrite: Rewrite, when: Gate
+    wiring: Wiring, meter: Meter, select: Select, rewrite: Rewrite, when: Trigger
 ) -> PlasticityTransform:
     """Measure at every step; when it is due, select among the mature and operable, and rewrite.
 

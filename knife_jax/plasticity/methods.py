@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from knife_jax.checks import checked
-from knife_jax.clock import Gate, once
+from knife_jax.clock import Trigger, once
 from knife_jax.config.schema import Count, Fraction, Positive, Share, StepsOrZero
 from knife_jax.nets.wiring import Wiring, check, hidden, layer, some
 from knife_jax.plasticity.base import Meter, PlasticityTransform
@@ -40,7 +40,7 @@ def none(wiring: Wiring) -> PlasticityTransform:
 def knife(
     wiring: Wiring,
     *,
-    when: Gate,
+    when: Trigger,
     slots: Count = 2,
     threshold: Positive = 0.25,
     window: Count = 200,
@@ -64,7 +64,7 @@ def knife(
 
     ``measure="running"`` lets the average run through task switches. The other two start it again
     with each task: ``"pre_switch"`` after a surgery at its first gradient step, which judges the
-    task before; ``"post_switch"`` before, for a gate that waits for one window of the new task
+    task before; ``"post_switch"`` before, for a trigger that waits for one window of the new task
     (``after_task_switch``).
     """
     groups = some(hidden(wiring))
@@ -99,7 +99,7 @@ def _recycled(wiring: Wiring, meter: Callable[[Wiring, int], Meter], select, win
 
 @checked
 def redo(
-    wiring: Wiring, *, when: Gate, threshold: Positive = 0.1, window: Count = 20
+    wiring: Wiring, *, when: Trigger, threshold: Positive = 0.1, window: Count = 20
 ) -> PlasticityTransform:
     """ReDo (Sokar et al. 2023): dormant neurons, at most ``threshold`` of the layer's mean
     activation over ``window`` updates, are recycled."""
@@ -108,7 +108,7 @@ def redo(
 
 @checked
 def reverse_redo(
-    wiring: Wiring, *, when: Gate, threshold: Positive = 3.0, window: Count = 20
+    wiring: Wiring, *, when: Trigger, threshold: Positive = 3.0, window: Count = 20
 ) -> PlasticityTransform:
     """Reverse ReDo (control in ReBorn's paper): over-active neurons are recycled."""
     return _recycled(wiring, relative_activation, at_least(threshold), window, when)
@@ -116,7 +116,7 @@ def reverse_redo(
 
 @checked
 def regrama(
-    wiring: Wiring, *, when: Gate, threshold: Positive = 0.01, window: Count = 20
+    wiring: Wiring, *, when: Trigger, threshold: Positive = 0.01, window: Count = 20
 ) -> PlasticityTransform:
     """ReGraMa (Liu et al. 2025): neurons whose pre-activations get at most ``threshold`` of the
     layer's mean gradient are recycled."""
@@ -126,7 +126,7 @@ def regrama(
 
 @checked
 def pruning(
-    wiring: Wiring, *, when: Gate, threshold: Positive = 0.1, window: Count = 20
+    wiring: Wiring, *, when: Trigger, threshold: Positive = 0.1, window: Count = 20
 ) -> PlasticityTransform:
     """Pruning (control in ReBorn's paper): dormant neurons are removed for good."""
     groups = hidden(wiring)
@@ -134,7 +134,7 @@ def pruning(
     return surgery(groups, meter, at_most(threshold), prune(groups), when)
 
 
-def _blended(wiring: Wiring, share: float, when: Gate, after, **claims) -> PlasticityTransform:
+def _blended(wiring: Wiring, share: float, when: Trigger, after, **claims) -> PlasticityTransform:
     """Every layer blended with fresh weights; ``after(opt_state)`` is the new optimiser state."""
 
     def init(online):
@@ -147,12 +147,12 @@ def _blended(wiring: Wiring, share: float, when: Gate, after, **claims) -> Plast
         patient = patient._replace(opt_state=after(patient.opt_state))
         return patient, state, operated({g.name: jnp.ones(g.width, bool) for g in wiring})
 
-    method = identity()._replace(init=init, operate=operate, gate=when, preserves="nothing")
+    method = identity()._replace(init=init, operate=operate, trigger=when, preserves="nothing")
     return method._replace(**claims)
 
 
 @checked
-def reset_last(wiring: Wiring, *, when: Gate) -> PlasticityTransform:
+def reset_last(wiring: Wiring, *, when: Trigger) -> PlasticityTransform:
     """The last layers are drawn anew (Nikishin et al. 2022; "ReSet" of ReBorn's paper): the
     agents' head and the layers that generate the last mixing layer. The replay is kept."""
     heads = some(tuple(group for group in wiring if group.kind == "head"), "head")
@@ -161,7 +161,7 @@ def reset_last(wiring: Wiring, *, when: Gate) -> PlasticityTransform:
 
 
 @checked
-def reset_full(wiring: Wiring, *, when: Gate) -> PlasticityTransform:
+def reset_full(wiring: Wiring, *, when: Trigger) -> PlasticityTransform:
     """Networks, target networks and optimiser start again; the replay is kept.
 
     At task switches it is the oracle of plasticity, a fresh network per task; with a high replay
@@ -182,7 +182,7 @@ def reset_full(wiring: Wiring, *, when: Gate) -> PlasticityTransform:
 
 
 @checked
-def shrink_perturb(wiring: Wiring, *, when: Gate, share: Share = 0.8) -> PlasticityTransform:
+def shrink_perturb(wiring: Wiring, *, when: Trigger, share: Share = 0.8) -> PlasticityTransform:
     """Shrink and perturb (Ash & Adams 2020): θ ← share · θ + (1 - share) · ψ with fresh ψ, every
     layer, both networks. The optimiser's state is kept."""
     return _blended(wiring, share, when, lambda opt_state: opt_state, moments="kept")
@@ -190,7 +190,7 @@ def shrink_perturb(wiring: Wiring, *, when: Gate, share: Share = 0.8) -> Plastic
 
 @checked
 def marr(
-    wiring: Wiring, *, when: Gate, share: Share = 0.8, amplitude: Fraction = 0.2
+    wiring: Wiring, *, when: Trigger, share: Share = 0.8, amplitude: Fraction = 0.2
 ) -> PlasticityTransform:
     """MARR (Yang et al. 2024): every layer of both networks goes back towards its own initial
     weights, θ ← share · θ + (1 - share) · θ_0, and every sampled window's observations are scaled
@@ -214,7 +214,7 @@ def marr(
     return identity()._replace(
         init=init,
         operate=operate,
-        gate=when,
+        trigger=when,
         preserves="nothing",
         moments="kept",
         augment=augment,

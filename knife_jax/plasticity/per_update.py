@@ -86,7 +86,7 @@ def cbp(
         init=init,
         measure=measure,
         operate=operate,
-        gate=every_updates(1),
+        trigger=every_updates(1),
         needs=("outgoing",),
         preserves="nothing",
         continual=True,
@@ -180,7 +180,7 @@ def snr(
         init=init,
         measure=measure,
         operate=operate,
-        gate=every_updates(1),
+        trigger=every_updates(1),
         preserves="nothing",
         continual=True,
     )

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from knife_jax.checks import checked, refuse
-from knife_jax.clock import Gate
+from knife_jax.clock import Trigger
 from knife_jax.config.schema import Count, Positive
 from knife_jax.nets.wiring import NeuronGroup, Wiring, at, check, hidden, layer, put, some
 from knife_jax.plasticity.base import PlasticityTransform
@@ -91,7 +91,7 @@ def _one_by_one(dormant, donor, key):
 def reborn(
     wiring: Wiring,
     *,
-    when: Gate,
+    when: Trigger,
     alpha: Positive = 0.1,
     beta: Positive = 3.0,
     window: Count = 20,
@@ -166,7 +166,7 @@ def reborn(
         init=init,
         measure=lambda state, probes, clock: meter.update(state, probes),
         operate=operate,
-        gate=when,
+        trigger=when,
         preserves="nothing",
         moments="kept" if code else "seeded",
     )

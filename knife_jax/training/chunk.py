@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from knife_jax.clock import Clock, Gate, crossed
+from knife_jax.clock import Clock, Trigger, crossed
 from knife_jax.envs.base import VecEnv
 from knife_jax.nets.graft import occupancy
 from knife_jax.parallel.shards import WHOLE, Shards
@@ -58,7 +58,7 @@ class Trainer(NamedTuple):
     epsilon: Callable[[Clock], Float[Array, ""]]
     learning_rate: Callable[[Clock], Float[Array, ""]]
     """of the gradient step that comes next"""
-    row: Gate
+    row: Trigger
     """when training stops for a row of what was seen"""
     most_rounds: int
     """of one chunk"""
@@ -110,7 +110,7 @@ def _strongly_typed(leaf: Array) -> Array:
 
 def _open_slots(t: Trainer, clock: Clock) -> Int[Array, ""]:
     """No neuron can use more slots than surgeries were due so far."""
-    return jnp.minimum(t.plasticity.gate(clock), t.slots)
+    return jnp.minimum(t.plasticity.trigger(clock), t.slots)
 
 
 def trajectories_added(t: Trainer, clock: Clock) -> Int[Array, ""]:
@@ -121,7 +121,7 @@ def trajectories_added(t: Trainer, clock: Clock) -> Int[Array, ""]:
 
 
 def _last_asked(t: Trainer, clock: Clock) -> Clock:
-    """What the gates have seen up to the Clock at the beginning of a round."""
+    """What the triggers have seen up to the Clock at the beginning of a round."""
     return clock if t.sequence is None else asked(t.sequence, clock, t.waits)
 
 
@@ -232,7 +232,7 @@ def _learn(t: Trainer, state: TrainState, before: Clock, clock: Clock, key: PRNG
         def leave():
             return patient, measured, jnp.zeros((), jnp.int32), jnp.zeros(())
 
-        due = t.plasticity.gate(after) > t.plasticity.gate(before)
+        due = t.plasticity.trigger(after) > t.plasticity.trigger(before)
         patient, measured, units, churn = jax.lax.cond(due, operate, leave)
         slots = occupancy(patient.online["grafts"], t.slots)
         event = Surgery(

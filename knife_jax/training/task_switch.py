@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from knife_jax.clock import Clock, Gate
+from knife_jax.clock import Clock, Trigger
 from knife_jax.envs.base import VecEnv
 from knife_jax.parallel.shards import Shards
 from knife_jax.training.rollout import start
@@ -21,7 +21,7 @@ class TaskSequence(NamedTuple):
 
     env: Callable[[Int[Array, ""]], VecEnv]
     """of a task, in the order of training; all have the same sizes"""
-    task: Gate
+    task: Trigger
     """the one that is trained when the Clock shows so much; a chunk ends as it changes"""
     clear_replay: bool
     renew: Callable[[Patient], Patient]
@@ -51,9 +51,9 @@ def switch(sequence: TaskSequence, hidden: int, state: TrainState, clock: Clock,
 
 
 def asked(sequence: TaskSequence, clock: Clock, waits: int) -> Clock:
-    """The Clock as the gates saw it last: they are asked at gradient steps.
+    """The Clock as the triggers saw it last: they are asked at gradient steps.
 
-    Until the first gradient step of a task the gates have seen only the task before. It waits for
+    Until the first gradient step of a task the triggers have seen only the task before. It waits for
     so many rounds in the replay; a replay that was lost later in the task, where a run was resumed,
     does not undo it.
     """

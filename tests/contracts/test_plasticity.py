@@ -203,7 +203,7 @@ def test_surgery_keeps_what_it_must(name, optimiser):
     patient, state, (operated, after, report) = life(name, optimiser)
     assert kinds(operated) == kinds(patient) and kinds(after) == kinds(state)
     assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves((operated, after)))
-    assert (report.units_operated > 0) == (method.gate(LATE) > 0)
+    assert (report.units_operated > 0) == (method.trigger(LATE) > 0)
 
     old, new = (values(p.online, batch(0)) for p in (patient, operated))
     if method.preserves == "outputs":
@@ -276,7 +276,7 @@ def test_surgery_stays_a_branch_under_the_seed_vmap_and_needs_one_trace(name):
             return method.operate(patient, state, key)[:2]
 
         return jax.lax.cond(
-            method.gate(after) > method.gate(before), operate, lambda: (patient, state)
+            method.trigger(after) > method.trigger(before), operate, lambda: (patient, state)
         )
 
     seeds = jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), (patient, state))

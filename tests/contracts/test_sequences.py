@@ -191,8 +191,8 @@ def optimiser_steps(state):
 @pytest.mark.parametrize("waits", [0, 1, 2, 3])
 def test_gates_are_asked_about_a_switch_exactly_once(clear, waits):
     """Over all rounds of five tasks, where the run is resumed without its replay or not."""
-    gate = lambda clock: clock.rounds // 4  # noqa: E731
-    sequence = TaskSequence(lambda task: None, gate, clear, lambda patient: patient)
+    trigger = lambda clock: clock.rounds // 4  # noqa: E731
+    sequence = TaskSequence(lambda task: None, trigger, clear, lambda patient: patient)
     for resumed in (None, *range(20)):
         fired, since = [], 0
         for rounds in range(20):

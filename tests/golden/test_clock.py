@@ -28,17 +28,17 @@ def test_intervals_are_exact_for_every_count():
         some = [chance.randrange(2**b) for b in (8, 16, 24, 31)]
         on = min(LAST, -(-chance.randrange(1, 1000) * apart // steps))
         rounds = [0, LAST - 1, LAST, on, on - 1, *some]
-        gate = every_env_steps(interval, steps)
-        count = jax.vmap(lambda r: gate(at(rounds=r)))(jnp.asarray(rounds, jnp.int32))  # noqa: B023
+        trigger = every_env_steps(interval, steps)
+        count = jax.vmap(lambda r: trigger(at(rounds=r)))(jnp.asarray(rounds, jnp.int32))  # noqa: B023
         assert count.tolist() == [r * steps // apart for r in rounds], (steps, interval)
         slow += (apart / np.gcd(apart, steps)) * (steps / np.gcd(apart, steps)) > 2**32
     assert slow > 20, "some are beyond one product of 32 bits"
 
 
 def test_once_comes_with_the_round_that_reaches_it():
-    gate = once(5_000_000_001, 32)
+    trigger = once(5_000_000_001, 32)
     due = 156_250_001
-    assert [int(gate(at(rounds=r))) for r in (0, due - 1, due, LAST)] == [0, 0, 1, 1]
+    assert [int(trigger(at(rounds=r))) for r in (0, due - 1, due, LAST)] == [0, 0, 1, 1]
     assert int(once(2**53, 32)(at(rounds=LAST - 1))) == 0
 
 

@@ -42,8 +42,8 @@ def clock_at(step, task_steps=TASK):
 
 
 def test_gates_after_a_switch_and_once():
-    gate = after_task_switch(WINDOW)
-    fires = [s for s in range(1, 22) if crossed(gate, clock_at(s - 1), clock_at(s))]
+    trigger = after_task_switch(WINDOW)
+    fires = [s for s in range(1, 22) if crossed(trigger, clock_at(s - 1), clock_at(s))]
     assert fires == [TASK + WINDOW, 2 * TASK + WINDOW]
     short = after_task_switch(99)  # tasks end before: as the next one begins
     assert [s for s in range(1, 22) if crossed(short, clock_at(s - 1), clock_at(s))] == [15]
@@ -77,7 +77,7 @@ def test_which_task_a_switch_is_judged_by(measure, judged):
         ones = {"agent": jnp.ones(W)}
         clock = clock_at(step)
         state = measured(state, Probes(ones, {"agent": gradient}, ones), clock)
-        if crossed(method.gate, clock_at(step - 1), clock):
+        if crossed(method.trigger, clock_at(step - 1), clock):
             before = patient.online["grafts"]["agent"]["used"]
             patient, state, _ = operate(patient, state, jax.random.key(step))
             taken = np.flatnonzero(patient.online["grafts"]["agent"]["used"] - before)
