@@ -77,12 +77,12 @@ def make_sequence(
 ) -> TaskSequence:
     """When the tasks are trained, and what a switch does by itself."""
 
-    def renew(patient: Patient) -> Patient:
+    def on_task_switch(patient: Patient) -> Patient:
         return patient._replace(opt_state=optimiser.init(patient.online["params"]))
 
     return TaskSequence(
         env=lambda task: tasks.env(task, n_envs),
         task=every_env_steps(config.steps_per_task, round_steps),
         clear_replay=config.clear_replay,
-        renew=renew if config.restart_optimiser else lambda patient: patient,
+        on_task_switch=on_task_switch if config.restart_optimiser else lambda patient: patient,
     )

@@ -53,7 +53,7 @@ from knife_jax.training.evaluator import Episodes, evaluate
 from knife_jax.training.joint import is_small, joint_values
 from knife_jax.training.learner import make_learner
 from knife_jax.training.rollout import rehearse
-from knife_jax.training.task_switch import restarting
+from knife_jax.training.task_switch import per_task
 from knife_jax.types import TrainState, Variables
 
 
@@ -156,7 +156,7 @@ def make_trainer(
     if tasks is not None and isinstance(config.env, SequenceConfig):
         sequence = make_sequence(config.env, tasks, env.n_envs, budget.round_steps, optimiser)
         if config.env.restart_epsilon:
-            epsilon = restarting(epsilon)
+            epsilon = per_task(epsilon)
     return training.Trainer(
         env=env,
         learner=learner,

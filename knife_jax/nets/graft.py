@@ -191,7 +191,7 @@ def occupancy(grafts: PyTree, slots: Size) -> Occupancy:
 
 
 @checked
-def track(online: Variables, target: Variables, tau: Share) -> Variables:
+def update_target(online: Variables, target: Variables, tau: Share) -> Variables:
     """The target network moved towards the online one: target + τ (online - target).
 
     Kept neurons are averaged like trained ones, since online and target keep different ones;

@@ -17,11 +17,11 @@ from knife_jax.clock import (
     never,
     once,
 )
-from knife_jax.nets.graft import GraftedDense, Occupancy, occupancy, track
+from knife_jax.nets.graft import GraftedDense, Occupancy, occupancy, update_target
 from knife_jax.nets.initialisers import Init, orthogonal_init, torch_init
 from knife_jax.nets.wiring import NeuronGroup, Wiring, check, hidden
 from knife_jax.plasticity.base import Meter, PlasticityTransform, Probes, Report, Rewrite, Select
-from knife_jax.plasticity.combine import identity, restarted, surgery, watched
+from knife_jax.plasticity.combine import identity, reset_per_task, surgery, with_monitor
 from knife_jax.plasticity.invariants import change, check_operation
 from knife_jax.plasticity.meters import (
     probe,

@@ -67,7 +67,7 @@ def surgery(
 
 
 @checked
-def restarted(method: PlasticityTransform, meter: Meter, after: Size) -> PlasticityTransform:
+def reset_per_task(method: PlasticityTransform, meter: Meter, after: Size) -> PlasticityTransform:
     """The same, but every new task is measured from nothing, its first ``after`` gradient steps not
     at all: until then stands what the task before left."""
 
@@ -82,7 +82,7 @@ def restarted(method: PlasticityTransform, meter: Meter, after: Size) -> Plastic
 
 
 @checked
-def watched(method: PlasticityTransform, meter: Meter) -> PlasticityTransform:
+def with_monitor(method: PlasticityTransform, meter: Meter) -> PlasticityTransform:
     """A method with a meter beside it, for the log alone."""
 
     def operate(patient, state, key):

@@ -14,7 +14,7 @@ from knife_jax.clock import Trigger, once
 from knife_jax.config.schema import Count, Fraction, Positive, Share, StepsOrZero
 from knife_jax.nets.wiring import Wiring, check, hidden, layer, some
 from knife_jax.plasticity.base import Meter, PlasticityTransform
-from knife_jax.plasticity.combine import identity, operated, restarted, surgery
+from knife_jax.plasticity.combine import identity, operated, reset_per_task, surgery
 from knife_jax.plasticity.meters import (
     relative_activation,
     relative_sensitivity,
@@ -73,7 +73,7 @@ def knife(
     rewrite = graft(groups, slots, wiring if out_mode == "fresh" else ())
     method = surgery(groups, meter, rule, rewrite, when)
     if measure != "running":
-        method = restarted(method, meter, after=0 if measure == "post_switch" else 1)
+        method = reset_per_task(method, meter, after=0 if measure == "post_switch" else 1)
     return method._replace(scores=meter.scores, preserves="outputs")
 
 

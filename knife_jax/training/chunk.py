@@ -20,7 +20,7 @@ from knife_jax.plasticity.meters import share_below
 from knife_jax.training import replay
 from knife_jax.training.learner import Learner
 from knife_jax.training.rollout import EpisodeSums, first_episodes, rollout, start
-from knife_jax.training.task_switch import TaskSequence, asked, switch
+from knife_jax.training.task_switch import TaskSequence, clock_at_last_update, switch
 from knife_jax.types import Patient, PyTree, TrainState
 
 DORMANT = 0.1
@@ -122,7 +122,7 @@ def trajectories_added(t: Trainer, clock: Clock) -> Int[Array, ""]:
 
 def _last_asked(t: Trainer, clock: Clock) -> Clock:
     """What the triggers have seen up to the Clock at the beginning of a round."""
-    return clock if t.sequence is None else asked(t.sequence, clock, t.waits)
+    return clock if t.sequence is None else clock_at_last_update(t.sequence, clock, t.waits)
 
 
 def _play(t: Trainer, patient: Patient, actor, clock: Clock, key: PRNGKeyArray):

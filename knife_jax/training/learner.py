@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from knife_jax.clock import Clock, crossed, every_updates
 from knife_jax.envs.base import EnvSpec, TimeStep
-from knife_jax.nets.graft import track
+from knife_jax.nets.graft import update_target
 from knife_jax.nets.wiring import Wiring, layer
 from knife_jax.parallel.shards import WHOLE, Shards
 from knife_jax.plasticity.base import Probe, Probes
@@ -212,7 +212,7 @@ def make_learner(
             every_updates(target_period), clock, clock._replace(updates=clock.updates + 1)
         )
         target = jax.lax.cond(
-            due, lambda: track(online, patient.target, tau), lambda: patient.target
+            due, lambda: update_target(online, patient.target, tau), lambda: patient.target
         )
         metrics["grad_norm"] = optax.tree.norm(grads)
         return Patient(online, target, opt_state), probes, metrics

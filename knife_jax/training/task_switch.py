@@ -24,7 +24,7 @@ class TaskSequence(NamedTuple):
     task: Trigger
     """the one that is trained when the Clock shows so much; a chunk ends as it changes"""
     clear_replay: bool
-    renew: Callable[[Patient], Patient]
+    on_task_switch: Callable[[Patient], Patient]
 
 
 def switch(sequence: TaskSequence, hidden: int, state: TrainState, clock: Clock, shards: Shards):
@@ -39,7 +39,7 @@ def switch(sequence: TaskSequence, hidden: int, state: TrainState, clock: Clock,
     def enter():
         key, start_key = jax.random.split(state.key)
         actor = start(sequence.env(task), hidden, shards.own(start_key))
-        return sequence.renew(state.patient), actor, key
+        return sequence.on_task_switch(state.patient), actor, key
 
     patient, actor, key = jax.lax.cond(
         is_new, enter, lambda: (state.patient, state.actor, state.key)
@@ -50,7 +50,7 @@ def switch(sequence: TaskSequence, hidden: int, state: TrainState, clock: Clock,
     return state.replace(patient=patient, actor=actor, key=key), clock
 
 
-def asked(sequence: TaskSequence, clock: Clock, waits: int) -> Clock:
+def clock_at_last_update(sequence: TaskSequence, clock: Clock, waits: int) -> Clock:
     """The Clock as the triggers saw it last: they are asked at gradient steps.
 
     Until the first gradient step of a task the triggers have seen only the task before. It waits for
@@ -64,6 +64,6 @@ def asked(sequence: TaskSequence, clock: Clock, waits: int) -> Clock:
     return clock._replace(task=jnp.where(learning, clock.task, jnp.maximum(clock.task - 1, 0)))
 
 
-def restarting(schedule: Callable[[Clock], Array]) -> Callable[[Clock], Array]:
+def per_task(schedule: Callable[[Clock], Array]) -> Callable[[Clock], Array]:
     """A schedule that begins anew with every task."""
     return lambda clock: schedule(clock._replace(rounds=clock.rounds - clock.task_rounds))

@@ -18,7 +18,7 @@ from knife_jax.config.grid_games import SCENARIOS
 from knife_jax.envs import sequences
 from knife_jax.envs.tasks import Tasks, shuffled
 from knife_jax.training.replay import unpack
-from knife_jax.training.task_switch import TaskSequence, asked, restarting
+from knife_jax.training.task_switch import TaskSequence, clock_at_last_update, per_task
 
 ROUND = 7 * 5  # environments x window of the tiny configuration
 
@@ -202,14 +202,14 @@ def test_gates_are_asked_about_a_switch_exactly_once(clear, waits):
             clock = clock_at(rounds, task, 4 * task)._replace(replay_since=jnp.int32(since))
             after = clock._replace(rounds=clock.rounds + 1)
             if rounds + 1 - since >= waits and crossed(
-                at_task_switch, asked(sequence, clock, waits), after
+                at_task_switch, clock_at_last_update(sequence, clock, waits), after
             ):
                 fired.append(task)
         assert fired == [1, 2, 3, 4] or (resumed and waits > 1 and len(fired) == 3), resumed
 
 
 def test_a_schedule_restarts_with_each_task():
-    schedule = restarting(lambda clock: clock.rounds)
+    schedule = per_task(lambda clock: clock.rounds)
     clocks = [clock_at(rounds, rounds // 100, rounds // 100 * 100) for rounds in (0, 99, 100, 250)]
     assert [int(schedule(clock)) for clock in clocks] == [0, 99, 0, 50]
 

@@ -19,7 +19,7 @@ from knife_jax.builders.program import build_tasks, make_plasticity
 from knife_jax.clock import Clock, after_task_switch, crossed, once
 from knife_jax.config.env import MatrixSequenceConfig
 from knife_jax.config.plasticity import PLASTICITIES, KnifeConfig
-from knife_jax.nets.graft import GraftedDense, track
+from knife_jax.nets.graft import GraftedDense, update_target
 from knife_jax.nets.gru import GRU
 from knife_jax.nets.initialisers import INITS
 from knife_jax.nets.wiring import NeuronGroup
@@ -304,8 +304,8 @@ def test_polyak_with_own_outgoing_weights_is_what_it_would_have_been(tau):
     chosen = {"net/hidden": jnp.arange(W) % 2 == 0}
     operated = graft(wiring[:1], 1, wiring).apply(patient, chosen, jax.random.key(1))
     x = jax.random.normal(jax.random.key(2), (ROWS, I))
-    without = apply(track(patient.online, patient.target, tau), x)
+    without = apply(update_target(patient.online, patient.target, tau), x)
     for got, expected in zip(
-        apply(track(operated.online, operated.target, tau), x), without, strict=True
+        apply(update_target(operated.online, operated.target, tau), x), without, strict=True
     ):
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)

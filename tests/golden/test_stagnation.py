@@ -68,8 +68,8 @@ def test_running_mean_is_plain_over_one_window_then_exponential():
 def test_maturity_counts_steps_since_the_last_surgery():
     """A window of one's own if it is not given."""
     rng = np.random.default_rng(3)
-    for asked, needed in ((None, WINDOW), (2, 2), (WINDOW + 3, WINDOW + 3)):
-        meter = relative_update_activity(WIRING, WINDOW, asked)
+    for clock_at_last_update, needed in ((None, WINDOW), (2, 2), (WINDOW + 3, WINDOW + 3)):
+        meter = relative_update_activity(WIRING, WINDOW, clock_at_last_update)
         state = meter.init()
         for step in range(1, WINDOW + 5):
             state = meter.update(state, probes_of(rng))

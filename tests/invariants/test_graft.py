@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from knife_jax.nets.graft import GraftedDense, occupancy, track
+from knife_jax.nets.graft import GraftedDense, occupancy, update_target
 from knife_jax.nets.initialisers import INITS
 from knife_jax.nets.wiring import NeuronGroup
 from knife_jax.plasticity.rewrite import graft
@@ -174,14 +174,14 @@ def test_polyak_after_surgery_is_what_it_would_have_been_without(key, tau):
     patient = make_patient(key)
     x = jax.random.normal(key, (ROWS, INPUTS))
     operated = REWRITE.apply(patient, some(key, patient), key)
-    without = output(track(patient.online, patient.target, tau), x, 1)
+    without = output(update_target(patient.online, patient.target, tau), x, 1)
     np.testing.assert_array_equal(
-        output(track(operated.online, operated.target, tau), x, 1), without
+        output(update_target(operated.online, operated.target, tau), x, 1), without
     )
 
 
 def test_hard_copy_after_surgery_is_exact(key):
     patient = make_patient(key)
     operated = REWRITE.apply(patient, some(key, patient), key)
-    copied = track(operated.online, operated.target, 1.0)
+    copied = update_target(operated.online, operated.target, 1.0)
     jax.tree.map(np.testing.assert_array_equal, copied, operated.online)

@@ -65,9 +65,9 @@ def batched_smax(
         uniform = jax.random.uniform(draw, (per_step + n_draws(rules) * group,))
         randoms = scale_randoms(rules, uniform[:per_step].reshape(-1, n_envs))
         fresh = draw_start(rules, uniform[per_step:].reshape(-1, group), mix)
-        renew = group_of == battles.turn
+        on_task_switch = group_of == battles.turn
         spare = jax.tree.map(
-            lambda new, old: jnp.where(renew, jnp.tile(new, n_groups)[:, :n_envs], old),
+            lambda new, old: jnp.where(on_task_switch, jnp.tile(new, n_groups)[:, :n_envs], old),
             fresh,
             battles.spare,
         )
