@@ -11,7 +11,7 @@ from knife_jax.clock import Clock
 from knife_jax.console.messages import warn
 from knife_jax.host.evaluate import ABSOLUTE_TIMES, Played, greedy_rows, play, policy
 from knife_jax.host.progress import Progress
-from knife_jax.host.resume import Found, ResumeError
+from knife_jax.host.resume import Checkpoint, ResumeError
 from knife_jax.host.signals import Stop
 from knife_jax.parallel import devices
 from knife_jax.records.checkpoint import Checkpoints, DamagedError
@@ -74,7 +74,7 @@ def _stored(
     state, stamp = None, {}
     try:
         about = checkpoints.about(step)
-        state = policy(program, Found(step, about, checkpoints.arrays(step, about)), like)
+        state = policy(program, Checkpoint(step, about, checkpoints.arrays(step, about)), like)
         stamp = Progress.recalled(about["progress"]).stamp()
     except (DamagedError, ResumeError) as error:
         warn(f"no absolute metric: the best checkpoint, {step:,}, cannot be used: {error}")

@@ -21,7 +21,7 @@ from knife_jax.host import compile_cache
 from knife_jax.host.progress import Progress
 from knife_jax.host.resume import (
     OF_SHARES,
-    Found,
+    Checkpoint,
     ResumeError,
     check_arrays,
     check_schema,
@@ -108,7 +108,7 @@ def greedy_rows(
     return rows
 
 
-def policy(program: Program, found: Found, like: PyTree) -> TrainState:
+def policy(program: Program, found: Checkpoint, like: PyTree) -> TrainState:
     """The state that a checkpoint holds, as far as playing needs it; ``like`` has its shapes.
 
     It does not depend on how the seeds were shared out. Raises ``ResumeError``.
@@ -153,7 +153,7 @@ def judge(run: Path, which: str, episodes: int | None, seed: int | None) -> None
             say("\n".join("".join(f"{value:9.3f}" for value in row) for row in table))
 
 
-def _found(run: Path, which: str) -> Found:
+def _found(run: Path, which: str) -> Checkpoint:
     with closing(Checkpoints(run / CHECKPOINTS)) as stored:
         steps, only = stored.steps(), step_of(which)
         if not steps:

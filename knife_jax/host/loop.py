@@ -90,7 +90,7 @@ class _Run:
             "checkpoint": None,
         }  # fmt: skip
 
-    def train(self, origin: resume.Origin | None) -> int:
+    def train(self, origin: resume.CheckpointRef | None) -> int:
         """From where the run stands to its end. Returns the exit code."""
         shown = self.config.logger.table
         try:
@@ -127,7 +127,7 @@ class _Run:
             if self.begun:
                 summary.write(self.directory, records.FAILED, self.progress, self.about)
 
-    def _prepare(self, origin: resume.Origin | None) -> None:
+    def _prepare(self, origin: resume.CheckpointRef | None) -> None:
         """Find where the run stands, make its directory, and compile what it needs."""
         from knife_jax.builders.program import build
 
@@ -163,7 +163,9 @@ class _Run:
             self.chunk, self.about["compile_cached"] = compile_cache.compiled(lowered)
             self.progress.compile_seconds += time.perf_counter() - began
 
-    def _found(self, origin: resume.Origin, shapes: dict[str, list[Any]]) -> resume.Found | None:
+    def _found(
+        self, origin: resume.CheckpointRef, shapes: dict[str, list[Any]]
+    ) -> resume.Checkpoint | None:
         """The checkpoint to go on from; the progress is then that of the run it is of."""
         folder = origin.folder
         with closing(Checkpoints(folder)) as stored:
@@ -174,7 +176,7 @@ class _Run:
             return None
         if found.shares != shares:
             found = found.without_shares()
-        for caution in resume.cautions(found, self.config, self.about["versions"], shares):
+        for caution in resume.resume_warnings(found, self.config, self.about["versions"], shares):
             warn(caution)
         say(f"going on from checkpoint {found.step:,} of {folder.parent}")
         self.progress = Progress.recalled(found.about["progress"])

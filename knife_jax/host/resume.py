@@ -14,7 +14,7 @@ from knife_jax.config.run import Config, to_dict
 from knife_jax.config.schema import shown
 from knife_jax.console.messages import warn
 from knife_jax.records.checkpoint import SCHEMA, Checkpoints, DamagedError, committed, step_of
-from knife_jax.records.directory import CHECKPOINTS, FILES, WHERE_AND_HOW
+from knife_jax.records.directory import CHECKPOINTS, FILES, NON_RESULT_FIELDS
 from knife_jax.records.reading import RecordError, computed, read_config
 from knife_jax.records.rows import lines, parsed
 
@@ -28,8 +28,8 @@ MACHINE = ("jax", "jaxlib", "platform", "device_kind", "n_devices")
 """versions on which the bits of a run depend"""
 
 
-FREE = (
-    *WHERE_AND_HOW, "env_steps", "log_every", "evaluation", "algo.name", "algo.preset",
+RESUMABLE_FIELDS = (
+    *NON_RESULT_FIELDS, "env_steps", "log_every", "evaluation", "algo.name", "algo.preset",
     "plasticity.name",
 )  # fmt: skip
 """what may change when a run goes on: budget, reports and labels"""
@@ -39,14 +39,14 @@ class ResumeError(Exception):
     """A run cannot go on. The message is one line."""
 
 
-class Origin(NamedTuple):
+class CheckpointRef(NamedTuple):
     """A folder of checkpoints, and the one step in it if only that is meant."""
 
     folder: Path
     step: int | None
 
 
-class Found(NamedTuple):
+class Checkpoint(NamedTuple):
     """A checkpoint whose sums agree."""
 
     step: int
@@ -74,7 +74,7 @@ class Found(NamedTuple):
             warn(f"checkpoint {self.step:,}, metrics.jsonl: {note}")
         return lines(rows) if notes else content
 
-    def without_shares(self) -> Found:
+    def without_shares(self) -> Checkpoint:
         """Without what each share of a seed has of its own."""
         kept = {k: v for k, v in self.arrays.items() if not k.startswith(OF_SHARES)}
         return self._replace(arrays=kept)
@@ -90,7 +90,7 @@ def start(program: Program, seeds: Sequence[int]) -> dict[str, Any]:
     return {"state": program.init(seeds), "clock": program.clock()}
 
 
-def source(config: Config) -> Origin | None:
+def source(config: Config) -> CheckpointRef | None:
     """The checkpoints to go on from; None for a new run.
 
     Raises ``ResumeError`` if there are none where ``resume`` says; for ``resume=auto`` only if
@@ -102,11 +102,11 @@ def source(config: Config) -> Origin | None:
         return _in_place(Path(str(config.run_dir)), config)
     path = Path(config.resume)
     if (path / CHECKPOINTS).is_dir():
-        origin = Origin(path / CHECKPOINTS, None)
+        origin = CheckpointRef(path / CHECKPOINTS, None)
     elif path.is_dir() and (step := step_of(path.name)) is not None:
-        origin = Origin(path.parent, step)
+        origin = CheckpointRef(path.parent, step)
     elif any(os.path.lexists(path / name) for name in FILES):
-        origin = Origin(path / CHECKPOINTS, None)
+        origin = CheckpointRef(path / CHECKPOINTS, None)
     else:
         raise ResumeError(
             f"resume={shown(config.resume)} is refused: "
@@ -117,17 +117,17 @@ def source(config: Config) -> Origin | None:
     return origin
 
 
-def _in_place(run_dir: Path, config: Config) -> Origin | None:
+def _in_place(run_dir: Path, config: Config) -> CheckpointRef | None:
     """The checkpoints of the run in ``run_dir``, which say of which; None if it begins there."""
     if committed(run_dir / CHECKPOINTS):
-        return Origin(run_dir / CHECKPOINTS, None)
+        return CheckpointRef(run_dir / CHECKPOINTS, None)
     if results := computed(run_dir):
         raise ResumeError(
             f"run_dir={run_dir} holds results ({', '.join(results)}) but no checkpoint to go on "
             f"from: put its {CHECKPOINTS} back, or choose another folder"
         )
     with suppress(RecordError):  # a start that broke off at once
-        differing = differences(decisive(read_config(run_dir)), decisive(to_dict(config)))
+        differing = differences(result_fields(read_config(run_dir)), result_fields(to_dict(config)))
         if differing:
             raise ResumeError(f"run_dir={run_dir} holds another run: {_listed(differing)}")
     return None
@@ -135,7 +135,7 @@ def _in_place(run_dir: Path, config: Config) -> Origin | None:
 
 def newest(
     stored: Checkpoints, check: Callable[[int, Mapping[str, Any]], None], only: int | None = None
-) -> Found | None:
+) -> Checkpoint | None:
     """The newest checkpoint whose sums agree; None where there are none at all.
 
     Damaged ones are skipped, with a warning each. Raises ``ResumeError`` if all are damaged, and
@@ -146,7 +146,7 @@ def newest(
         try:
             about = stored.about(step)
             check(step, about)
-            return Found(step, about, stored.arrays(step, about))
+            return Checkpoint(step, about, stored.arrays(step, about))
         except DamagedError as error:
             warn(f"checkpoint {step:,} is skipped: {error}")
     if steps:
@@ -172,7 +172,7 @@ def check_same(
 ) -> None:
     """Raise ``ResumeError`` where the checkpoint is not of such a run."""
     check_schema(step, about)
-    differing = differences(decisive(about["config"]), decisive(to_dict(config)))
+    differing = differences(result_fields(about["config"]), result_fields(to_dict(config)))
     if differing:
         raise ResumeError(f"checkpoint {step:,} is of another run: {_listed(differing)}")
     check_arrays(step, about, shapes, () if shares_of(about) == shares else OF_SHARES)
@@ -206,7 +206,7 @@ def check_arrays(
         raise ResumeError(f"checkpoint {step:,} is of another network: {_listed(wrong)}")
 
 
-def decisive(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def result_fields(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Dotted fields on which each step of training depends: a run must go on with the same ones.
 
     The budget, what is logged and judged, and where results go may change.
@@ -214,9 +214,9 @@ def decisive(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name, value in values.items():
         key = f"{prefix}{name}"
-        if key not in FREE:
+        if key not in RESUMABLE_FIELDS:
             inner = isinstance(value, Mapping)
-            out |= decisive(value, f"{key}.") if inner else {key: value}
+            out |= result_fields(value, f"{key}.") if inner else {key: value}
     return out
 
 
@@ -229,7 +229,9 @@ def differences(saved: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]
     ]
 
 
-def cautions(found: Found, config: Config, versions: Mapping[str, Any], shares: int) -> list[str]:
+def resume_warnings(
+    found: Checkpoint, config: Config, versions: Mapping[str, Any], shares: int
+) -> list[str]:
     """Why going on from a checkpoint will not be bit for bit, one line each."""
     about, out = found.about, []
     changed = differences(*({k: v[k] for k in MACHINE} for v in (about["versions"], versions)))

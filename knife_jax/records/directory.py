@@ -127,7 +127,7 @@ def write_params(path: Path, variables: Mapping[str, Any], about: Mapping[str, A
     write(path, save(arrays, metadata={"knife_jax": json.dumps(about, sort_keys=True)}))
 
 
-WHERE_AND_HOW = (
+NON_RESULT_FIELDS = (
     "run_dir", "devices", "compile_cache", "distributed", "resume", "logger", "checkpoint",
     "probes", "debug", "experiment",
 )  # fmt: skip
@@ -141,8 +141,8 @@ def config_hash(config: Config) -> str:
 
 def hash_of(fields: Mapping[str, Any]) -> str:
     """The same of a configuration that was read, of this version or another."""
-    decisive = {name: value for name, value in fields.items() if name not in WHERE_AND_HOW}
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+    result_fields = {name: value for name, value in fields.items() if name not in NON_RESULT_FIELDS}
+    return hashlib.sha256(json.dumps(result_fields, sort_keys=True).encode()).hexdigest()
 
 
 def versions() -> dict[str, Any]:

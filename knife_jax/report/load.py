@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from knife_jax.host.resume import decisive, differences
+from knife_jax.host.resume import differences, result_fields
 from knife_jax.records import reading as records
 from knife_jax.records.directory import CHECKPOINTS, FILES
 from knife_jax.records.reading import COMPLETE, RecordError
@@ -144,7 +144,9 @@ def _differing(run: Run, other: Run) -> str | None:
 def _shared(config: Mapping[str, Any]) -> dict[str, Any]:
     """What all runs of a study have the same."""
     own = ("plasticity.", "seed", "num_seeds")
-    return {name: value for name, value in decisive(config).items() if not name.startswith(own)}
+    return {
+        name: value for name, value in result_fields(config).items() if not name.startswith(own)
+    }
 
 
 def _has_ended(run: Run) -> bool:
