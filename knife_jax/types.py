@@ -50,7 +50,7 @@ class Trajectory:
 
 @struct.dataclass
 class ReplayState:
-    """``Trajectory`` as they are stored: the same numbers, truths as bits, actions as small integers.
+    """Trajectories as they are stored: the same numbers, truths as bits, actions as small integers.
 
     Observations, states, rewards and recurrent states are any floats: they stay as they are.
     """
@@ -58,7 +58,7 @@ class ReplayState:
     obs: Float[Array, "T+1 B N O"]
     state: Float[Array, "T+1 B D"]
     bits: UInt8[Array, "T+1 B bytes"]
-    """``avail_actions`` of all agents, ``first``, ``terminated``, ``valid``; the last two end with row T"""
+    """``avail_actions`` of all agents, ``first``, ``terminated``, ``valid``; the last two end at T"""
     action: Int[Array, "T B N"]
     reward: Float[Array, "T B"]
     hidden: Float[Array, "B N H"]

@@ -68,8 +68,8 @@ def look(
 def stagnation(plasticity: PyTree) -> dict[str, Running]:
     """The running update activity in a plasticity method's state, by neuron group.
 
-    It is the last of the method's meters (``plasticity.combine.with_monitor``). The age of a neuron is
-    counted from its last operation, which only the method's own meter may have seen.
+    It is the last of the method's meters (``plasticity.combine.with_monitor``). The age of a neuron
+    is counted from its last operation, which only the method's own meter may have seen.
     """
     found = jax.tree_util.tree_leaves_with_path(
         plasticity, is_leaf=lambda leaf: isinstance(leaf, Running)

@@ -20,7 +20,7 @@ from knife_jax.parallel.shards import SAME, SHARES
 from knife_jax.types import PyTree
 
 FORCED = "xla_force_host_platform_device_count"
-MOST = 8
+MAX_CPU_DEVICES = 8
 """devices that a CPU counts as, unless told otherwise"""
 
 
@@ -37,8 +37,8 @@ def join() -> bool:
 
 
 def begin(n: int | None) -> None:
-    """Let the CPU count as ``n`` devices, up to ``MOST`` or its cores, whichever is more; without
-    ``n`` as one per core up to ``MOST``.
+    """Let the CPU count as ``n`` devices, up to ``MAX_CPU_DEVICES`` or its cores, whichever is more; without
+    ``n`` as one per core up to ``MAX_CPU_DEVICES``.
 
     Several programs of half the size keep two cores busier than one whole. To be called before
     anything else of jax; without effect where jax runs already or ``XLA_FLAGS`` says how many.
@@ -46,8 +46,8 @@ def begin(n: int | None) -> None:
     told = FORCED in os.environ.get("XLA_FLAGS", "") or jax.config.jax_num_cpu_devices > 0
     if not told:
         with suppress(RuntimeError):
-            asked = n or min(_cores(), MOST)
-            jax.config.update("jax_num_cpu_devices", min(asked, max(_cores(), MOST)))
+            asked = n or min(_cores(), MAX_CPU_DEVICES)
+            jax.config.update("jax_num_cpu_devices", min(asked, max(_cores(), MAX_CPU_DEVICES)))
 
 
 def _cores() -> int:

@@ -53,8 +53,8 @@ class PlasticityTransform(NamedTuple):
     """A plasticity method: a value made by a factory, combined and never subclassed.
 
     ``measure`` runs after every gradient step, with the Clock after it; ``operate`` only when
-    ``trigger`` came due between the Clocks before and after the step. A method must leave the shapes
-    and dtypes of the whole patient as they are, and operate on online and target network with the
+    ``trigger`` came due between the Clocks before and after the step. A method must leave the
+    shapes and dtypes of the whole patient as they are, and operate on online and target network with the
     same draws.
     """
 

@@ -25,7 +25,7 @@ from knife_jax.plasticity.rewrite import (
 from knife_jax.plasticity.select import ranks
 from knife_jax.types import PyTree
 
-MOST = 5
+MAX_RECIPIENTS = 5
 """recipients of one donor"""
 
 
@@ -61,10 +61,10 @@ def pair(
 def _by_donor(dormant, donor, key):
     turn_key, queue_key, count_key = jax.random.split(key, 3)
     width = dormant.size
-    wanted = jax.random.randint(count_key, (width, 1), 2, MOST + 1)
-    places = donor[:, None] & (jnp.arange(MOST) < wanted)
+    wanted = jax.random.randint(count_key, (width, 1), 2, MAX_RECIPIENTS + 1)
+    places = donor[:, None] & (jnp.arange(MAX_RECIPIENTS) < wanted)
     turn = jax.random.uniform(turn_key, (width, 1))
-    by_turn = jnp.argsort(jnp.where(places, turn, jnp.inf).reshape(-1)) // MOST
+    by_turn = jnp.argsort(jnp.where(places, turn, jnp.inf).reshape(-1)) // MAX_RECIPIENTS
     queue = ranks(jnp.where(dormant, jax.random.uniform(queue_key, (width,)), jnp.inf))
     served = dormant & (queue < jnp.sum(places))
     return jnp.where(served, by_turn[queue], -1)
@@ -76,7 +76,7 @@ def _one_by_one(dormant, donor, key):
 
     def serve(taken, neuron):
         i, key = neuron
-        drawn = jnp.where(donor & (taken < MOST), jax.random.uniform(key, (width,)), -1.0)
+        drawn = jnp.where(donor & (taken < MAX_RECIPIENTS), jax.random.uniform(key, (width,)), -1.0)
         chosen = jnp.argmax(drawn)
         served = dormant[i] & (drawn[chosen] >= 0)
         return taken.at[chosen].add(served), jnp.where(served, chosen, -1)

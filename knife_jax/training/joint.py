@@ -46,10 +46,10 @@ def joint_values(
     return team.reshape((n_actions,) * n)
 
 
-MOST = 1024
+MAX_TABLE_ENTRIES = 1024
 """joint actions worth a table"""
 
 
 def is_small(env: VecEnv) -> bool:
     """Whether a table of all joint actions can be looked at."""
-    return env.spec.n_agents == 2 and env.spec.n_actions**2 <= MOST
+    return env.spec.n_agents == 2 and env.spec.n_actions**2 <= MAX_TABLE_ENTRIES

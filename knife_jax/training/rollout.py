@@ -80,8 +80,8 @@ def rollout(
         hidden, values = act(variables, actor.hidden, now, actor.last_action, open_slots)
         action = epsilon_greedy(key, values, now.avail_actions, epsilon)
         env_state, after = env.step(actor.env, action)
-        row = (now.obs, now.state, now.avail_actions, now.first, action, after.reward, after.terminated,
-               ~now.last)  # fmt: skip
+        row = (now.obs, now.state, now.avail_actions, now.first, action, after.reward,
+               after.terminated, ~now.last)  # fmt: skip
         total = actor.episode_return + after.reward
         steps = actor.episode_length + ~now.last
         ending = after.last & counted
