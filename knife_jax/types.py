@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import optax
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, Int
 
 PyTree = Any
 Variables = dict[str, PyTree]
@@ -46,34 +46,3 @@ class Trajectory:
     """the agents' recurrent state before row 0, as it was when the row was played"""
     last_action: Int[Array, "B N"]
     """the agents' actions before row 0; -1 where there is none"""
-
-
-@struct.dataclass
-class ReplayState:
-    """Trajectories as they are stored: the same numbers, truths as bits, actions as small integers.
-
-    Observations, states, rewards and recurrent states are any floats: they stay as they are.
-    """
-
-    obs: Float[Array, "T+1 B N O"]
-    state: Float[Array, "T+1 B D"]
-    bits: UInt8[Array, "T+1 B bytes"]
-    """``avail_actions`` of all agents, ``first``, ``terminated``, ``valid``; the last two end at T"""
-    action: Int[Array, "T B N"]
-    reward: Float[Array, "T B"]
-    hidden: Float[Array, "B N H"]
-    last_action: Int[Array, "B N"]
-    n_actions: int = struct.field(pytree_node=False)
-
-
-@struct.dataclass
-class TrainState:
-    """All that one seed's training consists of, besides the Clock."""
-
-    patient: Patient
-    plasticity: PyTree
-    replay: ReplayState
-    actor: PyTree
-    key: PRNGKeyArray
-    finite: Bool[Array, ""]
-    """False once this seed has diverged; its networks then stay as they last were"""

@@ -14,7 +14,8 @@ from timing import Spent
 from knife_jax.builders.program import Program, build
 from knife_jax.clock import NEVER, Clock
 from knife_jax.config.run import Config
-from knife_jax.types import PyTree, TrainState
+from knife_jax.training.state import TrainState
+from knife_jax.types import PyTree
 
 Time = TypeVar("Time")
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from chunks import Training
 
 from knife_jax.builders.envs import make_tasks
-from knife_jax.builders.program import make_trainer
+from knife_jax.builders.trainer import make_trainer
 from knife_jax.config.run import Config
 from knife_jax.envs.base import TimeStep, VecEnv
 from knife_jax.nets.graft import occupancy

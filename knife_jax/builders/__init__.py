@@ -1,1 +1,1 @@
-"""builders."""
+"""Config becomes functions: here, and nowhere else."""

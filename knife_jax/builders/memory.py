@@ -18,7 +18,8 @@ import jax.numpy as jnp
 from knife_jax.config.run import Config
 from knife_jax.config.schema import ConfigError
 from knife_jax.envs.base import EnvSpec
-from knife_jax.types import PyTree, TrainState
+from knife_jax.training.state import TrainState
+from knife_jax.types import PyTree
 
 TYPICAL = {
     "algo.buffer_size": 10_000, "algo.batch_size": 32, "algo.window": 16, "algo.hidden": 64,

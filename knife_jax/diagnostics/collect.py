@@ -16,7 +16,8 @@ from knife_jax.plasticity.meters import Running
 from knife_jax.training import replay
 from knife_jax.training.chunk import Trainer, trajectories_added
 from knife_jax.training.losses import chosen, masked_mean
-from knife_jax.types import Patient, PyTree, TrainState, Trajectory
+from knife_jax.training.state import TrainState
+from knife_jax.types import Patient, PyTree, Trajectory
 
 
 class View(NamedTuple):

@@ -15,7 +15,8 @@ from knife_jax.diagnostics.curvature import kernels, largest_eigenvalue, over_ag
 from knife_jax.diagnostics.summary import Collected, summarise
 from knife_jax.parallel.shards import SAME, SEEDS
 from knife_jax.training.chunk import Trainer
-from knife_jax.types import PyTree, TrainState
+from knife_jax.training.state import TrainState, layout
+from knife_jax.types import PyTree
 
 GRADIENTS = 8
 """windows that gradients are taken of"""
@@ -58,7 +59,7 @@ def make_probe(
     def compiled(f: Callable, *layout: Any) -> Callable:
         return jax.jit(over_seeds(f, layout))
 
-    look = compiled(partial(collect.look, t, sizes.windows, k), t.shards.layout, SAME, SAME)
+    look = compiled(partial(collect.look, t, sizes.windows, k), layout(t.shards), SAME, SAME)
     gradient = compiled(partial(collect.td_gradient, t), SEEDS, SEEDS, SEEDS, SEEDS, SAME, SAME)
     next_step = compiled(partial(collect.next_step, t.learner.optimiser), SEEDS, SEEDS, SAME)
     fit = compiled(partial(regression.fit, t, sizes.fit_steps), SAME, SEEDS, SEEDS)

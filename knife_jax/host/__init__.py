@@ -1,1 +1,1 @@
-"""The only part of the program that touches clocks, files, signals and the network."""
+"""The only loop: compiled chunks with logging, evaluation and checkpoints between them."""

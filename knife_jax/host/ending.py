@@ -16,7 +16,8 @@ from knife_jax.host.signals import Stop
 from knife_jax.parallel import devices
 from knife_jax.records.checkpoint import Checkpoints, DamagedError
 from knife_jax.records.rows import ABSOLUTE, FINAL, Row
-from knife_jax.types import PyTree, TrainState
+from knife_jax.training.state import TrainState
+from knife_jax.types import PyTree
 
 if TYPE_CHECKING:
     from knife_jax.builders.program import Program

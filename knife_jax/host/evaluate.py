@@ -39,7 +39,8 @@ from knife_jax.training.evaluator import Episodes
 
 if TYPE_CHECKING:
     from knife_jax.builders.program import Program
-    from knife_jax.types import PyTree, TrainState
+    from knife_jax.training.state import TrainState
+    from knife_jax.types import PyTree
 
 SEED = 128
 """the same for all runs, so that methods are compared on equal episodes"""

@@ -1,1 +1,1 @@
-"""Networks: the recurrent agent, hypernetworks, graftable layers and their wiring."""
+"""Networks: the recurrent agent, graftable layers, their initialisers and wiring."""

@@ -1,1 +1,1 @@
-"""parallel."""
+"""Devices, and one seed split over several of them."""

@@ -37,8 +37,8 @@ def join() -> bool:
 
 
 def begin(n: int | None) -> None:
-    """Let the CPU count as ``n`` devices, up to ``MAX_CPU_DEVICES`` or its cores, whichever is more; without
-    ``n`` as one per core up to ``MAX_CPU_DEVICES``.
+    """Let the CPU count as ``n`` devices, up to ``MAX_CPU_DEVICES`` or its cores, whichever is
+    more; without ``n`` as one per core up to ``MAX_CPU_DEVICES``.
 
     Several programs of half the size keep two cores busier than one whole. To be called before
     anything else of jax; without effect where jax runs already or ``XLA_FLAGS`` says how many.

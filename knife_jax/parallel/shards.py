@@ -6,7 +6,6 @@ batch. Networks, optimiser and method are the same in all of them, since all act
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -15,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, PRNGKeyArray
 
-from knife_jax.types import PyTree, TrainState
+from knife_jax.types import PyTree
 
 AXIS = "data"
 """the name of the axis that the shares are mapped over"""
@@ -29,21 +28,6 @@ class Shards(NamedTuple):
     """How many equal shares one seed has. With one, there is nothing to tell."""
 
     n: int = 1
-
-    @property
-    def layout(self) -> TrainState:
-        """How the training state lies on the devices; with one share it has no axis of shares."""
-        own = SHARES if self.n > 1 else SEEDS
-        return TrainState(
-            patient=SEEDS, plasticity=SEEDS, replay=own, actor=own, key=SEEDS, finite=SEEDS
-        )
-
-    def over(self, f: Callable[..., TrainState]) -> Callable[..., TrainState]:
-        """All shares of a state side by side, on one device, of a function that makes one."""
-        if self.n == 1:
-            return f
-        axes = jax.tree.map(lambda spec: 0 if spec == SHARES else None, self.layout)
-        return jax.vmap(f, None, axes, axis_name=AXIS, axis_size=self.n)
 
     def own(self, key: PRNGKeyArray) -> PRNGKeyArray:
         """Another key in each share."""

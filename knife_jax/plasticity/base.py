@@ -54,8 +54,8 @@ class PlasticityTransform(NamedTuple):
 
     ``measure`` runs after every gradient step, with the Clock after it; ``operate`` only when
     ``trigger`` came due between the Clocks before and after the step. A method must leave the
-    shapes and dtypes of the whole patient as they are, and operate on online and target network with the
-    same draws.
+    shapes and dtypes of the whole patient as they are, and operate on online and target network
+    with the same draws.
     """
 
     init: Callable[[Variables], PyTree]

@@ -1,1 +1,1 @@
-"""What finished runs come to: from their rows alone."""
+"""Tables, figures and statistics of finished runs, from their records alone."""

@@ -1,1 +1,1 @@
-"""sinks."""
+"""Where numbers go: files, the terminal, W&B, pictures."""

@@ -1,1 +1,1 @@
-"""training."""
+"""Training on arrays alone: rollout, replay, learner, task switches and the chunk around them."""

@@ -7,10 +7,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from knife_jax.clock import NEVER, Clock, rounds_of
-from knife_jax.config.env import SequenceConfig
-from knife_jax.config.run import Config
-from knife_jax.config.schema import ConfigError
+from knife_jax.clock import NEVER, Clock
 
 
 class Budget(NamedTuple):
@@ -80,26 +77,3 @@ class Budget(NamedTuple):
             range(NEVER), NEVER, key=lambda n: self._replace(rounds=n).updates_from()
         )
         return (longer - 1) * self.round_steps
-
-
-def make_budget(config: Config, round_steps: int) -> Budget:
-    """The budget of a config, met to within one round.
-
-    Raises ``ConfigError`` where the Clock cannot count so far.
-    """
-    env, algo = config.env, config.algo
-    sequence = env if isinstance(env, SequenceConfig) else None
-    budget = Budget(
-        round_steps=round_steps,
-        rounds=-(-config.env_steps // round_steps),
-        waits=rounds_of(algo.learning_starts, round_steps),
-        updates=algo.updates_per_round,
-        task_steps=sequence and sequence.steps_per_task,
-        clear_replay=sequence is not None and sequence.clear_replay,
-    )
-    if budget.env_steps > (largest := budget.largest()):
-        raise ConfigError(
-            f"env_steps={config.env_steps} is refused: must be at most {largest}, since rounds of "
-            f"{round_steps} env steps and gradient steps are counted up to {NEVER - 1}"
-        )
-    return budget

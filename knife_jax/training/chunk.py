@@ -20,8 +20,9 @@ from knife_jax.plasticity.meters import share_below
 from knife_jax.training import replay
 from knife_jax.training.learner import Learner
 from knife_jax.training.rollout import EpisodeSums, first_episodes, rollout, start
+from knife_jax.training.state import TrainState
 from knife_jax.training.task_switch import TaskSequence, clock_at_last_update, switch
-from knife_jax.types import Patient, PyTree, TrainState
+from knife_jax.types import Patient, PyTree
 
 DORMANT = 0.1
 """share of the layer's mean activation below which a neuron counts as dormant (ReBorn's α)"""

@@ -11,9 +11,29 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PRNGKeyArray
+from flax import struct
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
-from knife_jax.types import PyTree, ReplayState, Trajectory
+from knife_jax.types import PyTree, Trajectory
+
+
+@struct.dataclass
+class ReplayState:
+    """Trajectories as they are stored: the same numbers, truths as bits, actions as small integers.
+
+    Observations, states, rewards and recurrent states are any floats: they stay as they are.
+    """
+
+    obs: Float[Array, "T+1 B N O"]
+    state: Float[Array, "T+1 B D"]
+    bits: UInt8[Array, "T+1 B bytes"]
+    """``avail_actions`` of all agents, ``first``, ``terminated``, ``valid``; these two end at T"""
+    action: Int[Array, "T B N"]
+    reward: Float[Array, "T B"]
+    hidden: Float[Array, "B N H"]
+    last_action: Int[Array, "B N"]
+    n_actions: int = struct.field(pytree_node=False)
+
 
 BATCH_AXIS = Trajectory(
     obs=1, state=1, avail_actions=1, first=1, action=1, reward=1, terminated=1, valid=1, hidden=0,

@@ -13,7 +13,8 @@ from knife_jax.clock import Clock, Trigger
 from knife_jax.envs.base import VecEnv
 from knife_jax.parallel.shards import Shards
 from knife_jax.training.rollout import start
-from knife_jax.types import Patient, TrainState
+from knife_jax.training.state import TrainState
+from knife_jax.types import Patient
 
 
 class TaskSequence(NamedTuple):
@@ -54,8 +55,8 @@ def clock_at_last_update(sequence: TaskSequence, clock: Clock, waits: int) -> Cl
     """The Clock as the triggers saw it last: they are asked at gradient steps.
 
     Until the first gradient step of a task the triggers have seen only the task before. It waits
-    for so many rounds in the replay; a replay that was lost later in the task, where a run was resumed,
-    does not undo it.
+    for so many rounds in the replay; a replay that was lost later in the task, where a run was
+    resumed, does not undo it.
     """
     began = clock.task_rounds
     filled = clock.rounds - clock.replay_since >= waits

@@ -11,7 +11,8 @@ import pytest
 from ladder.environments import ENDLESS, MEMORY, OBSERVED
 from tiny import KNIFE, tiny_config
 
-from knife_jax.builders.program import build_in, make_trainer
+from knife_jax.builders.program import build_in
+from knife_jax.builders.trainer import make_trainer
 from knife_jax.config.run import DebugConfig
 from knife_jax.envs.base import Env, EnvSpec, TimeStep, vectorise
 from knife_jax.host.evaluate import episode_keys

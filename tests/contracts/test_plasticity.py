@@ -17,7 +17,8 @@ from ladder.environments import MEMORY
 from tiny import tiny_config
 
 from knife_jax.builders.networks import make_networks
-from knife_jax.builders.program import build_in, make_plasticity
+from knife_jax.builders.plasticity import make_plasticity
+from knife_jax.builders.program import build_in
 from knife_jax.cli import compose, options
 from knife_jax.clock import Clock
 from knife_jax.config.plasticity import PLASTICITIES

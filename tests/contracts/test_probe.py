@@ -11,7 +11,8 @@ import pytest
 from ladder.environments import MEMORY
 from tiny import KNIFE, tiny_config
 
-from knife_jax.builders.program import build_in, make_trainer
+from knife_jax.builders.program import build_in
+from knife_jax.builders.trainer import make_trainer
 from knife_jax.config.run import ProbesConfig
 from knife_jax.diagnostics import collect
 from knife_jax.diagnostics.curvature import (

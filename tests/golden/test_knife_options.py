@@ -15,7 +15,8 @@ from tiny import KNIFE, tiny_config
 
 from knife_jax.builders.envs import make_tasks
 from knife_jax.builders.networks import n_weights, widened
-from knife_jax.builders.program import build_tasks, make_plasticity
+from knife_jax.builders.plasticity import make_plasticity
+from knife_jax.builders.program import build_tasks
 from knife_jax.clock import Clock, after_task_switch, crossed, once
 from knife_jax.config.env import MatrixSequenceConfig
 from knife_jax.config.plasticity import PLASTICITIES, KnifeConfig

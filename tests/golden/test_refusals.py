@@ -89,7 +89,7 @@ VALUES = [
     ("torch_init", "scale", lambda: p.torch_init(NAN)),
     ("orthogonal_init", "scale", lambda: p.orthogonal_init(-1)),
     ("share_below", "threshold", lambda: p.share_below({}, NAN)),
-    ("track", "tau", lambda: p.update_target({}, {}, 0)),
+    ("update_target", "tau", lambda: p.update_target({}, {}, 0)),
     ("occupancy", "slots", lambda: p.occupancy({}, -1)),
     ("surgery", "meter", lambda: p.surgery(
         WIRING, "no meter", p.everyone, p.recycle((HIDDEN,)), WHEN)),

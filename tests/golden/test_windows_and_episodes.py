@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
-from knife_jax.builders.program import make_trainer
+from knife_jax.builders.trainer import make_trainer
 from knife_jax.envs.base import Env, EnvSpec, TimeStep, first_row, vectorise
 from knife_jax.training.chunk import init
 from knife_jax.training.rollout import rollout

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from ladder.environments import MEMORY
 
-from knife_jax.builders.program import make_trainer
+from knife_jax.builders.trainer import make_trainer
 from knife_jax.cli import compose
 from knife_jax.clock import Clock
 from knife_jax.envs.base import vectorise

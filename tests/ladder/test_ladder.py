@@ -9,7 +9,8 @@ import pytest
 from ladder.environments import LADDER
 from tiny import tiny_config
 
-from knife_jax.builders.program import build_in, make_trainer
+from knife_jax.builders.program import build_in
+from knife_jax.builders.trainer import make_trainer
 from knife_jax.envs.base import TimeStep, vectorise
 from knife_jax.training.losses import masked_argmax
 from knife_jax.training.replay import unpack

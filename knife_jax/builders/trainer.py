@@ -1,0 +1,77 @@
+"""The trainer of a config: networks, learner, method, schedules and sizes."""
+
+from __future__ import annotations
+
+import math
+
+from knife_jax.builders.budget import make_budget
+from knife_jax.builders.envs import make_sequence
+from knife_jax.builders.networks import make_networks, widened
+from knife_jax.builders.optimiser import learning_rate, make_optimiser
+from knife_jax.builders.plasticity import make_plasticity, stagnation
+from knife_jax.clock import (
+    every_env_steps,
+    linear,
+    rounds_of,
+)
+from knife_jax.config.env import SequenceConfig
+from knife_jax.config.run import Config
+from knife_jax.envs.base import VecEnv
+from knife_jax.envs.tasks import Tasks
+from knife_jax.nets.wiring import hidden
+from knife_jax.parallel.shards import WHOLE, Shards
+from knife_jax.training import chunk as training
+from knife_jax.training.learner import make_learner
+from knife_jax.training.task_switch import per_task
+
+
+def make_trainer(
+    config: Config, env: VecEnv, tasks: Tasks | None = None, shards: Shards = WHOLE
+) -> training.Trainer:
+    """Network, learner, method and sizes of a config, in the first of its tasks or the only one.
+
+    The environments and, in the trainer, batch and capacity are those of one of the shards.
+    """
+    config = widened(config, env.spec)
+    algo, plasticity = config.algo, config.plasticity
+    agent, mixer, wiring = make_networks(config, env.spec)
+    episodes_only = algo.data == "episodes"
+    length = env.spec.horizon if episodes_only else algo.window
+    n_envs = env.n_envs * shards.n
+    budget = make_budget(config, length * n_envs)
+    method = make_plasticity(plasticity, wiring, budget.round_steps)
+    optimiser = method.optimiser(make_optimiser(algo))
+    learner = make_learner(
+        env.spec, agent, mixer, hidden(wiring), optimiser,
+        hidden=algo.hidden, gamma=algo.gamma, td_lambda=algo.td_lambda, double_q=algo.double_q,
+        target_period=algo.target_period, tau=algo.tau, needs=method.needs,
+        shards=shards,
+    )  # fmt: skip
+    epsilon = linear(algo.epsilon_start, algo.epsilon_end, algo.epsilon_steps, budget.round_steps)
+    sequence = None
+    if tasks is not None and isinstance(config.env, SequenceConfig):
+        sequence = make_sequence(config.env, tasks, env.n_envs, budget.round_steps, optimiser)
+        if config.env.restart_epsilon:
+            epsilon = per_task(epsilon)
+    return training.Trainer(
+        env=env,
+        learner=learner,
+        plasticity=method,
+        epsilon=epsilon,
+        learning_rate=learning_rate(algo),
+        row=every_env_steps(config.log_every, budget.round_steps),
+        most_rounds=min(
+            rounds_of(config.log_every, budget.round_steps), budget.rounds, training.LONGEST
+        ),
+        hidden=algo.hidden,
+        slots=plasticity.graft_slots,
+        stagnant_threshold=stagnation(plasticity).threshold,
+        episodes_only=episodes_only,
+        length=length,
+        updates=algo.updates_per_round,
+        waits=budget.waits,
+        batch=algo.batch_size // shards.n,
+        capacity=math.ceil(algo.buffer_size / n_envs) * env.n_envs,
+        sequence=sequence,
+        shards=shards,
+    )

@@ -1,0 +1,42 @@
+"""All that training consists of besides the Clock, and how it lies on the devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+from flax import struct
+from jaxtyping import Array, Bool, PRNGKeyArray
+
+from knife_jax.parallel.shards import AXIS, SEEDS, SHARES, Shards
+from knife_jax.training.replay import ReplayState
+from knife_jax.types import Patient, PyTree
+
+
+@struct.dataclass
+class TrainState:
+    """All that one seed's training consists of, besides the Clock."""
+
+    patient: Patient
+    plasticity: PyTree
+    replay: ReplayState
+    actor: PyTree
+    key: PRNGKeyArray
+    finite: Bool[Array, ""]
+    """False once this seed has diverged; its networks then stay as they last were"""
+
+
+def layout(shards: Shards) -> TrainState:
+    """How the training state lies on the devices; with one share it has no axis of shares."""
+    own = SHARES if shards.n > 1 else SEEDS
+    return TrainState(
+        patient=SEEDS, plasticity=SEEDS, replay=own, actor=own, key=SEEDS, finite=SEEDS
+    )
+
+
+def over_shares(f: Callable[..., TrainState], shards: Shards) -> Callable[..., TrainState]:
+    """All shares of a state side by side, on one device, of a function that makes one."""
+    if shards.n == 1:
+        return f
+    axes = jax.tree.map(lambda spec: 0 if spec == SHARES else None, layout(shards))
+    return jax.vmap(f, None, axes, axis_name=AXIS, axis_size=shards.n)
