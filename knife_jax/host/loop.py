@@ -163,9 +163,7 @@ class _Run:
             self.chunk, self.about["compile_cached"] = compile_cache.compiled(lowered)
             self.progress.compile_seconds += time.perf_counter() - began
 
-    def _found(
-        self, origin: resume.CheckpointRef, shapes: dict[str, list[Any]]
-    ) -> resume.Checkpoint | None:
+    def _found(self, origin: resume.CheckpointRef, shapes: dict) -> resume.Checkpoint | None:
         """The checkpoint to go on from; the progress is then that of the run it is of."""
         folder = origin.folder
         with closing(Checkpoints(folder)) as stored:
