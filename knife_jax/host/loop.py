@@ -1,4 +1,4 @@
-"""The only Python loop: compiled chunks, with logging, evaluation and checkpoints between them."""
+"""The only Python loop: compiled chunks, with logging, evaluation and checkpoints between."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from knife_jax.builders.memory import check_saving, check_sizes
 from knife_jax.config.run import Config, to_dict
 from knife_jax.console import messages
 from knife_jax.console.exit_codes import DIVERGED
-from knife_jax.console.messages import one_line, say, warn
 from knife_jax.host import compile_cache, resume, summary
 from knife_jax.host.ending import StoppedError, last_and_best
 from knife_jax.host.evaluate import greedy_rows, play
@@ -114,12 +113,12 @@ class _Run:
             raise
         if jax.process_index() == 0:
             summary.show(done, self.directory)
-        codes = {"complete": 0, "diverged": DIVERGED}
-        return codes[status] if status in codes else 128 + (self.stop.signal or 0)
+        interrupted = 128 + (self.stop.signal or 0)
+        return {"complete": 0, "diverged": DIVERGED}.get(status, interrupted)
 
     def _leave_failed(self, error: BaseException) -> None:
         """Say in the run directory what went wrong; a run to go on from, not begun yet, is left."""
-        self.about["error"] = one_line(error)
+        self.about["error"] = messages.one_line(error)
         with suppress(OSError, run.RunDirectoryError, records.RecordError):
             if not (self.directory / run.METRICS).exists():
                 run.begin(self.directory, self.config)
@@ -175,8 +174,8 @@ class _Run:
         if found.shares != shares:
             found = found.without_shares()
         for caution in resume.resume_warnings(found, self.config, self.about["versions"], shares):
-            warn(caution)
-        say(f"going on from checkpoint {found.step:,} of {folder.parent}")
+            messages.warn(caution)
+        messages.say(f"going on from checkpoint {found.step:,} of {folder.parent}")
         self.progress = Progress.recalled(found.about["progress"])
         if folder.resolve() == self.kept.resolve():  # else it gets one of its own
             self.saved = (self.progress.env_steps, self.progress.judged)
@@ -218,7 +217,7 @@ class _Run:
         frozen = set(progress.frozen)
         for seed in progress.freeze(self.seeds, metrics["train"].pop("finite")):
             at = f"{progress.env_steps:,} and {now:,} env steps"
-            warn(f"seed {seed} has diverged between {at}: it is frozen, the others go on")
+            messages.warn(f"seed {seed} has diverged between {at}: it is frozen, the others go on")
         progress.advance(now, clock, time.perf_counter() - began)
         trained = round(progress.train_seconds, 3)
         stamp = progress.stamp() | {"train_seconds": trained}
@@ -277,7 +276,7 @@ class _Run:
             self.checkpoints.wait()
             self._prune()
         except NotSavedError as error:
-            warn(f"a checkpoint could not be written: {error}")
+            messages.warn(f"a checkpoint could not be written: {error}")
         self.arrays = to_arrays(state, into=self.arrays)
         self.checkpoints.save(progress.env_steps, self.arrays | {"metrics": metrics}, about)
         progress.checkpoint_seconds += time.perf_counter() - began
