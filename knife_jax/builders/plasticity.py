@@ -20,7 +20,7 @@ from knife_jax.config.schema import fields_of
 from knife_jax.nets.wiring import Wiring, hidden
 from knife_jax.plasticity import methods
 from knife_jax.plasticity.base import PlasticityTransform
-from knife_jax.plasticity.combine import watched
+from knife_jax.plasticity.combine import with_monitor
 from knife_jax.plasticity.meters import relative_update_activity
 
 
@@ -32,7 +32,7 @@ def make_plasticity(
     for label in ("name", "method"):
         del fields[label]
     if isinstance(config, NoneConfig):
-        return watched(
+        return with_monitor(
             methods.none(wiring), relative_update_activity(hidden(wiring), config.window)
         )
     if isinstance(config, ScheduledConfig):
@@ -53,7 +53,7 @@ def make_plasticity(
         method = method._replace(preserves="greedy")
     if isinstance(config, KnifeConfig) and scope == "all":
         return method
-    return watched(method, relative_update_activity(hidden(wiring), NoneConfig().window))
+    return with_monitor(method, relative_update_activity(hidden(wiring), NoneConfig().window))
 
 
 def stagnation(config: PlasticityConfig) -> NoneConfig | KnifeConfig:

@@ -80,7 +80,7 @@ def check_shapes(env: VecEnv) -> None:
     kinds = {"obs": "f", "state": "f", "reward": "f"}
     expected = {
         "obs": (*agents, spec.obs_size), "state": (e, spec.state_size),
-        "legal": (*agents, spec.n_actions),
+        "avail_actions": (*agents, spec.n_actions),
     }  # fmt: skip
 
     def rows(key: Array) -> tuple[TimeStep, TimeStep]:

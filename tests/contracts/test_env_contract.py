@@ -55,7 +55,7 @@ BROKEN = {
     "first rows with a reward": changed(THREE, reward=lambda row: row.reward + 1),
     "rows that are both terminated and truncated": changed(THREE, truncated=lambda row: row.last),
     "won before the episode's end": changed(THREE, won=lambda row: ~row.first),
-    "legal of reset is bool [7, 2, 1], must be bool [7, 2, 3]": changed(
+    "avail_actions of reset is bool [7, 2, 1], must be bool [7, 2, 3]": changed(
         THREE, avail_actions=lambda row: row.avail_actions[:, :1]
     ),
     "won of reset is int32 [7], must be bool [7]": changed(THREE, won=lambda row: 1 * row.won),

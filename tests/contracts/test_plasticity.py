@@ -31,7 +31,7 @@ from knife_jax.types import Patient, Trajectory
 
 pytestmark = pytest.mark.xdist_group("plasticity")
 
-TIMED = ("obs", "state", "legal", "first", "action", "reward", "terminated", "valid")
+TIMED = ("obs", "state", "avail_actions", "first", "action", "reward", "terminated", "valid")
 WINDOW, T, B = 3, 5, 7
 SPEC = MEMORY.env.spec
 NAMES = [file.stem for file in options("plasticity")]
@@ -295,7 +295,7 @@ def test_sensitivity_is_the_gradient_of_the_pre_activations():
     _, wiring, (begin, gradients, _, _, batch) = method_of("regrama")
     whole = batch(3)
     row = jax.tree.map(lambda x, b: jnp.take(x, jnp.arange(1), axis=b), whole, BATCH_AXIS)
-    rows = ("obs", "state", "legal", "first")
+    rows = ("obs", "state", "avail_actions", "first")
     row = row.replace(**{n: getattr(row, n)[: 2 if n in rows else 1] for n in TIMED})
     row = row.replace(valid=jnp.ones((1, 1), bool))
     grads, probes = gradients(begin(jax.random.key(1)), row)

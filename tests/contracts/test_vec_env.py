@@ -180,7 +180,7 @@ def test_shapes_and_dtypes_are_those_of_the_spec(name):
     expected = {
         "obs": ((spec.n_agents, spec.obs_size), np.float32),
         "state": ((spec.state_size,), np.float32),
-        "legal": ((spec.n_agents, spec.n_actions), bool),
+        "avail_actions": ((spec.n_agents, spec.n_actions), bool),
         "reward": ((), np.float32),
         **dict.fromkeys(("terminated", "truncated", "first", "won"), ((), bool)),
     }
@@ -236,7 +236,7 @@ def test_episodes_are_those_of_the_environment_alone(name):
         moves = np.zeros((steps, *actions.shape[3:]), np.int32)
         moves[: end - start] = actions[s, start:end, e]
         again = alone(jax.tree.map(lambda leaf: leaf[s, start, e], states), moves)  # noqa: B023
-        for field in ("obs", "state", "legal", "reward", "terminated", "truncated", "won"):
+        for field in ("obs", "state", "avail_actions", "reward", "terminated", "truncated", "won"):
             seen = getattr(rows, field)[s, start + 1 : end + 1, e]
             expected = np.asarray(getattr(again, field))[: end - start]
             np.testing.assert_allclose(seen, expected, atol=1e-4, err_msg=field)

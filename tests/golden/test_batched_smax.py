@@ -44,7 +44,16 @@ def test_one_step_is_jaxmarls(scenario, key):
     assert tied.mean() <= 0.002
     for name, gap in gaps.items():
         assert gap[~tied].max() <= 1e-4, name
-    for name in ("action", "aim", "steps", "unit_type", "terminated", "truncated", "won", "legal"):
+    for name in (
+        "action",
+        "aim",
+        "steps",
+        "unit_type",
+        "terminated",
+        "truncated",
+        "won",
+        "avail_actions",
+    ):
         assert gaps[name][~tied].max() == 0, name
 
 

@@ -101,7 +101,9 @@ def whole_episodes(rows: Trajectory, row_targets):
             out[:n, i] = leaf[start : start + n, e]
         return out
 
-    seen = {n: padded(getattr(rows, n), LIMIT + 1) for n in ("obs", "state", "legal", "first")}
+    seen = {
+        n: padded(getattr(rows, n), LIMIT + 1) for n in ("obs", "state", "avail_actions", "first")
+    }
     done = {n: padded(getattr(rows, n), LIMIT) for n in ("action", "reward", "terminated", "valid")}
     episodes = Trajectory(
         **seen,
@@ -118,7 +120,7 @@ def joined(windows):
         name: jnp.concatenate(
             [getattr(w, name)[:-1] for w in windows[:-1]] + [getattr(windows[-1], name)]
         )
-        for name in ("obs", "state", "legal", "first")
+        for name in ("obs", "state", "avail_actions", "first")
     }
     transitions = {
         name: jnp.concatenate([getattr(w, name) for w in windows])
