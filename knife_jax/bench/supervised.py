@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from knife_jax.clock import Clock
 from knife_jax.nets.graft import GraftedDense, occupancy
 from knife_jax.nets.initialisers import Init
-from knife_jax.nets.wiring import NeuronGroup, Wiring, hidden
+from knife_jax.nets.wiring import NeuronGroup, Wiring, relu_groups
 from knife_jax.plasticity.base import PlasticityTransform, Probes
 from knife_jax.plasticity.meters import probe
 from knife_jax.types import Patient, PyTree, Variables
@@ -87,7 +87,7 @@ def run(
     ``prepare`` may alter the network before the first step. To be vmapped over keys, and targets.
     """
     net, method, _ = treatment
-    groups = hidden(net.wiring())
+    groups = relu_groups(net.wiring())
     optimiser = method.optimiser(treatment.optimiser)
 
     def forward(variables: Variables, x):

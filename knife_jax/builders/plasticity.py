@@ -17,7 +17,7 @@ from knife_jax.config.plasticity import (
     ScheduledConfig,
 )
 from knife_jax.config.schema import fields_of
-from knife_jax.nets.wiring import Wiring, hidden
+from knife_jax.nets.wiring import Wiring, relu_groups
 from knife_jax.plasticity import methods
 from knife_jax.plasticity.base import PlasticityTransform
 from knife_jax.plasticity.combine import with_monitor
@@ -33,7 +33,7 @@ def make_plasticity(
         del fields[label]
     if isinstance(config, NoneConfig):
         return with_monitor(
-            methods.none(wiring), relative_update_activity(hidden(wiring), config.window)
+            methods.none(wiring), relative_update_activity(relu_groups(wiring), config.window)
         )
     if isinstance(config, ScheduledConfig):
         interval, task_switch = fields.pop("interval"), fields.pop("at_task_switch")
@@ -53,7 +53,7 @@ def make_plasticity(
         method = method._replace(preserves="greedy")
     if isinstance(config, KnifeConfig) and scope == "all":
         return method
-    return with_monitor(method, relative_update_activity(hidden(wiring), NoneConfig().window))
+    return with_monitor(method, relative_update_activity(relu_groups(wiring), NoneConfig().window))
 
 
 def stagnation(config: PlasticityConfig) -> NoneConfig | KnifeConfig:

@@ -18,7 +18,7 @@ from knife_jax.config.env import SequenceConfig
 from knife_jax.config.run import Config
 from knife_jax.envs.base import VecEnv
 from knife_jax.envs.tasks import Tasks
-from knife_jax.nets.wiring import hidden
+from knife_jax.nets.wiring import relu_groups
 from knife_jax.parallel.shards import WHOLE, Shards
 from knife_jax.training import chunk as training
 from knife_jax.training.learner import make_learner
@@ -42,7 +42,7 @@ def make_trainer(
     method = make_plasticity(plasticity, wiring, budget.round_steps)
     optimiser = method.optimiser(make_optimiser(algo))
     learner = make_learner(
-        env.spec, agent, mixer, hidden(wiring), optimiser,
+        env.spec, agent, mixer, relu_groups(wiring), optimiser,
         hidden=algo.hidden, gamma=algo.gamma, td_lambda=algo.td_lambda, double_q=algo.double_q,
         target_period=algo.target_period, tau=algo.tau, needs=method.needs,
         shards=shards,

@@ -72,7 +72,7 @@ def distinct(wiring: Any, name: str = "wiring") -> tuple[NeuronGroup, ...]:
 Wiring = Annotated[tuple[NeuronGroup, ...], distinct]
 
 
-def hidden(wiring: Wiring) -> Wiring:
+def relu_groups(wiring: Wiring) -> Wiring:
     """The groups whose neurons can be operated on one by one."""
     return tuple(group for group in distinct(wiring) if group.kind == "relu")
 

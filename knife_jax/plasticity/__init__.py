@@ -19,7 +19,7 @@ from knife_jax.clock import (
 )
 from knife_jax.nets.graft import GraftedDense, Occupancy, occupancy, update_target
 from knife_jax.nets.initialisers import Init, orthogonal_init, torch_init
-from knife_jax.nets.wiring import NeuronGroup, Wiring, check, hidden
+from knife_jax.nets.wiring import NeuronGroup, Wiring, check, relu_groups
 from knife_jax.plasticity.base import Meter, PlasticityTransform, Probes, Report, Rewrite, Select
 from knife_jax.plasticity.combine import identity, reset_per_task, surgery, with_monitor
 from knife_jax.plasticity.invariants import change, check_operation
@@ -96,7 +96,6 @@ __all__ = [
     "everyone",
     "fixed_norms",
     "graft",
-    "hidden",
     "identity",
     "knife",
     "l2_init",
@@ -119,6 +118,7 @@ __all__ = [
     "relative_activation",
     "relative_sensitivity",
     "relative_update_activity",
+    "relu_groups",
     "reset_full",
     "reset_last",
     "reset_per_task",

@@ -12,7 +12,7 @@ import optax
 from knife_jax.checks import checked
 from knife_jax.clock import Trigger, once
 from knife_jax.config.schema import Count, Fraction, Positive, Share, StepsOrZero
-from knife_jax.nets.wiring import Wiring, check, hidden, layer, some
+from knife_jax.nets.wiring import Wiring, check, layer, relu_groups, some
 from knife_jax.plasticity.base import Meter, PlasticityTransform
 from knife_jax.plasticity.combine import identity, operated, reset_per_task, surgery
 from knife_jax.plasticity.meters import (
@@ -67,7 +67,7 @@ def knife(
     task before; ``"post_switch"`` before, for a trigger that waits for one window of the new task
     (``after_task_switch``).
     """
-    groups = some(hidden(wiring))
+    groups = some(relu_groups(wiring))
     meter, stagnant = relative_update_activity(groups, window, maturity), below(threshold, cap)
     rule = random_like(stagnant) if select == "random" else stagnant
     rewrite = graft(groups, slots, wiring if out_mode == "fresh" else ())
@@ -87,13 +87,13 @@ def plasticity_injection(wiring: Wiring, *, at: StepsOrZero) -> PlasticityTransf
     hidden layers, which together with their readers are heads in the paper's sense: the mixer's
     hypernetworks and, for the agents, the encoder. The readers' weights stay shared and trained.
     """
-    groups = hidden(wiring)
+    groups = relu_groups(wiring)
     method = surgery(groups, unmeasured(groups), everyone, graft(groups, 1), once(at))
     return method._replace(preserves="outputs")
 
 
 def _recycled(wiring: Wiring, meter: Callable[[Wiring, int], Meter], select, window, when):
-    groups = hidden(wiring)
+    groups = relu_groups(wiring)
     return surgery(groups, meter(groups, window), select, recycle(groups), when)
 
 
@@ -129,7 +129,7 @@ def pruning(
     wiring: Wiring, *, when: Trigger, threshold: Positive = 0.1, window: Count = 20
 ) -> PlasticityTransform:
     """Pruning (control in ReBorn's paper): dormant neurons are removed for good."""
-    groups = hidden(wiring)
+    groups = relu_groups(wiring)
     meter = relative_activation(groups, window)
     return surgery(groups, meter, at_most(threshold), prune(groups), when)
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from knife_jax.checks import checked, refuse
 from knife_jax.clock import Clock, every_updates
 from knife_jax.config.schema import Count, Fraction, Share, Size
-from knife_jax.nets.wiring import Wiring, at, check, hidden, some
+from knife_jax.nets.wiring import Wiring, at, check, relu_groups, some
 from knife_jax.plasticity.base import PlasticityTransform, Probes
 from knife_jax.plasticity.combine import identity, operated
 from knife_jax.plasticity.rewrite import absorb, recycle
@@ -40,7 +40,7 @@ def cbp(
     those of lowest utility are recycled, after the next biases took over what they put out on
     average, v_i · mean h_i.
     """
-    groups, rewrite = some(hidden(wiring)), recycle(hidden(wiring))
+    groups, rewrite = some(relu_groups(wiring)), recycle(relu_groups(wiring))
 
     def init(online):
         check(groups, online.get("params", {}))
@@ -143,7 +143,7 @@ def snr(
     """
     if limit > longest:
         raise refuse("snr: limit", limit, f"at most longest={longest}")
-    groups, rewrite = some(hidden(wiring)), recycle(hidden(wiring))
+    groups, rewrite = some(relu_groups(wiring)), recycle(relu_groups(wiring))
 
     def init(online):
         check(groups, online.get("params", {}))

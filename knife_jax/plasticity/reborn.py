@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from knife_jax.checks import checked, refuse
 from knife_jax.clock import Trigger
 from knife_jax.config.schema import Count, Positive
-from knife_jax.nets.wiring import NeuronGroup, Wiring, at, check, hidden, layer, put, some
+from knife_jax.nets.wiring import NeuronGroup, Wiring, at, check, layer, put, relu_groups, some
 from knife_jax.plasticity.base import PlasticityTransform
 from knife_jax.plasticity.combine import identity, operated
 from knife_jax.plasticity.meters import relative_activation
@@ -111,7 +111,7 @@ def reborn(
     if alpha >= beta:
         raise refuse("reborn: alpha", alpha, f"below beta={beta}")
     code = form == "code"
-    groups = require_readers(some(hidden(wiring)))
+    groups = require_readers(some(relu_groups(wiring)))
     if code and not (groups := _before_heads(wiring)):
         raise refuse("reborn: form", form, "paper: no hidden layer is read by heads alone")
     meter = relative_activation(groups, window)
@@ -179,7 +179,7 @@ def _outputs(params: PyTree, group: NeuronGroup) -> int:
 def _before_heads(wiring: Wiring) -> Wiring:
     """The hidden groups that are read by nothing but heads, as far as the wiring says."""
     others = {group.name for group in wiring if group.kind != "head"}
-    return tuple(group for group in hidden(wiring) if not others & {*group.outgoing})
+    return tuple(group for group in relu_groups(wiring) if not others & {*group.outgoing})
 
 
 def hand_over(params: PyTree, group: NeuronGroup, family: Family, drawn: PyTree) -> PyTree:

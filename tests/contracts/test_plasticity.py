@@ -23,7 +23,7 @@ from knife_jax.cli import compose, options
 from knife_jax.clock import Clock
 from knife_jax.config.plasticity import PLASTICITIES
 from knife_jax.envs.base import vectorise
-from knife_jax.nets.wiring import hidden, layer, put
+from knife_jax.nets.wiring import layer, put, relu_groups
 from knife_jax.plasticity.methods import METHODS
 from knife_jax.training.learner import make_learner
 from knife_jax.training.replay import BATCH_AXIS
@@ -86,8 +86,9 @@ def network(agent, mixer):
     """Compiled gradients with all probes, values and slopes of one kind of network."""
     wiring = (*agent.wiring(), *mixer.wiring())
     learner = make_learner(
-        SPEC, agent, mixer, hidden(wiring), CAPTURE, hidden=agent.hidden, gamma=0.9, td_lambda=0.0,
-        double_q=True, target_period=1000, tau=1.0, needs=("outgoing", "sensitivity"),
+        SPEC, agent, mixer, relu_groups(wiring), CAPTURE, hidden=agent.hidden, gamma=0.9,
+        td_lambda=0.0, double_q=True, target_period=1000, tau=1.0,
+        needs=("outgoing", "sensitivity"),
     )  # fmt: skip
 
     @jax.jit
@@ -110,7 +111,7 @@ def network(agent, mixer):
         """Some neurons never fire."""
         patient = learner.init(key)
         params = patient.online["params"]
-        for group in hidden(wiring):
+        for group in relu_groups(wiring):
             leaves = layer(params, group)
             bias = jnp.where(jnp.arange(group.width) < DEAD, -50.0, leaves["bias"])
             params = put(params, group.path, {**leaves, "bias": bias})
@@ -241,8 +242,8 @@ def test_moments_are_fresh_where_neurons_are_and_only_there(name, optimiser):
     if method.moments == "kept":
         same(patient.opt_state, operated.opt_state)
         return
-    rows = {(*r, "kernel") for g in hidden(wiring) for r in g.readers if "reset" not in name}
-    next_biases = {(*r, "bias") for g in hidden(wiring) for r in g.readers}
+    rows = {(*r, "kernel") for g in relu_groups(wiring) for r in g.readers if "reset" not in name}
+    next_biases = {(*r, "bias") for g in relu_groups(wiring) for r in g.readers}
     params = zip(leaves(patient.online["params"]), leaves(operated.online["params"]), strict=True)
     states = list(zip(leaves(patient.opt_state), leaves(operated.opt_state), strict=True))
     for (path, then), (_, now) in params:
@@ -300,7 +301,7 @@ def test_sensitivity_is_the_gradient_of_the_pre_activations():
     row = row.replace(valid=jnp.ones((1, 1), bool))
     grads, probes = gradients(begin(jax.random.key(1)), row)
     assert sum(float(jnp.sum(felt)) for felt in probes.sensitivity.values()) > 0
-    for group in hidden(wiring):
+    for group in relu_groups(wiring):
         bias, felt = np.abs(layer(grads, group)["bias"]), np.asarray(probes.sensitivity[group.name])
         if group.network == "mixer":
             np.testing.assert_allclose(felt, bias, rtol=1e-4, atol=1e-7)

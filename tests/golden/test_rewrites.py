@@ -12,7 +12,7 @@ import pytest
 from knife_jax.clock import Clock, every_updates
 from knife_jax.mixers.qmix import QMixer
 from knife_jax.nets.initialisers import INITS
-from knife_jax.nets.wiring import NeuronGroup, check, hidden
+from knife_jax.nets.wiring import NeuronGroup, check, relu_groups
 from knife_jax.plasticity import methods
 from knife_jax.plasticity.base import Probes
 from knife_jax.plasticity.moments import restart, seed_moments
@@ -265,7 +265,9 @@ def test_the_released_reborn_leaves_all_but_the_layers_before_heads_alone():
     names = {f"mixer/{name}_hidden" for name in ("w1", "w2", "v")}
     assert paper.init(online).keys() == names
     assert code.init(online).keys() == names - {"mixer/w1_hidden"}
-    seen = {g.name: jnp.where(jnp.arange(g.width) < 3, 0.0, 1.0) for g in hidden(mixer.wiring())}
+    seen = {
+        g.name: jnp.where(jnp.arange(g.width) < 3, 0.0, 1.0) for g in relu_groups(mixer.wiring())
+    }
     state = code.measure(code.init(online), Probes(seen, seen, seen), Clock.zero())
     after, _, report = jax.jit(code.operate)(patient, state, jax.random.key(2))
     old, new = (jax.tree.map(np.asarray, p.online["params"]["mixer"]) for p in (patient, after))

@@ -10,7 +10,7 @@ import pytest
 
 from knife_jax.mixers import MIXERS
 from knife_jax.nets.initialisers import INITS
-from knife_jax.nets.wiring import hidden
+from knife_jax.nets.wiring import relu_groups
 from knife_jax.plasticity.rewrite import graft
 from knife_jax.types import Patient
 
@@ -35,7 +35,7 @@ def mix(mixer, variables, q, state):
 
 def operated_and_trained(mixer, patient, key):
     """Three surgeries on half the neurons, each followed by training on random values."""
-    rewrite, tx = graft(hidden(mixer.wiring()), SLOTS), optax.adam(1e-2)
+    rewrite, tx = graft(relu_groups(mixer.wiring()), SLOTS), optax.adam(1e-2)
 
     @jax.jit
     def step(patient, q, state, goal):
