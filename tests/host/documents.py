@@ -25,9 +25,15 @@ def commands():
 
 def refusals():
     """Commands shown with the error that they end with -> that error."""
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    lines = [line for page in pages() for line in page.read_text(encoding="utf-8").splitlines()]
     both = itertools.pairwise(lines)
     return {a.strip()[2:]: b.strip() for a, b in both if a.startswith("    $ ")}
+
+
+def pages():
+    """Every page of documentation."""
+    wings = [*ROOT.glob("knife_jax/**/*.md"), *ROOT.glob("experiments/**/*.md")]
+    return sorted([*ROOT.glob("*.md"), *wings])
 
 
 def _cleared(text):
@@ -36,7 +42,7 @@ def _cleared(text):
 
 
 def _documents():
-    for path in sorted(ROOT.rglob("README.md")):
+    for path in pages():
         text = path.read_text(encoding="utf-8")
         shown = re.findall(r"^    (.+)$", text, re.MULTILINE)
         inline = [" ".join(code.split()) for code in re.findall(r"(?<!`)`([^`]+)`(?!`)", text)]

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from documents import ROOT, commands, refusals
+from documents import ROOT, commands, pages, refusals
 
 HERE = Path(__file__).parent
 SITE = f"""
@@ -137,6 +137,28 @@ def test_a_command_that_is_shown(command, call, tmp_path):
         lists = re.findall(r"=([\w,]+,[\w,]+)(?= |$)", command)
         trials = 20 if "search=" in command else 1
         assert len(runs) == math.prod(len(listed.split(",")) for listed in lists) * trials
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    anchors = {}
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        path = (page.parent / name).resolve() if name else page
+        assert path.exists() and path.is_relative_to(ROOT), f"{page} links to {target}"
+        if anchor and path not in anchors:
+            headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.M)
+            anchors[path] = {re.sub(r"[^\w -]", "", h).replace(" ", "-").lower() for h in headings}
+        assert not anchor or anchor in anchors[path], f"{page} links to {target}"
+
+
+def test_every_page_is_found_from_the_readme():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 190
+    linked = {(ROOT / name).resolve() for name in re.findall(r"\]\(([^)#\s]+)", text)}
+    assert {*pages()} - linked == {ROOT / "README.md"}
 
 
 @pytest.mark.parametrize("command", refusals())

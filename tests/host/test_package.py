@@ -9,6 +9,7 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+import documents
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.xdist_group("package")  # they share programs
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.yaml"))
+PAGES = sorted(str(path.relative_to(ROOT)) for path in documents.pages())
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -41,12 +43,13 @@ def test_the_source_archive_holds_the_project_and_nothing_else(built):
     (archive,) = built.glob("*.tar.gz")
     with tarfile.open(archive) as opened:
         names = {name.partition("/")[2] for name in opened.getnames()}
-    assert names >= {*CONFIGS, "README.md", "LICENSE", "CHANGELOG.md", "constraints.txt"}
+    assert names >= {*CONFIGS, *PAGES, "LICENSE", "constraints.txt"}
     assert "knife_jax/train.py" in names and "tests/host/test_package.py" in names
     top = {name.partition("/")[0] for name in names}
     assert top <= {
         "knife_jax", "configs", "experiments", "tests", "README.md", "LICENSE", "CHANGELOG.md",
-        "constraints.txt", "pyproject.toml", "PKG-INFO", ".gitignore",
+        "CONTRIBUTING.md", "CITATION.cff", "constraints.txt", "pyproject.toml", "PKG-INFO",
+        ".gitignore",
     }  # fmt: skip
 
 
