@@ -69,3 +69,11 @@ def test_only_messages_are_printed(path):
     calls = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
     names = {call.func.id for call in calls if isinstance(call.func, ast.Name)}
     assert "print" not in names or path.name == "messages.py"
+
+
+@pytest.mark.parametrize("reader", ["records", "report", "sinks"])
+def test_what_a_run_leaves_is_read_without_what_ran_it(reader):
+    apart = {"host", "training", "builders"}
+    for path in sorted((PACKAGE / reader).rglob("*.py")):
+        ours = {name for name in imported(path) if name.startswith("knife_jax.")}
+        assert not {name for name in ours if wing(name) in apart}, own_name(path)

@@ -25,9 +25,11 @@ from knife_jax.console import messages
 from knife_jax.console.exit_codes import FAILED, REFUSED
 from knife_jax.console.messages import note, say
 from knife_jax.host.signals import caught
-from knife_jax.records import reading as records
-from knife_jax.records.directory import RunDirectoryError, config_hash
+from knife_jax.records.compare import config_hash
+from knife_jax.records.directory import RunDirectoryError
+from knife_jax.records.lines import RecordError
 from knife_jax.records.lock import held
+from knife_jax.records.reading import COMPLETE, read_run
 
 SET_PDEATHSIG = 1
 """of ``prctl`` on Linux: which signal a process gets when its parent dies"""
@@ -75,10 +77,10 @@ def jobs(
 def is_complete(job: Job, folder: Path) -> bool:
     """Whether this very run has come to its end. Free of jax."""
     try:
-        summary = records.read(folder).summary
-    except records.RecordError:  # training puts back what its checkpoint holds
+        summary = read_run(folder).summary
+    except RecordError:  # training puts back what its checkpoint holds
         return False
-    ended = summary.get("status") == records.COMPLETE
+    ended = summary.get("status") == COMPLETE
     return ended and summary.get("config_hash") == config_hash(job.config)
 
 

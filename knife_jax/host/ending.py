@@ -9,13 +9,13 @@ import jax
 
 from knife_jax.clock import Clock
 from knife_jax.console.messages import warn
-from knife_jax.host.evaluate import ABSOLUTE_TIMES, Played, greedy_rows, play, policy
+from knife_jax.host.evaluate import ABSOLUTE_TIMES, Played, greedy_records, play, policy
 from knife_jax.host.progress import Progress
 from knife_jax.host.resume import Checkpoint, ResumeError
 from knife_jax.host.signals import Stop
 from knife_jax.parallel import devices
 from knife_jax.records.checkpoint import Checkpoints, DamagedError
-from knife_jax.records.rows import ABSOLUTE, FINAL, Row
+from knife_jax.records.lines import ABSOLUTE, FINAL, Record
 from knife_jax.training.state import TrainState
 from knife_jax.types import PyTree
 
@@ -35,7 +35,7 @@ def last_and_best(
     progress: Progress,
     checkpoints: Checkpoints,
     stop: Stop,
-) -> Iterator[list[Row]]:
+) -> Iterator[list[Record]]:
     """Rows of kind ``final``, then of kind ``absolute``, of the seeds that have not diverged.
 
     Both are on episodes that no evaluation has played: of the last policy, and of the one with the
@@ -44,9 +44,11 @@ def last_and_best(
     no checkpoint: a run that is resumed at its end plays again, with the same bits.
     """
 
-    def rows(kind: str, state: TrainState, stamp: Mapping[str, Any], times: int = 1) -> list[Row]:
+    def rows(
+        kind: str, state: TrainState, stamp: Mapping[str, Any], times: int = 1
+    ) -> list[Record]:
         played = play(program, state, kind, seeds, stamp["env_steps"], times=times)
-        found = greedy_rows(program, kind, seeds, _until(stop, played), stamp)
+        found = greedy_records(program, kind, seeds, _until(stop, played), stamp)
         now = {"wall_time": progress.wall_time}
         return [row | now for row in found if row["seed"] not in progress.frozen]
 

@@ -19,6 +19,7 @@ from knife_jax.console.messages import say
 from knife_jax.envs import contract
 from knife_jax.host import compile_cache
 from knife_jax.host.progress import Progress
+from knife_jax.host.recording import evaluation_records
 from knife_jax.host.resume import (
     OF_SHARES,
     Checkpoint,
@@ -33,7 +34,7 @@ from knife_jax.host.summary import results, show_evaluation
 from knife_jax.parallel import devices
 from knife_jax.records.checkpoint import Checkpoints, shapes, step_of, to_tree
 from knife_jax.records.directory import CHECKPOINTS
-from knife_jax.records.rows import ABSOLUTE, EVALUATIONS, FINAL, Row, evaluation_rows
+from knife_jax.records.lines import ABSOLUTE, EVALUATIONS, FINAL, Record
 from knife_jax.sinks.format import title
 from knife_jax.training.evaluator import Episodes
 
@@ -89,13 +90,13 @@ def play(
             yield task, episodes
 
 
-def greedy_rows(
+def greedy_records(
     program: Program,
     kind: str,
     seeds: Sequence[int],
     played: Iterable[Played],
     stamp: Mapping[str, Any],
-) -> list[Row]:
+) -> list[Record]:
     """Rows of what was played: one for each task and seed."""
     by_task: dict[int, list[Episodes]] = {}
     for task, episodes in played:
@@ -105,7 +106,7 @@ def greedy_rows(
         episodes = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *parts)
         has_win, optimum = program.spec.has_win, program.optimum[task]
         now = {**stamp, "task": task}
-        rows += evaluation_rows(kind, seeds, episodes, has_win, optimum, **now)
+        rows += evaluation_records(kind, seeds, episodes, has_win, optimum, **now)
     return rows
 
 
@@ -143,7 +144,7 @@ def judge(run: Path, which: str, episodes: int | None, seed: int | None) -> None
     times = ABSOLUTE_TIMES if kind == ABSOLUTE else 1
     base = SEED if seed is None else seed
     played = play(program, state, kind, seeds, found.step, base, times)
-    rows = greedy_rows(program, kind, seeds, played, stamp)
+    rows = greedy_records(program, kind, seeds, played, stamp)
     say(f"{title(config)}, checkpoint {found.step:,} of {run}")
     say(f"greedy evaluation, {config.evaluation.episodes * times:,} episodes per seed")
     show_evaluation({"seeds": seeds, **results(rows, seeds)}, kind)

@@ -19,18 +19,22 @@ from knife_jax.console import messages
 from knife_jax.console.exit_codes import DIVERGED
 from knife_jax.host import compile_cache, resume, summary
 from knife_jax.host.ending import StoppedError, last_and_best
-from knife_jax.host.evaluate import greedy_rows, play
+from knife_jax.host.evaluate import greedy_records, play
 from knife_jax.host.failures import REFUSALS, outcome
 from knife_jax.host.faults import check_faults
 from knife_jax.host.progress import Progress
 from knife_jax.host.prospects import warn_ahead
+from knife_jax.host.recording import chunk_records, seed_records
 from knife_jax.host.signals import Stop, stop_on_signal
 from knife_jax.parallel import devices
 from knife_jax.records import directory as run
 from knife_jax.records import lock
 from knife_jax.records import reading as records
 from knife_jax.records.checkpoint import Checkpoints, NotSavedError, shapes, to_arrays, to_tree
-from knife_jax.records.rows import EVAL, chunk_rows, over_tasks, read_rows, seed_rows
+from knife_jax.records.compare import config_hash
+from knife_jax.records.lines import EVAL, RecordError, read_records
+from knife_jax.records.series import over_tasks
+from knife_jax.records.versions import versions
 from knife_jax.sinks import plot as curve
 from knife_jax.sinks.base import FanOut
 from knife_jax.sinks.format import title
@@ -85,7 +89,7 @@ class _Run:
         self.begun = False
         self.arrays: dict[str, np.ndarray] = {}
         self.about: dict[str, Any] = {
-            "seeds": self.seeds, "config_hash": run.config_hash(config), "compile_cached": None,
+            "seeds": self.seeds, "config_hash": config_hash(config), "compile_cached": None,
             "checkpoint": None,
         }  # fmt: skip
 
@@ -93,7 +97,7 @@ class _Run:
         """From where the run stands to its end. Returns the exit code."""
         shown = self.config.logger.table
         try:
-            self.about["versions"] = run.versions()
+            self.about["versions"] = versions()
             with closing(Checkpoints(self.kept)) as self.checkpoints:
                 with compiling(title(self.config), self.about) if shown else nullcontext():
                     self._prepare(origin)
@@ -119,7 +123,7 @@ class _Run:
     def _leave_failed(self, error: BaseException) -> None:
         """Say in the run directory what went wrong; a run to go on from, not begun yet, is left."""
         self.about["error"] = messages.one_line(error)
-        with suppress(OSError, run.RunDirectoryError, records.RecordError):
+        with suppress(OSError, run.RunDirectoryError, RecordError):
             if not (self.directory / run.METRICS).exists():
                 run.begin(self.directory, self.config)
                 self.begun = True
@@ -219,13 +223,12 @@ class _Run:
             at = f"{progress.env_steps:,} and {now:,} env steps"
             messages.warn(f"seed {seed} has diverged between {at}: it is frozen, the others go on")
         progress.advance(now, clock, time.perf_counter() - began)
-        trained = round(progress.train_seconds, 3)
-        stamp = progress.stamp() | {"train_seconds": trained}
-        rows = chunk_rows(self.seeds, metrics, self.program, **stamp)
+        stamp = progress.stamp() | {"train_seconds": round(progress.train_seconds, 3)}
+        rows = chunk_records(self.seeds, metrics, self.program, **stamp)
         sinks.write([row for row in rows if self._tells(row, frozen)])
         if progress.passed(self.config.probes.every, before):
             numbers = self.program.probe(self.state, self.clock)
-            rows = seed_rows("probe", self.seeds, numbers, **progress.stamp())
+            rows = seed_records("probe", self.seeds, numbers, **progress.stamp())
             sinks.write([row for row in rows if row["seed"] not in progress.frozen])
 
     def _tells(self, row: dict[str, Any], frozen: set[int]) -> bool:
@@ -238,15 +241,15 @@ class _Run:
         """Play greedily; whether it was the best evaluation so far."""
         progress = self.progress
         played = play(self.program, self.state, EVAL, self.seeds, progress.env_steps)
-        rows = greedy_rows(self.program, EVAL, self.seeds, played, progress.stamp())
+        rows = greedy_records(self.program, EVAL, self.seeds, played, progress.stamp())
         rows = [row for row in rows if row["seed"] not in progress.frozen]
         sinks.write(rows)
         return progress.judge(rows)
 
     def _evaluate_end(self, sinks: FanOut) -> str:
         """Write the rows of kind ``final`` and ``absolute``: whether that was ``complete``."""
-        stored = self.progress, self.checkpoints, self.stop
-        ending = last_and_best(self.program, self.state, self.clock, self.seeds, *stored)
+        now = self.program, self.state, self.clock, self.seeds
+        ending = last_and_best(*now, self.progress, self.checkpoints, self.stop)
         del self.state, self.arrays  # room for the best one
         try:
             for rows in ending:
@@ -267,11 +270,9 @@ class _Run:
         if self.config.checkpoint.buffer == "none":
             state["state"] = self.state.replace(replay=())
         about = {
-            "config": to_dict(self.config),
-            "versions": self.about["versions"],
-            "mesh": self.program.mesh,
-            "progress": progress.record(),
-        }
+            "config": to_dict(self.config), "versions": self.about["versions"],
+            "mesh": self.program.mesh, "progress": progress.record(),
+        }  # fmt: skip
         try:
             self.checkpoints.wait()
             self._prune()
@@ -295,6 +296,5 @@ class _Run:
         notes["env_steps"] = self.progress.env_steps
         variables = devices.fetch(self.program.params(self.state))
         run.write_params(self.directory / run.PARAMS, variables, notes)
-        rows = over_tasks(read_rows(self.directory / run.METRICS))
-        picture = curve.draw(rows, title(self.config))
-        run.write(self.directory / run.CURVE, picture)
+        rows = over_tasks(read_records(self.directory / run.METRICS))
+        run.write(self.directory / run.CURVE, curve.draw(rows, title(self.config)))

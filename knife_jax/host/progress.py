@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from knife_jax.clock import Clock
-from knife_jax.records.rows import Row, over_tasks
+from knife_jax.records.lines import Record
+from knife_jax.records.series import over_tasks
 
 
 @dataclass
@@ -64,7 +65,7 @@ class Progress:
         """
         return every > 0 and self.env_steps // every > since // every
 
-    def judge(self, rows: Sequence[Row]) -> bool:
+    def judge(self, rows: Sequence[Record]) -> bool:
         """Note an evaluation; whether it is the best so far, by win rate, then by return.
 
         Both sides are means over the same seeds, those that have not diverged since.
@@ -91,7 +92,7 @@ class Progress:
         return cls(**{**record, "frozen": dict(record["frozen"])})
 
 
-def _scores(rows: Sequence[Row]) -> dict[int, list[float]]:
+def _scores(rows: Sequence[Record]) -> dict[int, list[float]]:
     """The win rate, where there is one, and the return of each seed, as means over its tasks."""
     known = [row for row in over_tasks(rows) if row["return"] is not None]
     return {row["seed"]: [row[n] for n in ("win_rate", "return") if n in row] for row in known}

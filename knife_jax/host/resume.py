@@ -14,9 +14,10 @@ from knife_jax.config.run import Config, to_dict
 from knife_jax.config.schema import shown
 from knife_jax.console.messages import warn
 from knife_jax.records.checkpoint import SCHEMA, Checkpoints, DamagedError, committed, step_of
-from knife_jax.records.directory import CHECKPOINTS, FILES, NON_RESULT_FIELDS
+from knife_jax.records.compare import differences, result_fields
+from knife_jax.records.directory import CHECKPOINTS, FILES
+from knife_jax.records.lines import parsed, to_lines
 from knife_jax.records.reading import RecordError, computed, read_config
-from knife_jax.records.rows import lines, parsed
 
 if TYPE_CHECKING:
     from knife_jax.builders.program import Program
@@ -26,13 +27,6 @@ OF_SHARES = (REPLAY, "state/actor/")
 """what each share of a seed has of its own, so that it fits only as many shares"""
 MACHINE = ("jax", "jaxlib", "platform", "device_kind", "n_devices")
 """versions on which the bits of a run depend"""
-
-
-RESUMABLE_FIELDS = (
-    *NON_RESULT_FIELDS, "env_steps", "log_every", "evaluation", "algo.name", "algo.preset",
-    "plasticity.name",
-)  # fmt: skip
-"""what may change when a run goes on: budget, reports and labels"""
 
 
 class ResumeError(Exception):
@@ -72,7 +66,7 @@ class Checkpoint(NamedTuple):
             raise ResumeError(f"checkpoint {self.step:,} cannot be used: {error}") from None
         for note in notes:
             warn(f"checkpoint {self.step:,}, metrics.jsonl: {note}")
-        return lines(rows) if notes else content
+        return to_lines(rows) if notes else content
 
     def without_shares(self) -> Checkpoint:
         """Without what each share of a seed has of its own."""
@@ -204,29 +198,6 @@ def check_arrays(
     ]
     if wrong:
         raise ResumeError(f"checkpoint {step:,} is of another network: {_listed(wrong)}")
-
-
-def result_fields(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted fields on which each step of training depends: a run must go on with the same ones.
-
-    The budget, what is logged and judged, and where results go may change.
-    """
-    out: dict[str, Any] = {}
-    for name, value in values.items():
-        key = f"{prefix}{name}"
-        if key not in RESUMABLE_FIELDS:
-            inner = isinstance(value, Mapping)
-            out |= result_fields(value, f"{key}.") if inner else {key: value}
-    return out
-
-
-def differences(saved: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    """Fields with another value: ``algo.hidden=64 (here 128)``."""
-    return [
-        f"{name}={shown(saved.get(name))} (here {shown(asked.get(name))})"
-        for name in {**saved, **asked}
-        if saved.get(name) != asked.get(name)
-    ]
 
 
 def resume_warnings(

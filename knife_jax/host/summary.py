@@ -16,8 +16,9 @@ from knife_jax.console.messages import say
 from knife_jax.host.progress import Progress
 from knife_jax.records.directory import FILES, METRICS, SUMMARY, write_json
 from knife_jax.records.directory import write as write_file
-from knife_jax.records.reading import ROWS, ROWS_SUM, RUNNING, rows_sum, sealed
-from knife_jax.records.rows import ABSOLUTE, FINAL, Row, over_tasks, read_rows
+from knife_jax.records.lines import ABSOLUTE, FINAL, Record, read_records
+from knife_jax.records.reading import ROWS, ROWS_SUM, RUNNING, records_sum, sealed
+from knife_jax.records.series import over_tasks
 from knife_jax.sinks.format import brief, duration
 from knife_jax.sinks.terminal import is_terminal
 
@@ -31,7 +32,7 @@ def write(
 
     While the run goes on, a file keeps room for its last word on a disk that fills meanwhile.
     """
-    rows = read_rows(directory / METRICS)
+    rows = read_records(directory / METRICS)
     trained, steps = progress.train_seconds, progress.env_steps * len(about["seeds"])
     summary = {
         "status": status,
@@ -46,7 +47,7 @@ def write(
         "env_steps_per_second": round(steps / trained, 1) if trained else None,
         **about,
         ROWS: len(rows),
-        ROWS_SUM: rows_sum(rows),
+        ROWS_SUM: records_sum(rows),
     }
     if status == RUNNING:
         with suppress(OSError):
@@ -57,7 +58,7 @@ def write(
     return summary
 
 
-def results(rows: Sequence[Row], seeds: Sequence[int]) -> dict[str, Any]:
+def results(rows: Sequence[Record], seeds: Sequence[int]) -> dict[str, Any]:
     """What the rows of a run come to, as lists over its seeds.
 
     ``final_*`` are the greedy evaluation of the last policy, ``absolute_*`` that of the best one,
@@ -66,7 +67,7 @@ def results(rows: Sequence[Row], seeds: Sequence[int]) -> dict[str, Any]:
     not evaluated. ``churn_max`` is None if there was no surgery, or if any change was not finite
     or not measured (methods that act at every update).
     """
-    of_kind: dict[str, dict[int, Row]] = {FINAL: {}, ABSOLUTE: {}}
+    of_kind: dict[str, dict[int, Record]] = {FINAL: {}, ABSOLUTE: {}}
     for row in over_tasks(rows):
         if row["kind"] in of_kind:
             of_kind[row["kind"]][row["seed"]] = row

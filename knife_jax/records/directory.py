@@ -1,33 +1,27 @@
-"""The run directory: its files, their names, and where the results come from."""
+"""The run directory: its files and their names."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import os
-import platform
 import secrets
-import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import knife_jax
-from knife_jax.config.run import Config, to_dict, to_yaml
+from knife_jax.config.run import Config, to_yaml
 from knife_jax.console.messages import warn
 
 CONFIG, METRICS, SUMMARY = "config.yaml", "metrics.jsonl", "summary.json"
 PARAMS, CURVE = "params.safetensors", "curve.png"
 CHECKPOINTS = "checkpoints"
 FILES = (CONFIG, METRICS, SUMMARY, PARAMS, CURVE)
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "jaxmarl", "numpy")
 
 
 class RunDirectoryError(Exception):
@@ -125,57 +119,3 @@ def write_params(path: Path, variables: Mapping[str, Any], about: Mapping[str, A
     leaves = flatten_dict(variables, sep="/")
     arrays = {name: np.ascontiguousarray(leaf) for name, leaf in leaves.items()}
     write(path, save(arrays, metadata={"knife_jax": json.dumps(about, sort_keys=True)}))
-
-
-NON_RESULT_FIELDS = (
-    "run_dir", "devices", "compile_cache", "distributed", "resume", "logger", "checkpoint",
-    "probes", "debug", "experiment",
-)  # fmt: skip
-"""fields that say where and how a run is made and reported, not which run it is"""
-
-
-def config_hash(config: Config) -> str:
-    """SHA-256 of all that decides the results; not of where they are written."""
-    return hash_of(to_dict(config))
-
-
-def hash_of(fields: Mapping[str, Any]) -> str:
-    """The same of a configuration that was read, of this version or another."""
-    result_fields = {name: value for name, value in fields.items() if name not in NON_RESULT_FIELDS}
-    return hashlib.sha256(json.dumps(result_fields, sort_keys=True).encode()).hexdigest()
-
-
-def versions() -> dict[str, Any]:
-    """What computed the results. ``git_commit`` is None outside a checkout of this package."""
-    import jax
-
-    device = jax.devices()[0]
-    return {
-        "python": platform.python_version(),
-        "knife_jax": knife_jax.__version__,
-        **{name: metadata.version(name) for name in PACKAGES},
-        "git_commit": _git_commit(),
-        "platform": device.platform,
-        "device_kind": device.device_kind,
-        "n_devices": jax.device_count(),
-    }
-
-
-def _git_commit() -> str | None:
-    """The commit of this package's own checkout, ``-dirty`` if it was changed since."""
-    package = Path(__file__).resolve().parents[1]
-
-    def git(*words: str) -> str:
-        return subprocess.check_output(
-            ["git", "--no-optional-locks", "-C", str(package), *words],
-            stderr=subprocess.DEVNULL,
-            text=True,
-            timeout=10,
-        ).strip()
-
-    try:
-        if Path(git("rev-parse", "--show-toplevel")) != package.parent:
-            return None
-        return git("describe", "--always", "--abbrev=40", "--dirty", "--exclude=*")
-    except (OSError, subprocess.SubprocessError):
-        return None

@@ -15,16 +15,9 @@ from typing import Any, NamedTuple, cast
 import xxhash
 import yaml
 
-from knife_jax.records.directory import (
-    CHECKPOINTS,
-    CONFIG,
-    CURVE,
-    METRICS,
-    PARAMS,
-    SUMMARY,
-    hash_of,
-)
-from knife_jax.records.rows import ABSOLUTE, FINAL, RecordError, Row, parsed
+from knife_jax.records.compare import hash_of
+from knife_jax.records.directory import CHECKPOINTS, CONFIG, CURVE, METRICS, PARAMS, SUMMARY
+from knife_jax.records.lines import ABSOLUTE, FINAL, Record, RecordError, parsed
 
 RUNNING, FAILED, COMPLETE = "running", "failed", "complete"
 """of what ``status`` a run can be while it trains, where it broke off and at its end; the others
@@ -40,10 +33,10 @@ TYPES: dict[str, tuple[type, ...]] = {
 """fields of ``summary.json`` that are read again"""
 
 
-class Record(NamedTuple):
+class StoredRun(NamedTuple):
     """A run as it stands in its directory."""
 
-    rows: list[Row]
+    rows: list[Record]
     notes: list[str]
     """what was dropped of its rows"""
     config: dict[str, Any]
@@ -51,8 +44,8 @@ class Record(NamedTuple):
     """empty where there is none"""
 
 
-def read(run: Path) -> Record:
-    """All of a run that reports are made of. Raises ``RecordError``."""
+def read_run(run: Path) -> StoredRun:
+    """All of a run that reports are made of, checked. Raises ``RecordError``."""
     rows, notes, torn_after = parsed(_content(run / METRICS))
     config, summary = read_config(run), {}
     if os.path.lexists(run / SUMMARY):
@@ -62,13 +55,13 @@ def read(run: Path) -> Record:
     # what a run ends with are evaluations beside its course: one torn line of them is no harm
     spared = torn_after in (FINAL, ABSOLUTE) and summary.get(ROWS) == len(rows) + 1
     ended = summary.get("status") != RUNNING
-    if ended and not spared and summary.get(ROWS_SUM, told := rows_sum(rows)) != told:
+    if ended and not spared and summary.get(ROWS_SUM, told := records_sum(rows)) != told:
         raise RecordError(f"the rows of {METRICS} are not those of {SUMMARY}")
     seeds = summary.get("seeds", [row["seed"] for row in rows])
     foreign = [row["seed"] for row in rows if row["seed"] not in seeds]
     if foreign:
         raise RecordError(f"{METRICS} has rows of seed {foreign[0]}, which {SUMMARY} has not")
-    return Record(rows, notes, config, summary)
+    return StoredRun(rows, notes, config, summary)
 
 
 def read_config(run: Path) -> dict[str, Any]:
@@ -112,7 +105,7 @@ def sealed(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {**fields, SUM: json_sum(fields)}
 
 
-def rows_sum(rows: Sequence[Row]) -> str:
+def records_sum(rows: Sequence[Record]) -> str:
     """The sum of rows that were read."""
     return json_sum(list(rows))
 
@@ -126,7 +119,7 @@ def computed(run: Path) -> list[str]:
     """Names of what a run without a checkpoint has computed, and would lose if it began anew.
 
     A start that broke off before it had trained, or before its first checkpoint was kept, has
-    nothing to lose but rows, which ``run.begin`` sets aside.
+    nothing to lose but rows, which ``directory.begin`` sets aside.
     """
     aside = sorted(path.name for path in (run / CHECKPOINTS).glob("*.aside"))
     held = [name for name in (METRICS, PARAMS, CURVE) if _has_content(run / name)]

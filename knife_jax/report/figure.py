@@ -10,11 +10,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from knife_jax.records.series import series
 from knife_jax.report import continual
 from knife_jax.report.load import Run
 from knife_jax.report.measures import Compared
 from knife_jax.report.stats import course
-from knife_jax.sinks.plot import series
 
 POINTS = 20
 """tasks beyond so many are taken together in groups"""

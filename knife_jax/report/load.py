@@ -9,11 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from knife_jax.host.resume import differences, result_fields
-from knife_jax.records import reading as records
+from knife_jax.records.compare import differences, result_fields
 from knife_jax.records.directory import CHECKPOINTS, FILES
-from knife_jax.records.reading import COMPLETE, RecordError
-from knife_jax.records.rows import EVAL, EVALUATIONS, Row
+from knife_jax.records.lines import EVAL, EVALUATIONS, Record, RecordError
+from knife_jax.records.reading import COMPLETE, read_run
 from knife_jax.report import continual
 
 
@@ -21,14 +20,14 @@ class Run(NamedTuple):
     """A run that came to its end. ``name`` is that of its folder, the method."""
 
     name: str
-    rows: list[Row]
+    rows: list[Record]
     """of the seeds that came to their end, too"""
     seeds: list[int]
     config: Mapping[str, Any]
     summary: Mapping[str, Any]
     """of its cost and origin; empty where there is none"""
 
-    def of(self, kind: str) -> list[Row]:
+    def of(self, kind: str) -> list[Record]:
         """The rows of one kind."""
         return [row for row in self.rows if row["kind"] == kind]
 
@@ -59,7 +58,7 @@ def load(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
     for path in paths:
         name = Path(os.path.abspath(path)).name
         try:
-            rows, dropped, config, summary = records.read(path)
+            rows, dropped, config, summary = read_run(path)
         except RecordError as error:
             notes.append(f"{name} is left out: {error}")
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from knife_jax.records.rows import Row
+from knife_jax.records.lines import Record
 from knife_jax.report.load import Run
 
 METRICS = ("win_rate", "return")
@@ -24,7 +24,7 @@ def layout(runs: Sequence[Run]) -> dict[str, Any]:
     best = {(run.name, row["task"], row["seed"]): row for run in runs for row in run.of("absolute")}
     tasks: dict[str, Any] = {}
     for run in runs:
-        courses: dict[tuple[int, int], list[Row]] = {}
+        courses: dict[tuple[int, int], list[Record]] = {}
         for row in run.of("eval"):
             if row["seed"] in seeds:
                 courses.setdefault((row["task"], row["seed"]), []).append(row)
@@ -37,7 +37,7 @@ def layout(runs: Sequence[Run]) -> dict[str, Any]:
     return {runs[0].config["env"]["name"]: tasks}
 
 
-def _steps(course: Sequence[Row], absolute: Row) -> dict[str, Any]:
+def _steps(course: Sequence[Record], absolute: Record) -> dict[str, Any]:
     names = [name for name in METRICS if name in course[0]]
     steps: dict[str, Any] = {
         f"step_{i}": {

@@ -13,7 +13,7 @@ from typing import Any
 from knife_jax.console import messages
 from knife_jax.console.messages import say, warn
 from knife_jax.console.scrub import scrub
-from knife_jax.records import directory as files
+from knife_jax.records import directory
 from knife_jax.report import figure, marl_eval
 from knife_jax.report.load import Run, folders, load
 from knife_jax.report.measures import FRESH, Compared, Values, compare, measure, surgery
@@ -55,7 +55,7 @@ def write(paths: Sequence[Path], out: Path, command: str, export: Path | None = 
         if export is not None:
             refused = f"{export} is not written"
             content = json.dumps(marl_eval.layout(runs), allow_nan=False)
-            files.write(export, (content + "\n").encode())
+            directory.write(export, (content + "\n").encode())
     except ValueError as error:
         messages.error(f"{refused}: {error}")
         return False
@@ -76,9 +76,9 @@ def _write(runs: Sequence[Run], notes: list[str], out: Path, command: str) -> No
     }
     record = _record(runs, compared, measured, notes, command)
     text = table(record)
-    files.write(out / TABLE, text.encode())
-    files.write(out / FIGURE, figure.draw(runs, compared))
-    files.write_json(out / RECORD, record)
+    directory.write(out / TABLE, text.encode())
+    directory.write(out / FIGURE, figure.draw(runs, compared))
+    directory.write_json(out / RECORD, record)
     say(f"{text}\n{out}: {TABLE}, {FIGURE}, {RECORD}")
 
 

@@ -11,13 +11,14 @@ from typing import Protocol
 
 from knife_jax.console.messages import one_line, warn
 from knife_jax.records.directory import named
-from knife_jax.records.rows import Row, over_tasks
+from knife_jax.records.lines import Record
+from knife_jax.records.series import over_tasks
 
 
 class Sink(Protocol):
     """Takes rows as they come."""
 
-    def write(self, rows: Sequence[Row]) -> None:
+    def write(self, rows: Sequence[Record]) -> None:
         """Take rows of one moment: whole sets over the seeds, in time order."""
         ...
 
@@ -36,7 +37,7 @@ class JsonLines:
         self._path = path
         self._file = path.open("ab", buffering=0)
 
-    def write(self, rows: Sequence[Row]) -> None:
+    def write(self, rows: Sequence[Record]) -> None:
         lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
         left, before = memoryview(lines.encode()), self._file.seek(0, os.SEEK_END)
         try:
@@ -64,7 +65,7 @@ class FanOut:
         self._record = record
         self._mirrors = list(mirrors)
 
-    def write(self, rows: Sequence[Row]) -> None:
+    def write(self, rows: Sequence[Record]) -> None:
         self._record.write(rows)
         rows = over_tasks(rows)
         for mirror in tuple(self._mirrors):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from knife_jax.config.run import Config
-from knife_jax.records.rows import Row
+from knife_jax.records.lines import Record
 
 
 class Shown(NamedTuple):
@@ -50,7 +50,7 @@ class Spread(NamedTuple):
     """the seed number, where seeds differ and one end of the range is the bad one"""
 
 
-def spread(rows: Sequence[Row], shown: Shown) -> Spread | None:
+def spread(rows: Sequence[Record], shown: Shown) -> Spread | None:
     """The value over seeds; None if no row has one."""
     values = {row["seed"]: row[shown.name] for row in rows if row.get(shown.name) is not None}
     if not values:
@@ -91,12 +91,12 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def speed(plan: Plan, train: Row) -> str:
+def speed(plan: Plan, train: Record) -> str:
     """Environment steps per second of all seeds together, in training alone."""
     return f"{train['env_steps'] * plan.n_seeds / train['train_seconds']:,.0f} env steps/s"
 
 
-def eta(plan: Plan, train: Row) -> str:
+def eta(plan: Plan, train: Record) -> str:
     """Time to the end of the budget at the pace so far, evaluations included."""
     left = max(0, plan.env_steps - train["env_steps"]) / train["env_steps"]
     return duration(left * (train["wall_time"] - plan.start))

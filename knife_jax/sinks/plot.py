@@ -10,13 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from knife_jax.records.rows import Row
+from knife_jax.records.lines import Record
+from knife_jax.records.series import series
 
 EVALUATION, TRAINING = "#1f5fa8", "0.6"
 STAGNANT, DORMANT, GRAFTED = "#c0392b", "#d98e04", "#2e7d4f"
 
 
-def draw(rows: Sequence[Row], title: str) -> bytes:
+def draw(rows: Sequence[Record], title: str) -> bytes:
     """A PNG: return, win rate if there is one, and the state of the neurons, over env steps.
 
     Lines are means over seeds, bands go from the lowest to the highest seed.
@@ -44,24 +45,11 @@ def draw(rows: Sequence[Row], title: str) -> bytes:
     return out.getvalue()
 
 
-def series(rows: Sequence[Row], kind: str, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Env steps ``[P]`` and values ``[S, P]`` of one quantity; NaN where a row has none."""
-    points = {
-        (row["seed"], row["env_steps"]): row[name]
-        for row in rows
-        if row["kind"] == kind and row.get(name) is not None
-    }
-    seeds = sorted({seed for seed, _ in points})
-    steps = sorted({step for _, step in points})
-    values = [[points.get((seed, step), np.nan) for step in steps] for seed in seeds]
-    return np.array(steps), np.array(values, float).reshape(len(seeds), len(steps))
-
-
 def _mean(values: np.ndarray) -> np.ndarray:
     return np.ma.masked_invalid(values).mean(axis=0).filled(np.nan)
 
 
-def _performance(axes: Axes, rows: Sequence[Row], name: str, label: str) -> None:
+def _performance(axes: Axes, rows: Sequence[Record], name: str, label: str) -> None:
     steps, values = series(rows, "train", name)
     if steps.size:
         axes.plot(steps, _mean(values), color=TRAINING, lw=1, label="training, exploring")
@@ -88,7 +76,7 @@ def _band(
     )
 
 
-def _neurons(axes: Axes, rows: Sequence[Row]) -> None:
+def _neurons(axes: Axes, rows: Sequence[Record]) -> None:
     for name, label, color in (
         ("stagnant_pct", "stagnant", STAGNANT),
         ("dormant_pct", "dormant", DORMANT),

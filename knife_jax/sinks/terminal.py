@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from knife_jax.console.messages import say
-from knife_jax.records.rows import Row
+from knife_jax.records.lines import Record
 from knife_jax.sinks.format import SHOWN, Plan, brief, eta, span, speed, spread
 
 WATCHED = ("train", "eval")
@@ -29,7 +29,7 @@ class PlainLines:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
 
-    def write(self, rows: Sequence[Row]) -> None:
+    def write(self, rows: Sequence[Record]) -> None:
         for kind in WATCHED:
             of_kind = [row for row in rows if row["kind"] == kind]
             if of_kind:
@@ -38,7 +38,7 @@ class PlainLines:
     def close(self) -> None:
         pass
 
-    def _line(self, kind: str, rows: Sequence[Row]) -> str:
+    def _line(self, kind: str, rows: Sequence[Record]) -> str:
         plan, first = self._plan, rows[0]
         parts = [f"{first['env_steps']:,}/{plan.env_steps:,} env steps"]
         if kind == "train":
@@ -56,11 +56,11 @@ class LiveTable:
 
     def __init__(self, plan: Plan, console: Console) -> None:
         self._plan = plan
-        self._newest: dict[str, list[Row]] = {kind: [] for kind in WATCHED}
+        self._newest: dict[str, list[Record]] = {kind: [] for kind in WATCHED}
         self._live = Live(console=console, auto_refresh=False)
         self._live.start()
 
-    def write(self, rows: Sequence[Row]) -> None:
+    def write(self, rows: Sequence[Record]) -> None:
         for kind in WATCHED:
             self._newest[kind] = [r for r in rows if r["kind"] == kind] or self._newest[kind]
         if self._newest["train"]:

@@ -12,7 +12,8 @@ from typing import Any
 from knife_jax.config.run import Config, to_dict
 from knife_jax.console.messages import one_line, warn
 from knife_jax.records.directory import METRICS
-from knife_jax.records.rows import IDENTITY, Row, over_tasks, read_rows
+from knife_jax.records.lines import IDENTITY, Record, read_records
+from knife_jax.records.series import over_tasks
 
 INIT_SECONDS = 20.0
 """how long an online start may take before the run goes on offline"""
@@ -26,7 +27,7 @@ class WandbSink:
         self._step, self._known = 0, run.starting_step
         run.define_metric("*", step_metric="env_steps")
 
-    def write(self, rows: Sequence[Row]) -> None:
+    def write(self, rows: Sequence[Record]) -> None:
         names = ("kind", "updates", "env_steps")
         for _, moment in groupby(rows, key=lambda row: [row[name] for name in names]):
             if self._step >= self._known:  # the server has the earlier ones
@@ -37,7 +38,7 @@ class WandbSink:
         self._run.finish()
 
 
-def history(rows: Iterable[Row]) -> dict[str, Any]:
+def history(rows: Iterable[Record]) -> dict[str, Any]:
     """Rows of one moment as W&B names: ``seed3/return`` per seed, ``return`` their mean.
 
     Rows of other kinds than ``train`` are named ``eval/return`` and ``seed3/eval/return``.
@@ -65,7 +66,7 @@ def open_wandb(config: Config, directory: Path) -> WandbSink:
     """
     known, earlier = known_id(directory), _set_aside(directory)
     sink = _open(config, directory, known)
-    sink.write(over_tasks(read_rows(directory / METRICS)))
+    sink.write(over_tasks(read_records(directory / METRICS)))
     for folder in earlier:
         shutil.rmtree(folder, ignore_errors=True)
     return sink

@@ -15,7 +15,7 @@ from knife_jax.envs.base import vectorise
 from knife_jax.envs.contract import ContractError
 from knife_jax.envs.tasks import single
 from knife_jax.host.loop import train
-from knife_jax.records.rows import read_rows
+from knife_jax.records.lines import read_records
 
 
 def changed(env, *, spec=None, **rows):
@@ -92,7 +92,7 @@ def test_a_run_ends_at_the_first_chunk_in_one_line(tmp_path, monkeypatch, capsys
     assert "episodes that were not over after spec.horizon=3 transitions" in line
     assert "rows in which an agent has no legal action" in line
     assert json.loads((tmp_path / "summary.json").read_text())["status"] == "failed"
-    assert read_rows(tmp_path / "metrics.jsonl") == []
+    assert read_records(tmp_path / "metrics.jsonl") == []
 
 
 def test_a_reward_that_is_not_finite_is_not_taken_for_a_seed_that_diverged(

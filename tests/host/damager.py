@@ -36,13 +36,12 @@ from typing import Any, NamedTuple
 import fake_program
 from stored import end_of
 
-from knife_jax.cli import evaluate, study
+from knife_jax.cli import evaluate, report, study
 from knife_jax.config.plasticity import PLASTICITIES
 from knife_jax.config.run import Config
 from knife_jax.host.loop import train
-from knife_jax.records.directory import hash_of
-from knife_jax.records.reading import RecordError, read
-from knife_jax.report import write
+from knife_jax.records.compare import hash_of
+from knife_jax.records.reading import RecordError, read_run
 
 ROOT = Path(__file__).parents[2]
 METHODS = ("none", "redo", "wider")
@@ -222,7 +221,7 @@ class Bench:
     def reported(self, *paths: Path) -> tuple[Outcome, dict[str, Any]]:
         out = Path(tempfile.mkdtemp(dir=self.scratch))
         export = out / "more" / "scores.json"
-        done = with_words(write.main, *paths, "--out", out, "--marl-eval", export)
+        done = with_words(report.main, *paths, "--out", out, "--marl-eval", export)
         return done, numbers(out) if done.code == 0 else {}
 
     def evaluated(self, run: Path, which: str) -> Outcome:
@@ -247,7 +246,7 @@ class Bench:
         done = called(lambda: train(self.config(victim, study, resume="auto")))
         if done.code == 0:
             self.check_end(study / victim, done)
-            kept = read(study / victim)
+            kept = read_run(study / victim)
             assert kept.summary["status"] == "complete" and kept.notes == [], "no whole run"
         elif done.code == 2:
             assert content(study) == before, "something was changed"
@@ -287,7 +286,7 @@ class Bench:
 
         def ask() -> None:
             if study.is_complete(job, study_folder / victim):
-                now, then = read(study_folder / victim), read(self.whole / victim)
+                now, then = read_run(study_folder / victim), read_run(self.whole / victim)
                 assert now.rows == then.rows, "other rows"
                 assert hash_of(now.config) == hash_of(then.config), "another configuration"
 

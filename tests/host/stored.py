@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from knife_jax.records.checkpoint import Checkpoints
-from knife_jax.records.rows import read_rows
+from knife_jax.records.lines import read_records
 
 TIMES = ("wall_time", "train_seconds")
 
 
 def rows_of(run: Path) -> list[dict[str, Any]]:
     """The metrics without the times, which differ between any two runs."""
-    rows = read_rows(run / "metrics.jsonl")
+    rows = read_records(run / "metrics.jsonl")
     return [{name: row[name] for name in row if name not in TIMES} for row in rows]
 
 

@@ -19,7 +19,7 @@ from knife_jax.envs.base import vectorise
 from knife_jax.host.loop import train
 from knife_jax.host.prospects import prospects
 from knife_jax.records.checkpoint import Checkpoints
-from knife_jax.records.rows import read_rows
+from knife_jax.records.lines import read_records
 from knife_jax.training.budget import Budget
 from knife_jax.training.chunk import LONGEST
 
@@ -43,7 +43,7 @@ def launch(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def of_kind(run: Path, kind: str) -> list[dict]:
-    return [row for row in read_rows(run / "metrics.jsonl") if row["kind"] == kind]
+    return [row for row in read_records(run / "metrics.jsonl") if row["kind"] == kind]
 
 
 def summary(run: Path) -> dict:

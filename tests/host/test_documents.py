@@ -30,7 +30,8 @@ if "experiments/" not in program and "tests/host/" not in program:
         from pathlib import Path
         sys.path.insert(0, {str(HERE)!r})
         from fake_runs import FIRST, FRESH, rows, store
-        from knife_jax.records.directory import config_hash, write_json
+        from knife_jax.records.compare import config_hash
+        from knife_jax.records.directory import write_json
         folder = Path(config.run_dir or "runs/new")
         scores = FRESH if config.plasticity.name == "fresh_per_task" else FIRST
         store(folder, rows(scores), config)

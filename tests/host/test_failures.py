@@ -16,7 +16,7 @@ import pytest
 
 from knife_jax.config.run import EvaluationConfig
 from knife_jax.host.loop import train
-from knife_jax.records.rows import read_rows
+from knife_jax.records.lines import read_records
 
 HERE = Path(__file__).parent
 ENV = os.environ | {"PYTHONPATH": f"{HERE}:{HERE.parents[1]}", "JAX_PLATFORMS": "cpu"}
@@ -49,7 +49,7 @@ def test_a_row_that_does_not_fit_leaves_no_half_of_it(tmp_path, monkeypatch, cap
     assert done["status"] == "failed" and "File too large" in done["error"]
     content = (tmp_path / "metrics.jsonl").read_text()
     assert content.endswith("}\n") and len(content) > 3000
-    rows = read_rows(tmp_path / "metrics.jsonl")
+    rows = read_records(tmp_path / "metrics.jsonl")
     assert len(rows) % 6 == 0 and rows[-1]["env_steps"] < done["env_steps"]
 
 
@@ -99,7 +99,7 @@ def test_a_disk_that_fills_up_leaves_the_truth_and_the_last_checkpoint(tmp_path,
     assert error == f"error: {disk}/run/metrics.jsonl cannot be written: {full}"
     summary = summary_of(tmp_path / "run")
     assert summary["status"] == "failed" and full in summary["error"]
-    assert read_rows(tmp_path / "run" / "metrics.jsonl")[-1]["env_steps"] >= 600
+    assert read_records(tmp_path / "run" / "metrics.jsonl")[-1]["env_steps"] >= 600
     hidden = [path.name for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]
     assert hidden in ([], [".lock"])
     steps = [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()]

@@ -12,7 +12,7 @@ from wandb_history import logged, moments, offline
 
 from knife_jax.config.run import LoggerConfig
 from knife_jax.host.loop import train
-from knife_jax.records.rows import number, seed_rows, surgery_rows
+from knife_jax.host.recording import number, seed_records, surgery_records
 from knife_jax.sinks.base import FanOut, JsonLines
 from knife_jax.sinks.wandb import history, open_wandb
 
@@ -51,7 +51,7 @@ def test_numbers_as_json_takes_them(value, expected):
 
 def test_one_row_per_seed():
     values = {"return": np.float32([1.5, np.nan]), "episodes": np.int32([2, 3])}
-    assert seed_rows("train", [3, 4], values, env_steps=10) == [
+    assert seed_records("train", [3, 4], values, env_steps=10) == [
         {"kind": "train", "seed": 3, "env_steps": 10, "return": 1.5, "episodes": 2},
         {"kind": "train", "seed": 4, "env_steps": 10, "return": None, "episodes": 3},
     ]
@@ -63,7 +63,7 @@ def test_surgery_rows_only_where_one_fired():
         "env_steps": np.array([[10, 20, 30]] * 2),
         "units_operated": np.array([[0, 2, 3], [0, 0, 5]]),
     }
-    assert surgery_rows([3, 4], events, wall_time=1.5) == [
+    assert surgery_records([3, 4], events, wall_time=1.5) == [
         {"kind": "surgery", "seed": s, "env_steps": t, "wall_time": 1.5, "units_operated": n}
         for s, t, n in ((3, 20, 2), (3, 30, 3), (4, 30, 5))
     ]

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from knife_jax.config.run import ProbesConfig
 from knife_jax.host.loop import train
 from knife_jax.host.signals import stop_on_signal
-from knife_jax.records.rows import read_rows
+from knife_jax.records.lines import read_records
 
 SEEDS = [5, 6, 7]
 ENDING = [("final", 1000), ("absolute", 400)]
@@ -44,7 +44,7 @@ def test_the_run_directory_holds_exactly_the_promised_files(finished):
 
 
 def test_rows_come_per_seed_in_time_order(finished):
-    rows = read_rows(finished / "metrics.jsonl")
+    rows = read_records(finished / "metrics.jsonl")
     chunks = range(200, 1001, 200)
     expected = []
     for end in chunks:
@@ -61,7 +61,7 @@ def test_rows_come_per_seed_in_time_order(finished):
 
 
 def test_train_rows_carry_each_seeds_own_values(finished):
-    rows = [row for row in read_rows(finished / "metrics.jsonl") if row["kind"] == "train"]
+    rows = [row for row in read_records(finished / "metrics.jsonl") if row["kind"] == "train"]
     row = next(row for row in rows if row["seed"] == 7 and row["env_steps"] == 600)
     del row["wall_time"], row["train_seconds"]
     assert row == {
@@ -79,7 +79,7 @@ def test_a_loss_that_is_not_finite_is_null(finished):
 
 
 def test_surgery_and_evaluation_rows(finished):
-    rows = read_rows(finished / "metrics.jsonl")
+    rows = read_records(finished / "metrics.jsonl")
     surgery = next(row for row in rows if row["kind"] == "surgery" and row["seed"] == 6)
     del surgery["wall_time"]
     assert surgery == {
@@ -95,7 +95,7 @@ def test_probe_rows_at_their_own_interval(tmp_path, monkeypatch):
     fake_program.install(monkeypatch)
     probes = ProbesConfig(every=300)  # due in the chunks that end at 400, 600 and 1000
     assert train(fake_program.config(run_dir=str(tmp_path), probes=probes)) == 0
-    rows = [row for row in read_rows(tmp_path / "metrics.jsonl") if row["kind"] == "probe"]
+    rows = [row for row in read_records(tmp_path / "metrics.jsonl") if row["kind"] == "probe"]
     at = [(row["seed"], row["env_steps"], row["updates"]) for row in rows]
     assert at == [(seed, e, e // 50) for e in (400, 600, 1000) for seed in SEEDS]
     assert [row["agent/srank"] for row in rows] == [8, 9, 10, 12, 13, 14, 20, 21, 22]
@@ -140,7 +140,7 @@ def test_the_parameters_are_stored_by_name_with_the_seed_axis(finished):
 def test_without_winning_there_is_no_win_rate(tmp_path, monkeypatch):
     fake_program.install(monkeypatch, has_win=False)
     assert train(fake_program.config(run_dir=str(tmp_path))) == 0
-    assert not any("win_rate" in row for row in read_rows(tmp_path / "metrics.jsonl"))
+    assert not any("win_rate" in row for row in read_records(tmp_path / "metrics.jsonl"))
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["final_win_rate"] == [None] * 3 and summary["final_win_rate_mean"] is None
     assert summary["final_return"] == [3.0, 13.0, 23.0]
@@ -149,7 +149,7 @@ def test_without_winning_there_is_no_win_rate(tmp_path, monkeypatch):
 def test_the_budget_is_met_to_within_a_round(tmp_path, monkeypatch):
     fake_program.install(monkeypatch)
     assert train(fake_program.config(run_dir=str(tmp_path), env_steps=601, num_seeds=1)) == 0
-    rows = read_rows(tmp_path / "metrics.jsonl")
+    rows = read_records(tmp_path / "metrics.jsonl")
     assert [r["env_steps"] for r in rows if r["kind"] == "train"] == [200, 400, 600, 700]
     assert [r["env_steps"] for r in rows if r["kind"] == "eval"] == [400, 700]
 
@@ -175,7 +175,7 @@ def test_errors_of_the_program_are_raised_and_recorded(tmp_path, monkeypatch):
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["status"] == "failed" and summary["env_steps"] == 200
     assert summary["error"].startswith("JaxRuntimeError")
-    assert [row["kind"] for row in read_rows(tmp_path / "metrics.jsonl")] == ["surgery", "train"]
+    assert [row["kind"] for row in read_records(tmp_path / "metrics.jsonl")] == ["surgery", "train"]
 
 
 RUN = """
@@ -220,7 +220,7 @@ def test_an_interrupted_run_ends_cleanly_with_everything_on_disk(tmp_path, numbe
     code, err = interrupt(tmp_path, number)
     assert code == 128 + number
     assert err == f"{number.name}: ending after this chunk; Ctrl-C again leaves at once\n"
-    rows = read_rows(tmp_path / "metrics.jsonl")
+    rows = read_records(tmp_path / "metrics.jsonl")
     last = rows[-1]["env_steps"]
     assert 0 < last < 10**6 and len(rows) % 3 == 0
     summary = json.loads((tmp_path / "summary.json").read_text())

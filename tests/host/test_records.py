@@ -11,9 +11,11 @@ import pytest
 from fake_runs import FIRST, FRESH, SECOND, rows, store
 
 from knife_jax.cli import compose
-from knife_jax.records.directory import config_hash, write_json
-from knife_jax.records.reading import SUM, computed, read, rows_sum, sealed
-from knife_jax.records.rows import RecordError, over_tasks, parsed, read_rows
+from knife_jax.records.compare import config_hash
+from knife_jax.records.directory import write_json
+from knife_jax.records.lines import RecordError, parsed, read_records
+from knife_jax.records.reading import SUM, computed, read_run, records_sum, sealed
+from knife_jax.records.series import over_tasks
 from knife_jax.report import write
 from knife_jax.report.load import load
 
@@ -35,12 +37,12 @@ def test_a_torn_last_line_is_dropped_with_a_warning(tmp_path, capsys):
     whole = text(row(), row(seed=1))
     for torn in (b'{"kind": "tr', b"\0" * 40, b'{"kind": "\xc3', b"]\n", b"[" * 100_000):
         path.write_bytes(whole + torn)
-        assert read_rows(path) == [row(), row(seed=1)]
+        assert read_records(path) == [row(), row(seed=1)]
         assert capsys.readouterr().err == (
             f"warning: {path}: its last line is torn and is dropped\n"
         )
     path.write_bytes(whole.rstrip(b"\n") + b"\n\n")
-    assert read_rows(path) == [row(), row(seed=1)] and capsys.readouterr().err == ""
+    assert read_records(path) == [row(), row(seed=1)] and capsys.readouterr().err == ""
 
 
 def test_doubled_rows_are_dropped_with_a_warning(tmp_path, capsys):
@@ -49,14 +51,14 @@ def test_doubled_rows_are_dropped_with_a_warning(tmp_path, capsys):
     tasks = [row("eval", task=k) | {"task": k, "return": 1.0} for k in (0, 1)]
     distinct = [surgeries[0], row(), row(seed=1), *tasks, surgeries[1]]
     path.write_bytes(text(*distinct))
-    assert read_rows(path) == distinct and capsys.readouterr().err == ""
+    assert read_records(path) == distinct and capsys.readouterr().err == ""
     later = [line | {"wall_time": 9.5} for line in distinct]
     interleaved = [line for pair in zip(distinct, later, strict=True) for line in pair]
     path.write_bytes(text(*interleaved))
-    assert read_rows(path) == distinct
+    assert read_records(path) == distinct
     assert capsys.readouterr().err == f"warning: {path}: 6 doubled rows are dropped\n"
     path.write_bytes(text(*distinct, row(**{"return": 5.0})))
-    assert read_rows(path) == distinct
+    assert read_records(path) == distinct
     told = "1 doubled rows are dropped, 1 of them with other numbers: two runs wrote here"
     assert capsys.readouterr().err == f"warning: {path}: {told}\n"
 
@@ -100,7 +102,7 @@ def finish(folder, *scores):
     summary = {
         "status": "complete", "config_hash": config_hash(CONFIG), "seeds": [3, 4],
         "versions": {"jax": "1.0"}, "wall_seconds": 2.5, "env_steps": 60,
-        "rows_sum": rows_sum(parsed((run / "metrics.jsonl").read_bytes()).rows),
+        "rows_sum": records_sum(parsed((run / "metrics.jsonl").read_bytes()).rows),
     }  # fmt: skip
     write_json(run / "summary.json", sealed(summary))
     return run
@@ -277,7 +279,7 @@ def test_a_torn_row_of_the_end_is_dropped_and_one_of_the_course_is_missed(study,
     ends = [{**row("final", seed=seed), "return": 1.0} for seed in (3, 4)]
     about = json.loads(summary.read_text()) | {
         "rows": course.count(b"\n") + 2,
-        "rows_sum": rows_sum(parsed(course + text(*ends)).rows),
+        "rows_sum": records_sum(parsed(course + text(*ends)).rows),
     }
     write_json(summary, sealed(about))
     for content, left in ((course + text(*ends), 2), (course + text(*ends)[:-9], 1)):
@@ -340,7 +342,7 @@ def test_records_of_an_older_version_have_no_sums(study):
         del summary[name]
     (study / "none" / "summary.json").write_text(json.dumps(summary))
     replace(study / "none" / "metrics.jsonl", b'"return": 6.0', b'"return": 7.0')
-    assert read(study / "none").summary == summary
+    assert read_run(study / "none").summary == summary
 
 
 def test_nothing_is_lost_where_nothing_was_computed(tmp_path: Path):

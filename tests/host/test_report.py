@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from fake_runs import FIRST, FRESH, SECOND, rows, store
 
-from knife_jax.cli import compose
+from knife_jax.cli import compose, report
 from knife_jax.report import continual, marl_eval, write
 from knife_jax.report.load import folders, load
 from knife_jax.report.measures import compare, measure, surgery
@@ -130,7 +130,7 @@ def test_the_files_of_a_report(tmp_path, runs, monkeypatch, capsys):
     words = [str(tmp_path), "--marl-eval", str(tmp_path / "scores.json")]
     monkeypatch.setattr(sys, "argv", ["study", *words])
     with pytest.raises(SystemExit) as ended:
-        write.main()
+        report.main()
     assert ended.value.code == 0
     record = json.loads((tmp_path / "report.json").read_text())
     assert record["command"] == f"python -m knife_jax.report.study {' '.join(words)}"
@@ -155,7 +155,7 @@ def test_the_files_of_a_report(tmp_path, runs, monkeypatch, capsys):
 def test_nothing_to_report_is_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["study", str(tmp_path)])
     with pytest.raises(SystemExit) as ended:
-        write.main()
+        report.main()
     assert ended.value.code == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == "error: no report: there is no run that came to its end"

@@ -12,9 +12,9 @@ from fake_runs import FIRST, rows, store
 
 from knife_jax.cli.study import FAILED, REFUSED, is_complete, jobs
 from knife_jax.config.schema import ConfigError
-from knife_jax.records.directory import config_hash
-from knife_jax.records.reading import rows_sum
-from knife_jax.records.rows import parsed
+from knife_jax.records.compare import config_hash
+from knife_jax.records.lines import parsed
+from knife_jax.records.reading import records_sum
 
 HERE = Path(__file__).parent
 
@@ -25,7 +25,8 @@ from pathlib import Path
 def train(config):
     sys.path.insert(0, {here!r})
     from fake_runs import FIRST, FRESH, rows, store
-    from knife_jax.records.directory import config_hash, write_json
+    from knife_jax.records.compare import config_hash
+    from knife_jax.records.directory import write_json
     from knife_jax.host.signals import stop_on_signal
     method, folder = config.plasticity.name, Path(config.run_dir)
     print("trained", method, config.num_seeds, config.resume, flush=True)
@@ -130,7 +131,7 @@ def test_a_damaged_run_is_not_complete(tmp_path, name, content):
     (job,) = jobs("matrix_sequence", "none", tmp_path, [])
     run = store(tmp_path / "none", rows(FIRST), job.config)
     summary = {"status": "complete", "config_hash": config_hash(job.config)}
-    summary["rows_sum"] = rows_sum(parsed((run / "metrics.jsonl").read_bytes()).rows)
+    summary["rows_sum"] = records_sum(parsed((run / "metrics.jsonl").read_bytes()).rows)
     (run / "summary.json").write_text(json.dumps(summary))
     assert is_complete(job, run)
     (run / name).unlink()

@@ -10,8 +10,9 @@ from rich.console import Console
 
 from knife_jax.config.run import LoggerConfig
 from knife_jax.host.loop import train
+from knife_jax.records.series import series
 from knife_jax.sinks.format import Plan, brief, duration, title
-from knife_jax.sinks.plot import draw, series
+from knife_jax.sinks.plot import draw
 from knife_jax.sinks.terminal import LiveTable
 
 PLAN = Plan("smax 3m, qmix_knife, seeds 5-7", env_steps=1000, n_seeds=3, start=10.0)

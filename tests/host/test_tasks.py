@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from knife_jax.envs.contract import ContractError
-from knife_jax.host.evaluate import episode_keys, greedy_rows, play
+from knife_jax.host.evaluate import episode_keys, greedy_records, play
 from knife_jax.host.progress import Progress
 from knife_jax.host.summary import results
-from knife_jax.records.rows import over_tasks
+from knife_jax.records.series import over_tasks
 from knife_jax.training.evaluator import Episodes
 
 
@@ -34,7 +34,7 @@ def rows_at(env_steps, task_steps=100, keys=None, kind="eval", times=1):
     progress = Progress(env_steps=env_steps, updates=3, task=1)
     fake = program(task_steps, keys)
     played = play(fake, None, kind, [5, 6], env_steps, times=times)
-    return greedy_rows(fake, kind, [5, 6], played, progress.stamp())
+    return greedy_records(fake, kind, [5, 6], played, progress.stamp())
 
 
 def test_every_task_has_a_row_with_its_regret():

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from knife_jax.records.reading import read
+from knife_jax.records.reading import read_run
 
 ROOT = Path(__file__).parents[2]
 LOG_EVERY = 512
@@ -67,7 +67,7 @@ def contend(folder: Path, apart: float, resumed: bool) -> dict[str, Any]:
     assert told.startswith(f"error: run_dir={folder} is in use by process {won.pid} on "), told
     assert told.count("\n") == 1, told
     assert won.returncode == 128 + signal.SIGTERM, (won.returncode, said)
-    rows, notes, _, summary = read(folder)
+    rows, notes, _, summary = read_run(folder)
     assert summary["status"] == "interrupted" and notes == []
     seed = 0 if resumed else 1 - loser
     steps = [row["env_steps"] for row in rows if row["kind"] == "train"]

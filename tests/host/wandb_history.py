@@ -7,7 +7,7 @@ from typing import Any
 
 from wandb.proto.wandb_internal_pb2 import Record
 
-from knife_jax.records.rows import over_tasks
+from knife_jax.records.series import over_tasks
 from knife_jax.sinks import wandb as wandb_sink
 
 HEADER, BLOCK, BLOCK_HEADER = 7, 32768, 7

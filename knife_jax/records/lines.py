@@ -1,22 +1,16 @@
-"""Rows of numbers: one per seed and moment."""
+"""The lines of ``metrics.jsonl``: a record for each seed and moment. Free of jax."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from knife_jax.console.messages import warn
 
-if TYPE_CHECKING:
-    from knife_jax.builders.program import Program
-    from knife_jax.training.evaluator import Episodes
-
-Row = dict[str, Any]
+Record = dict[str, Any]
 """``kind``, ``seed``, ``env_steps``, ``updates``, ``task``, ``wall_time`` and the values."""
 
 EVAL, FINAL, ABSOLUTE = "eval", "final", "absolute"
@@ -50,7 +44,7 @@ class RecordError(Exception):
 class Read(NamedTuple):
     """What is in a ``metrics.jsonl``."""
 
-    rows: list[Row]
+    rows: list[Record]
     """by moment, kind, task and seed, each once"""
     notes: list[str]
     """what was dropped, a line each"""
@@ -58,39 +52,7 @@ class Read(NamedTuple):
     """the kind of the row before a last line that is torn"""
 
 
-def number(value: Any) -> int | float | bool | None:
-    """A scalar as JSON takes it, in its fewest digits; None where it is NaN or infinite."""
-    value = np.asarray(value)[()]
-    if isinstance(value, np.floating):
-        return float(str(value)) if math.isfinite(value) else None
-    return value.item()
-
-
-def seed_rows(
-    kind: str, seeds: Sequence[int], values: Mapping[str, Any], **same: int | float
-) -> list[Row]:
-    """One row per seed from values with axis ``[S]``; ``same`` is in all of them."""
-    rows = []
-    for s, seed in enumerate(seeds):
-        row = {name: number(value[s]) for name, value in values.items()}
-        row |= {"kind": kind, "seed": seed, **same}
-        rows.append({name: row.pop(name) for name in IDENTITY if name in row} | row)
-    return rows
-
-
-def surgery_rows(seeds: Sequence[int], events: Mapping[str, Any], **same: int | float) -> list[Row]:
-    """One row per surgery that fired and seed, in time order, from events ``[S, R]``."""
-    values = {name: np.asarray(event) for name, event in events.items()}
-    fired = values.pop("fired")
-    rows = []
-    for r in np.flatnonzero(fired.any(axis=0)):
-        at_r = {name: value[:, r] for name, value in values.items()}
-        one = seed_rows("surgery", seeds, at_r, **same)
-        rows += [row for s, row in enumerate(one) if fired[s, r]]
-    return rows
-
-
-def read_rows(path: Path) -> list[Row]:
+def read_records(path: Path) -> list[Record]:
     """The rows of a ``metrics.jsonl``, with a warning where some had to be dropped.
 
     Raises ``RecordError`` where what is left cannot be trusted, see ``parsed``.
@@ -109,7 +71,7 @@ def parsed(content: bytes) -> Read:
     Raises ``RecordError`` for any other line that is not a row.
     """
     lines = [(i, line) for i, line in enumerate(content.split(b"\n"), 1) if line.strip()]
-    rows: dict[tuple, Row] = {}
+    rows: dict[tuple, Record] = {}
     notes, torn_after, doubled, other = list[str](), None, 0, 0
     row = {}
     for i, line in lines:
@@ -132,16 +94,16 @@ def parsed(content: bytes) -> Read:
     return Read(sorted(rows.values(), key=_place), notes, torn_after)
 
 
-def lines(rows: Sequence[Row]) -> bytes:
+def to_lines(rows: Sequence[Record]) -> bytes:
     """The bytes of a ``metrics.jsonl``; strictly: NaN and infinity raise ``ValueError``."""
     return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
 
 
-def _place(row: Row) -> tuple:
+def _place(row: Record) -> tuple:
     return row["env_steps"], KINDS.index(row["kind"]), row["task"], row["seed"]
 
 
-def _untimed(row: Row) -> Row:
+def _untimed(row: Record) -> Record:
     return {name: value for name, value in row.items() if name not in TIMES}
 
 
@@ -172,57 +134,3 @@ def _is_number(value: Any) -> bool:
     if isinstance(value, int):
         return abs(value) < 2**63
     return value is None or (isinstance(value, float) and math.isfinite(value))
-
-
-def over_tasks(rows: Sequence[Row]) -> list[Row]:
-    """Rows with the evaluations of all tasks of a sequence at one moment as their mean."""
-    moments: dict[tuple, list[Row]] = {}
-    for i, row in enumerate(rows):
-        evaluated = row.get("kind") in EVALUATIONS
-        moment = (row["kind"], row["seed"], row["env_steps"]) if evaluated else (i,)
-        moments.setdefault(moment, []).append(row)
-    return [together[0] | _means(together) for together in moments.values()]
-
-
-def _means(rows: Sequence[Row]) -> Row:
-    names = [name for name in rows[0] if name not in IDENTITY] if len(rows) > 1 else []
-    columns = {name: [row[name] for row in rows] for name in names}
-    return {name: _mean(column) for name, column in columns.items()}
-
-
-def _mean(column: Sequence[Any]) -> Any:
-    """The mean; equal counts stay whole numbers, and it is None if any value is."""
-    if None in column:
-        return None
-    return column[0] if len({*column}) == 1 else sum(column) / len(column)
-
-
-def chunk_rows(
-    seeds: Sequence[int], metrics: Mapping[str, Mapping[str, Any]], program: Program, **stamp: Any
-) -> list[Row]:
-    """The rows of a chunk: its surgeries, then its end."""
-    has_win = program.spec.has_win
-    values = {name: v for name, v in metrics["train"].items() if has_win or name != "win_rate"}
-    events = dict(metrics["surgery"])
-    events["env_steps"] = np.asarray(events.pop("rounds"), np.int64) * program.round_steps
-    surgeries = surgery_rows(seeds, events, wall_time=stamp["wall_time"])
-    return surgeries + seed_rows("train", seeds, values, **stamp)
-
-
-def evaluation_rows(
-    kind: str,
-    seeds: Sequence[int],
-    episodes: Episodes,
-    has_win: bool,
-    optimum: float | None = None,
-    **stamp: Any,
-) -> list[Row]:
-    """Means over the episodes ``[S, M]`` of each seed; ``optimum`` is the best expected return."""
-    values = {"return": episodes.returns.mean(axis=1)}
-    if optimum is not None:
-        values["regret"] = optimum - values["return"]
-    if has_win:
-        values["win_rate"] = episodes.won.mean(axis=1)
-    values["length"] = episodes.lengths.mean(axis=1)
-    values["episodes"] = np.full(len(seeds), episodes.returns.shape[1])
-    return seed_rows(kind, seeds, values, **stamp)

@@ -1,0 +1,80 @@
+"""From metrics to records: one for each seed and moment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from knife_jax.records.lines import IDENTITY, Record
+
+if TYPE_CHECKING:
+    from knife_jax.builders.program import Program
+    from knife_jax.training.evaluator import Episodes
+
+
+def number(value: Any) -> int | float | bool | None:
+    """A scalar as JSON takes it, in its fewest digits; None where it is NaN or infinite."""
+    value = np.asarray(value)[()]
+    if isinstance(value, np.floating):
+        return float(str(value)) if math.isfinite(value) else None
+    return value.item()
+
+
+def seed_records(
+    kind: str, seeds: Sequence[int], values: Mapping[str, Any], **same: int | float
+) -> list[Record]:
+    """One row per seed from values with axis ``[S]``; ``same`` is in all of them."""
+    rows = []
+    for s, seed in enumerate(seeds):
+        row = {name: number(value[s]) for name, value in values.items()}
+        row |= {"kind": kind, "seed": seed, **same}
+        rows.append({name: row.pop(name) for name in IDENTITY if name in row} | row)
+    return rows
+
+
+def surgery_records(
+    seeds: Sequence[int], events: Mapping[str, Any], **same: int | float
+) -> list[Record]:
+    """One row per surgery that fired and seed, in time order, from events ``[S, R]``."""
+    values = {name: np.asarray(event) for name, event in events.items()}
+    fired = values.pop("fired")
+    rows = []
+    for r in np.flatnonzero(fired.any(axis=0)):
+        at_r = {name: value[:, r] for name, value in values.items()}
+        one = seed_records("surgery", seeds, at_r, **same)
+        rows += [row for s, row in enumerate(one) if fired[s, r]]
+    return rows
+
+
+def chunk_records(
+    seeds: Sequence[int], metrics: Mapping[str, Mapping[str, Any]], program: Program, **stamp: Any
+) -> list[Record]:
+    """The rows of a chunk: its surgeries, then its end."""
+    has_win = program.spec.has_win
+    values = {name: v for name, v in metrics["train"].items() if has_win or name != "win_rate"}
+    events = dict(metrics["surgery"])
+    events["env_steps"] = np.asarray(events.pop("rounds"), np.int64) * program.round_steps
+    surgeries = surgery_records(seeds, events, wall_time=stamp["wall_time"])
+    return surgeries + seed_records("train", seeds, values, **stamp)
+
+
+def evaluation_records(
+    kind: str,
+    seeds: Sequence[int],
+    episodes: Episodes,
+    has_win: bool,
+    optimum: float | None = None,
+    **stamp: Any,
+) -> list[Record]:
+    """Means over the episodes ``[S, M]`` of each seed; ``optimum`` is the best expected return."""
+    values = {"return": episodes.returns.mean(axis=1)}
+    if optimum is not None:
+        values["regret"] = optimum - values["return"]
+    if has_win:
+        values["win_rate"] = episodes.won.mean(axis=1)
+    values["length"] = episodes.lengths.mean(axis=1)
+    values["episodes"] = np.full(len(seeds), episodes.returns.shape[1])
+    return seed_records(kind, seeds, values, **stamp)

@@ -1,0 +1,46 @@
+"""Records as series: means over the tasks of a sequence, and arrays over seeds and moments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from knife_jax.records.lines import EVALUATIONS, IDENTITY, Record
+
+
+def series(rows: Sequence[Record], kind: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Env steps ``[P]`` and values ``[S, P]`` of one quantity; NaN where a row has none."""
+    points = {
+        (row["seed"], row["env_steps"]): row[name]
+        for row in rows
+        if row["kind"] == kind and row.get(name) is not None
+    }
+    seeds = sorted({seed for seed, _ in points})
+    steps = sorted({step for _, step in points})
+    values = [[points.get((seed, step), np.nan) for step in steps] for seed in seeds]
+    return np.array(steps), np.array(values, float).reshape(len(seeds), len(steps))
+
+
+def over_tasks(rows: Sequence[Record]) -> list[Record]:
+    """Rows with the evaluations of all tasks of a sequence at one moment as their mean."""
+    moments: dict[tuple, list[Record]] = {}
+    for i, row in enumerate(rows):
+        evaluated = row.get("kind") in EVALUATIONS
+        moment = (row["kind"], row["seed"], row["env_steps"]) if evaluated else (i,)
+        moments.setdefault(moment, []).append(row)
+    return [together[0] | _means(together) for together in moments.values()]
+
+
+def _means(rows: Sequence[Record]) -> Record:
+    names = [name for name in rows[0] if name not in IDENTITY] if len(rows) > 1 else []
+    columns = {name: [row[name] for row in rows] for name in names}
+    return {name: _mean(column) for name, column in columns.items()}
+
+
+def _mean(column: Sequence[Any]) -> Any:
+    """The mean; equal counts stay whole numbers, and it is None if any value is."""
+    if None in column:
+        return None
+    return column[0] if len({*column}) == 1 else sum(column) / len(column)
