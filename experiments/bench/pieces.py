@@ -16,9 +16,9 @@ from knife_jax.config.run import Config
 from knife_jax.envs.base import TimeStep, VecEnv
 from knife_jax.nets.graft import occupancy
 from knife_jax.plasticity.invariants import change
-from knife_jax.plasticity.meters import share_below
+from knife_jax.plasticity.stats import dormant_pct, pct_below
 from knife_jax.training import replay
-from knife_jax.training.chunk import Trainer, dormant_pct, trajectories_added
+from knife_jax.training.chunk import Trainer, trajectories_added
 from knife_jax.training.exploration import epsilon_greedy
 from knife_jax.training.rollout import rollout
 from knife_jax.types import PyTree, Trajectory
@@ -167,14 +167,14 @@ def _learning(t: Trainer, begun: Training, windows: Trajectory, n_rounds: int) -
         return jax.lax.scan(step, patient, batches)
 
     def measure(measured, own, clock):
-        probes, grafts = own
+        stats, grafts = own
 
-        def step(measured, probes):
-            measured = t.plasticity.measure(measured, probes, clock)
-            stagnant = share_below(t.plasticity.scores(measured), t.stagnant_threshold)
-            return measured, (stagnant, dormant_pct(probes.activation), occupancy(grafts, t.slots))
+        def step(measured, stats):
+            measured = t.plasticity.measure(measured, stats, clock)
+            stagnant = pct_below(t.plasticity.scores(measured), t.stagnant_threshold)
+            return measured, (stagnant, dormant_pct(stats.activation), occupancy(grafts, t.slots))
 
-        return jax.lax.scan(step, measured, probes)
+        return jax.lax.scan(step, measured, stats)
 
     def operate(own, slots):
         patient, measured, batch, key = own
@@ -187,9 +187,9 @@ def _learning(t: Trainer, begun: Training, windows: Trajectory, n_rounds: int) -
     sampled = Part("replay sample", n, _looking(samples), (state.replay, keys), clock, at_once=n)
     _, batches = _once(sampled)
     updated = Part("learner update", n, update, batches, (clock, slots), patient, at_once=n)
-    _, (probes, _) = _once(updated)
+    _, (stats, _) = _once(updated)
     looked = Part("learner forward", n, _looking(forward), (patient, batches), slots, at_once=n)
-    metered = Part("meters", n, measure, (probes, grafts), clock, state.plasticity, at_once=n)
+    metered = Part("meters", n, measure, (stats, grafts), clock, state.plasticity, at_once=n)
     one = jax.tree.map(lambda leaf: leaf[:, 0], batches)
     operated = (patient, state.plasticity, one, keys)
     end = clock._replace(rounds=jnp.int32(n_rounds), updates=jnp.int32(n_rounds * n))

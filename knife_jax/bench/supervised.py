@@ -18,8 +18,8 @@ from knife_jax.clock import Clock
 from knife_jax.nets.graft import GraftedDense, occupancy
 from knife_jax.nets.initialisers import Init
 from knife_jax.nets.wiring import NeuronGroup, Wiring, relu_groups
-from knife_jax.plasticity.base import PlasticityTransform, Probes
-from knife_jax.plasticity.meters import probe
+from knife_jax.plasticity.base import NeuronStats, PlasticityTransform
+from knife_jax.plasticity.stats import neuron_stats
 from knife_jax.types import Patient, PyTree, Variables
 
 
@@ -91,21 +91,21 @@ def run(
     optimiser = method.optimiser(treatment.optimiser)
 
     def forward(variables: Variables, x):
-        y, sown = net.apply(variables, x, mutable="probes")
-        return y, {g.name: sown["probes"][g.name]["activation"][0] for g in groups}
+        y, sown = net.apply(variables, x, mutable="intermediates")
+        return y, {g.name: sown["intermediates"][g.name]["activation"][0] for g in groups}
 
     def error(trained: PyTree, frozen: Variables, y):
         out, h = forward({**frozen, **trained}, x)
         return jnp.mean(jnp.square(out - y)), h
 
-    def update(patient: Patient, y) -> tuple[Patient, Probes]:
+    def update(patient: Patient, y) -> tuple[Patient, NeuronStats]:
         trained = {"params": patient.online["params"]}
         if "sensitivity" in method.needs:
             shapes = {g.name: jnp.zeros((x.shape[0], g.width)) for g in groups}
             trained["perturbations"] = {n: {"pre_activation": z} for n, z in shapes.items()}
         grads, h = jax.grad(error, has_aux=True)(trained, patient.online, y)
         felt = grads.get("perturbations", {})
-        probes = probe(
+        stats = neuron_stats(
             groups, trained["params"], grads["params"],
             {name: jnp.mean(jnp.abs(value), axis=0) for name, value in h.items()},
             {name: jnp.mean(jnp.abs(z["pre_activation"]), axis=0) for name, z in felt.items()},
@@ -114,7 +114,7 @@ def run(
         moves, opt_state = optimiser.update(grads["params"], patient.opt_state, trained["params"])
         params = optax.apply_updates(trained["params"], moves)
         online = {**patient.online, "params": params}
-        return Patient(online, online, opt_state), probes
+        return Patient(online, online, opt_state), stats
 
     def operate_if_due(patient, measured, before: Clock, after: Clock, key):
         due = method.trigger(after) > method.trigger(before)
@@ -129,9 +129,9 @@ def run(
 
         def step(carry, key):
             patient, measured, clock = carry
-            patient, probes = update(patient, y)
+            patient, stats = update(patient, y)
             after = clock._replace(updates=clock.updates + 1, rounds=clock.rounds + 1)
-            measured = method.measure(measured, probes, after)
+            measured = method.measure(measured, stats, after)
             if method.continual:
                 patient, measured = operate_if_due(patient, measured, clock, after, key)
             return (patient, measured, after), None

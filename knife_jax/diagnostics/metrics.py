@@ -11,12 +11,14 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from knife_jax.plasticity.stats import DORMANT, STAGNANT
+
 Numbers = dict[str, float]
 
-STAGNANT, VOLATILE = 0.25, 4.0
-"""bounds of relative update activity; sources disagree on the upper one, which nothing acts on"""
-DORMANT, DEEPLY_DORMANT, OVERACTIVE = 0.1, 0.025, 3.0
-"""bounds of relative activation (ReBorn's α and β; 0.025 is ReDo's τ for DQN)"""
+VOLATILE = 4.0
+"""lower bound of high relative update activity; sources disagree on it, and nothing acts on it"""
+DEEPLY_DORMANT, OVERACTIVE = 0.025, 3.0
+"""bounds of relative activation (ReDo's τ for DQN, ReBorn's β)"""
 TAIL = 0.01
 """the share of the singular values that srank leaves out (Kumar et al. 2021, δ)"""
 

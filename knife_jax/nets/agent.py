@@ -50,7 +50,7 @@ class RecurrentAgent(nn.Module):
         x = encoder(jnp.concatenate(inputs, axis=-1) if self.last_action else obs, open_slots)
         x, added = x if self.own_outgoing else (x, ())
         h = GRU(self.hidden, self.init_with, name="memory")(carry, x, first, added)
-        self.sow("probes", "representation", h)
+        self.sow("intermediates", "representation", h)
         head = nn.Dense(
             self.n_actions,
             kernel_init=self.init_with.dense,

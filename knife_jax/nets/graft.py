@@ -50,7 +50,7 @@ class GraftedDense(nn.Module):
 
     With ``layer_norm`` the pre-activations of each branch are normalised over the layer's neurons.
 
-    Shapes: ``x [..., I - ids] -> [..., W]``. The output is also sown into ``probes`` as
+    Shapes: ``x [..., I - ids] -> [..., W]``. The output is also sown into ``intermediates`` as
     ``activation``; a collection ``perturbations``, where there is one, is added to the
     pre-activation of the active neurons, so that its gradient can be asked for.
     """
@@ -101,7 +101,7 @@ class GraftedDense(nn.Module):
                 branches = [partial(_apart, affine, grafts, n) for n in range(slots + 1)]
             found = jax.lax.switch(jnp.minimum(open_slots, slots), branches, x, active)
             h, added = (active, found) if self.readers else (found, ())
-        self.sow("probes", "activation", h)
+        self.sow("intermediates", "activation", h)
         return (h, added) if self.readers else h
 
 

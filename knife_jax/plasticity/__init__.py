@@ -20,16 +20,21 @@ from knife_jax.clock import (
 from knife_jax.nets.graft import GraftedDense, Occupancy, occupancy, update_target
 from knife_jax.nets.initialisers import Init, orthogonal_init, torch_init
 from knife_jax.nets.wiring import NeuronGroup, Wiring, check, relu_groups
-from knife_jax.plasticity.base import Meter, PlasticityTransform, Probes, Report, Rewrite, Select
+from knife_jax.plasticity.base import (
+    Meter,
+    NeuronStats,
+    PlasticityTransform,
+    Report,
+    Rewrite,
+    Select,
+)
 from knife_jax.plasticity.combine import identity, reset_per_task, surgery, with_monitor
 from knife_jax.plasticity.invariants import change, check_operation
 from knife_jax.plasticity.meters import (
-    probe,
     relative_activation,
     relative_sensitivity,
     relative_update_activity,
     running,
-    share_below,
     unmeasured,
 )
 from knife_jax.plasticity.methods import (
@@ -60,7 +65,8 @@ from knife_jax.plasticity.rewrite import (
     redraw,
     seed_neurons,
 )
-from knife_jax.plasticity.select import at_least, at_most, below, everyone, random_like
+from knife_jax.plasticity.select import all_units, at_least, at_most, below, random_like
+from knife_jax.plasticity.stats import dormant_pct, neuron_stats, pct_below
 from knife_jax.types import Patient
 
 __all__ = [
@@ -70,16 +76,17 @@ __all__ = [
     "Init",
     "Meter",
     "NeuronGroup",
+    "NeuronStats",
     "Occupancy",
     "Patient",
     "PlasticityTransform",
-    "Probes",
     "Report",
     "Rewrite",
     "Select",
     "Wiring",
     "absorb",
     "after_task_switch",
+    "all_units",
     "any_of",
     "at_least",
     "at_most",
@@ -91,9 +98,9 @@ __all__ = [
     "check",
     "check_operation",
     "crossed",
+    "dormant_pct",
     "every_env_steps",
     "every_updates",
-    "everyone",
     "fixed_norms",
     "graft",
     "identity",
@@ -101,12 +108,13 @@ __all__ = [
     "l2_init",
     "marr",
     "nap",
+    "neuron_stats",
     "never",
     "occupancy",
     "once",
     "orthogonal_init",
+    "pct_below",
     "plasticity_injection",
-    "probe",
     "prune",
     "pruning",
     "random_like",
@@ -127,7 +135,6 @@ __all__ = [
     "running",
     "seed_moments",
     "seed_neurons",
-    "share_below",
     "shrink_perturb",
     "snr",
     "surgery",

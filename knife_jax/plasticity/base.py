@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple, Protocol
 
-import jax.numpy as jnp
 import optax
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
@@ -17,11 +16,11 @@ PerNeuron = Mapping[str, Float[Array, "W"]]
 """name of a neuron group -> one number per neuron"""
 Chosen = Mapping[str, Bool[Array, "W"]]
 
-Probe = Literal["outgoing", "sensitivity"]
+Stat = Literal["outgoing", "sensitivity"]
 
 
 @struct.dataclass
-class Probes:
+class NeuronStats:
     """What one gradient step shows of every neuron. The last two are measured on request."""
 
     activation: PerNeuron
@@ -59,13 +58,13 @@ class PlasticityTransform(NamedTuple):
     """
 
     init: Callable[[Variables], PyTree]
-    measure: Callable[[PyTree, Probes, Clock], PyTree]
+    measure: Callable[[PyTree, NeuronStats, Clock], PyTree]
     operate: Operate
     trigger: Trigger
     scores: Callable[[PyTree], PerNeuron] = no_scores
     """relative update activity, for the log"""
-    needs: tuple[Probe, ...] = ()
-    """probes beyond those every method gets"""
+    needs: tuple[Stat, ...] = ()
+    """statistics beyond those that every method gets"""
     preserves: Literal["outputs", "greedy", "nothing"] = "nothing"
     """what surgery leaves exactly as it is: every value, each agent's greedy action, or neither"""
     moments: Literal["seeded", "kept", "restarted"] = "seeded"
@@ -92,7 +91,7 @@ class Meter(NamedTuple):
     """A running measurement of every neuron; ``forget`` restarts it for the neurons operated on."""
 
     init: Callable[[], PyTree]
-    update: Callable[[PyTree, Probes], PyTree]
+    update: Callable[[PyTree, NeuronStats], PyTree]
     scores: Callable[[PyTree], PerNeuron]
     mature: Callable[[PyTree], Chosen]
     forget: Callable[[PyTree, Chosen], PyTree]
@@ -111,14 +110,3 @@ class Rewrite(NamedTuple):
     apply: Callable[[Patient, Chosen, PRNGKeyArray], Patient]
     check: Callable[[Variables], None] = lambda online: None
     """raises ValueError for a network that cannot be rewritten in this way"""
-
-
-def relative(values: Float[Array, "W"]) -> Float[Array, "W"]:
-    """Values over their mean in the layer; all 0 where the layer as a whole has collapsed.
-
-    A layer whose mean is 0 or not finite has no neuron that is better than another, so every
-    one of them counts as lost rather than none (0/0 would hide a total collapse).
-    """
-    mean = jnp.mean(values)
-    alive = jnp.isfinite(mean) & (mean > 0)
-    return jnp.where(alive, values / jnp.where(alive, mean, 1.0), 0.0)

@@ -28,7 +28,7 @@ def identity() -> PlasticityTransform:
 
     return PlasticityTransform(
         init=lambda online: (),
-        measure=lambda state, probes, clock: state,
+        measure=lambda state, stats, clock: state,
         operate=operate,
         trigger=never,
         preserves="outputs",
@@ -62,7 +62,7 @@ def surgery(
         return patient, meter.forget(state, chosen), operated(chosen)
 
     return PlasticityTransform(
-        init, lambda state, probes, clock: meter.update(state, probes), operate, when
+        init, lambda state, stats, clock: meter.update(state, stats), operate, when
     )
 
 
@@ -71,11 +71,11 @@ def reset_per_task(method: PlasticityTransform, meter: Meter, after: Size) -> Pl
     """The same, but every new task is measured from nothing, its first ``after`` gradient steps not
     at all: until then stands what the task before left."""
 
-    def measure(state, probes, clock):
+    def measure(state, stats, clock):
         step = clock.updates - clock.task_since
         new, wait = (clock.task > 0) & (step == after + 1), (clock.task > 0) & (step <= after)
         begun = jax.tree.map(lambda fresh, old: jnp.where(new, fresh, old), meter.init(), state)
-        measured = method.measure(begun, probes, clock)
+        measured = method.measure(begun, stats, clock)
         return jax.tree.map(lambda old, now: jnp.where(wait, old, now), state, measured)
 
     return method._replace(measure=measure)
@@ -92,9 +92,9 @@ def with_monitor(method: PlasticityTransform, meter: Meter) -> PlasticityTransfo
 
     return method._replace(
         init=lambda online: (method.init(online), meter.init()),
-        measure=lambda state, probes, clock: (
-            method.measure(state[0], probes, clock),
-            meter.update(state[1], probes),
+        measure=lambda state, stats, clock: (
+            method.measure(state[0], stats, clock),
+            meter.update(state[1], stats),
         ),
         operate=operate,
         scores=lambda state: meter.scores(state[1]),

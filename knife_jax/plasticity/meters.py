@@ -1,21 +1,30 @@
-"""What to measure."""
+"""What to measure: running means of neuron statistics, relative to their layer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from knife_jax.checks import checked, refuse
-from knife_jax.config.schema import Count, Positive
-from knife_jax.nets.wiring import Wiring, at, layer
-from knife_jax.plasticity.base import Chosen, Meter, PerNeuron, Probe, Probes, relative
-from knife_jax.types import PyTree
+from knife_jax.checks import checked
+from knife_jax.config.schema import Count
+from knife_jax.nets.wiring import Wiring
+from knife_jax.plasticity.base import Chosen, Meter, NeuronStats
 
 EPS = 1e-12
+
+
+def relative(values: Float[Array, "W"]) -> Float[Array, "W"]:
+    """Divide values by their mean in the layer; all 0 if the layer as a whole has collapsed.
+
+    A layer whose mean is 0 or not finite has no neuron that is better than another, so every
+    one of them counts as lost rather than none (0/0 would hide a total collapse).
+    """
+    mean = jnp.mean(values)
+    alive = jnp.isfinite(mean) & (mean > 0)
+    return jnp.where(alive, values / jnp.where(alive, mean, 1.0), 0.0)
 
 
 class Running(NamedTuple):
@@ -29,10 +38,10 @@ class Running(NamedTuple):
 def running(
     wiring: Wiring,
     window: Count,
-    value: Callable[[Probes, str], Float[Array, "W"]],
+    value: Callable[[NeuronStats, str], Float[Array, "W"]],
     maturity: Count | None = None,
 ) -> Meter:
-    """The running mean of ``value(probes, group name)`` over its mean in the layer.
+    """The running mean of ``value(stats, group name)`` over its mean in the layer.
 
     The plain mean over a neuron's first ``window`` steps since it was last operated on, and an
     exponential mean with that time constant afterwards. A neuron is mature once it has been
@@ -44,11 +53,11 @@ def running(
     def init():
         return {g.name: Running(jnp.zeros(g.width), jnp.zeros(g.width, jnp.int32)) for g in wiring}
 
-    def update(state, probes: Probes):
+    def update(state, stats: NeuronStats):
         def step(name: str, running: Running) -> Running:
             age = running.age + 1
             rate = jnp.maximum(1.0 / age, 1.0 / window)
-            return Running(running.mean + rate * (value(probes, name) - running.mean), age)
+            return Running(running.mean + rate * (value(stats, name) - running.mean), age)
 
         return {name: step(name, running) for name, running in state.items()}
 
@@ -98,47 +107,8 @@ def unmeasured(wiring: Wiring) -> Meter:
 
     return Meter(
         init=dict,
-        update=lambda state, probes: state,
+        update=lambda state, stats: state,
         scores=lambda state: zeros(),
         mature=lambda state: {name: z == 0 for name, z in zeros().items()},
         forget=lambda state, chosen: state,
     )
-
-
-@checked
-def probe(
-    wiring: Wiring,
-    params: PyTree,
-    grads: PyTree,
-    activation: PerNeuron,
-    sensitivity: PerNeuron | None = None,
-    needs: tuple[Probe, ...] = (),
-) -> Probes:
-    """The probes of one gradient step. Raises ValueError unless there is a number per neuron."""
-    for said, given in (("activation", activation), ("sensitivity", sensitivity or {})):
-        for group in wiring:
-            if group.name in given and jnp.shape(given[group.name]) != (group.width,):
-                shape = jnp.shape(given[group.name])
-                raise refuse(f"{said} of {group.name!r}", shape, f"of shape ({group.width},)")
-
-    def norms(tree: PyTree) -> PerNeuron:
-        return {g.name: jnp.linalg.norm(layer(tree, g)["kernel"], axis=0) for g in wiring}
-
-    def size(group) -> Float[Array, "W"]:
-        rows = [jnp.abs(at(params, reader)["kernel"]) for reader in group.readers]
-        return jnp.mean(jnp.concatenate(rows, axis=-1), axis=-1)
-
-    return Probes(
-        activation=activation,
-        gradient=norms(grads),
-        weight=norms(params),
-        outgoing={g.name: size(g) for g in wiring} if "outgoing" in needs else {},
-        sensitivity=sensitivity or {},
-    )
-
-
-@checked
-def share_below(scores: PerNeuron, threshold: Positive) -> Float[Array, ""]:
-    """The percentage of all neurons whose score is below the threshold."""
-    every = jnp.concatenate(jax.tree.leaves(dict(scores)))
-    return 100.0 * jnp.mean(every < threshold)

@@ -26,7 +26,7 @@ from knife_jax.plasticity.per_update import cbp, snr
 from knife_jax.plasticity.reborn import reborn
 from knife_jax.plasticity.regularise import fixed_norms, toward_initial
 from knife_jax.plasticity.rewrite import blend, graft, prune, recycle, redraw, seed_neurons
-from knife_jax.plasticity.select import at_least, at_most, below, everyone, random_like
+from knife_jax.plasticity.select import all_units, at_least, at_most, below, random_like
 
 
 @checked
@@ -88,7 +88,7 @@ def plasticity_injection(wiring: Wiring, *, at: StepsOrZero) -> PlasticityTransf
     hypernetworks and, for the agents, the encoder. The readers' weights stay shared and trained.
     """
     groups = relu_groups(wiring)
-    method = surgery(groups, unmeasured(groups), everyone, graft(groups, 1), once(at))
+    method = surgery(groups, unmeasured(groups), all_units, graft(groups, 1), once(at))
     return method._replace(preserves="outputs")
 
 

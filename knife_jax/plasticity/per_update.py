@@ -12,7 +12,7 @@ from knife_jax.checks import checked, refuse
 from knife_jax.clock import Clock, every_updates
 from knife_jax.config.schema import Count, Fraction, Share, Size
 from knife_jax.nets.wiring import Wiring, at, check, relu_groups, some
-from knife_jax.plasticity.base import PlasticityTransform, Probes
+from knife_jax.plasticity.base import NeuronStats, PlasticityTransform
 from knife_jax.plasticity.combine import identity, operated
 from knife_jax.plasticity.rewrite import absorb, recycle
 from knife_jax.plasticity.select import lowest
@@ -52,13 +52,13 @@ def cbp(
         zeros = {g.name: jnp.zeros(g.width) for g in groups}
         return {n: Utility(z, z, z.astype(jnp.int32), jnp.zeros(())) for n, z in zeros.items()}
 
-    def measure(state, probes: Probes, clock: Clock):
+    def measure(state, stats: NeuronStats, clock: Clock):
         del clock
 
         def one(name: str, u: Utility) -> Utility:
-            h = probes.activation[name]
+            h = stats.activation[name]
             return u._replace(
-                utility=decay * u.utility + (1 - decay) * h * probes.outgoing[name],
+                utility=decay * u.utility + (1 - decay) * h * stats.outgoing[name],
                 mean=decay * u.mean + (1 - decay) * h,
                 age=u.age + 1,
             )
@@ -137,7 +137,7 @@ def snr(
 ) -> PlasticityTransform:
     """Self-normalised resets (Farias & Jozefiak 2025), as in its code.
 
-    A neuron that did not fire on any probed row of as many updates in a row as its own limit is
+    A neuron that did not fire on any measured row of as many updates in a row as its own limit is
     recycled, which counts as the end of a gap. Limits start at ``limit`` and follow the neuron's
     own gaps every ``refresh`` updates, up to ``longest``.
     """
@@ -154,9 +154,9 @@ def snr(
 
         return {g.name: start(g.width) for g in groups}
 
-    def measure(state, probes: Probes, clock: Clock):
+    def measure(state, stats: NeuronStats, clock: Clock):
         def one(name: str, gaps: Gaps) -> Gaps:
-            fired = probes.activation[name] > 0
+            fired = stats.activation[name] > 0
             histogram = arrivals(gaps, fired)
             return gaps._replace(age=jnp.where(fired, 0, gaps.age + 1), histogram=histogram)
 

@@ -164,7 +164,7 @@ def reborn(
 
     return identity()._replace(
         init=init,
-        measure=lambda state, probes, clock: meter.update(state, probes),
+        measure=lambda state, stats, clock: meter.update(state, stats),
         operate=operate,
         trigger=when,
         preserves="nothing",

@@ -1,4 +1,4 @@
-"""Whom to operate on."""
+"""Which neurons to operate on."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def at_least(threshold: Positive) -> Select:
     return those(lambda score: score >= threshold)
 
 
-def everyone(scores, allowed, key):
+def all_units(scores, allowed, key):
     """All neurons that may be chosen."""
     del scores, key
     return dict(allowed)

@@ -14,18 +14,15 @@ from knife_jax.clock import Clock, Trigger, crossed
 from knife_jax.envs.base import VecEnv
 from knife_jax.nets.graft import occupancy
 from knife_jax.parallel.shards import WHOLE, Shards
-from knife_jax.plasticity.base import PerNeuron, PlasticityTransform
+from knife_jax.plasticity.base import PlasticityTransform
 from knife_jax.plasticity.invariants import change
-from knife_jax.plasticity.meters import share_below
+from knife_jax.plasticity.stats import dormant_pct, pct_below
 from knife_jax.training import replay
 from knife_jax.training.learner import Learner
 from knife_jax.training.rollout import EpisodeSums, first_episodes, rollout, start
 from knife_jax.training.state import TrainState
 from knife_jax.training.task_switch import TaskSequence, clock_at_last_update, switch
 from knife_jax.types import Patient, PyTree
-
-DORMANT = 0.1
-"""share of the layer's mean activation below which a neuron counts as dormant (ReBorn's α)"""
 
 LONGEST = 4096
 """rounds of the longest chunk, however rare rows are to be: what each has seen is held until the
@@ -216,11 +213,11 @@ def _learn(t: Trainer, state: TrainState, before: Clock, clock: Clock, key: PRNG
         sample_key = t.shards.own(sample_key)
         batch = replay.sample(state.replay, sample_key, t.batch, trajectories_added(t, clock))
         batch = t.plasticity.augment(batch, jax.random.fold_in(sample_key, 1))
-        patient, probes, metrics = t.learner.update(patient, batch, clock, _open_slots(t, before))
+        patient, stats, metrics = t.learner.update(patient, batch, clock, _open_slots(t, before))
         after = clock._replace(updates=clock.updates + 1)
-        measured = t.plasticity.measure(measured, probes, after)
-        metrics["stagnant_pct"] = share_below(t.plasticity.scores(measured), t.stagnant_threshold)
-        metrics["dormant_pct"] = dormant_pct(probes.activation)
+        measured = t.plasticity.measure(measured, stats, after)
+        metrics["stagnant_pct"] = pct_below(t.plasticity.scores(measured), t.stagnant_threshold)
+        metrics["dormant_pct"] = dormant_pct(stats.activation)
 
         def operate():
             operated, forgotten, report = t.plasticity.operate(patient, measured, surgery_key)
@@ -254,15 +251,6 @@ def _learn(t: Trainer, state: TrainState, before: Clock, clock: Clock, key: PRNG
     )
     sums = jax.tree.map(jnp.sum, metrics)
     return state.replace(patient=patient, plasticity=measured), clock, sums, events
-
-
-def dormant_pct(activation: PerNeuron) -> Float[Array, ""]:
-    """The percentage of neurons with a mean |h_i| of at most 0.1 of their layer's mean.
-
-    Sokar et al. (2023), eq. 1, over all groups. A layer that is silent as a whole is dormant.
-    """
-    dormant = [a <= DORMANT * jnp.mean(a) for a in activation.values()]
-    return 100.0 * jnp.mean(jnp.concatenate(dormant))
 
 
 def _summary(t: Trainer, state: TrainState, clock: Clock, sums: EpisodeSums, learnt, updates):

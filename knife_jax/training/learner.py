@@ -16,8 +16,8 @@ from knife_jax.envs.base import EnvSpec, TimeStep
 from knife_jax.nets.graft import update_target
 from knife_jax.nets.wiring import Wiring, layer
 from knife_jax.parallel.shards import WHOLE, Shards
-from knife_jax.plasticity.base import Probe, Probes
-from knife_jax.plasticity.meters import probe
+from knife_jax.plasticity.base import NeuronStats, Stat
+from knife_jax.plasticity.stats import neuron_stats
 from knife_jax.training.losses import chosen, masked_argmax, masked_mean, td_lambda_targets
 from knife_jax.types import Patient, PyTree, Trajectory, Variables
 
@@ -40,7 +40,7 @@ class Learner(NamedTuple):
     init: Callable[[PRNGKeyArray], Patient]
     act: Callable[..., tuple[Float[Array, "E N H"], Float[Array, "E N A"]]]
     update: Callable[
-        [Patient, Trajectory, Clock, Int[Array, ""]], tuple[Patient, Probes, dict[str, Array]]
+        [Patient, Trajectory, Clock, Int[Array, ""]], tuple[Patient, NeuronStats, dict[str, Array]]
     ]
     values: Callable[[Variables, Trajectory, Int[Array, ""]], Values]
     targets: Callable[..., Float[Array, "T B"]]
@@ -93,12 +93,13 @@ def make_learner(
     double_q: bool,
     target_period: int,
     tau: float,
-    needs: tuple[Probe, ...] = (),
+    needs: tuple[Stat, ...] = (),
     shards: Shards = WHOLE,
 ) -> Learner:
     """Q-learning on Q_tot with a target network (Rashid et al. 2018, eq. 6; van Hasselt 2016).
 
-    The neurons of ``wiring`` are probed at every update, and what ``needs`` names beside that.
+    The statistics of the neurons of ``wiring`` are taken at every update, with those that
+    ``needs`` names.
     The batch that an update learns from is that of all ``shards``, each of which gives its own.
     """
 
@@ -108,7 +109,7 @@ def make_learner(
     def part(variables: Variables, name: str) -> Variables:
         return {collection: tree[name] for collection, tree in variables.items() if name in tree}
 
-    def unroll(variables: Variables, batch: Trajectory, open_slots, seen="probes"):
+    def unroll(variables: Variables, batch: Trajectory, open_slots, seen="intermediates"):
         """The agents' values, and the collection ``seen`` that their layers leave."""
         last_action = jnp.concatenate([batch.last_action[None], batch.action])
         (_, values), left = agent.apply(
@@ -117,7 +118,7 @@ def make_learner(
         )  # fmt: skip
         return values, left[seen]
 
-    def mix(variables: Variables, values, state, open_slots, seen="probes"):
+    def mix(variables: Variables, values, state, open_slots, seen="intermediates"):
         total, left = mixer.apply(part(variables, "mixer"), values, state, open_slots, mutable=seen)
         return total, left[seen]
 
@@ -156,13 +157,13 @@ def make_learner(
 
     def loss(trained, patient: Patient, batch: Trajectory, open_slots):
         online = {**patient.online, **trained}
-        values, agent_probes = unroll(online, batch, open_slots)
+        values, agent_sown = unroll(online, batch, open_slots)
         taken = chosen(values[:-1], batch.action)
-        team, mixer_probes = mix(online, taken, batch.state[:-1], open_slots)
+        team, mixer_sown = mix(online, taken, batch.state[:-1], open_slots)
         target = targets(patient, batch, jax.lax.stop_gradient(values), open_slots)
         target = jax.lax.stop_gradient(target)
         value = masked_mean(jnp.square(team - target), batch.valid)
-        activation = activations({"agent": agent_probes, "mixer": mixer_probes}, batch)
+        activation = activations({"agent": agent_sown, "mixer": mixer_sown}, batch)
         metrics = {
             "loss": value,
             "q_taken": masked_mean(team, batch.valid),
@@ -205,7 +206,7 @@ def make_learner(
             ((grads["params"], felt, metrics), jnp.sum(batch.valid)),
             (activation, jnp.sum(batch.valid[:, :probed])),
         )
-        probes = probe(wiring, params, grads, activation, felt, needs)
+        stats = neuron_stats(wiring, params, grads, activation, felt, needs)
         updates, opt_state = optimiser.update(grads, patient.opt_state, params, clock=clock)
         online = {**patient.online, "params": optax.apply_updates(params, updates)}
         due = crossed(
@@ -215,7 +216,7 @@ def make_learner(
             due, lambda: update_target(online, patient.target, tau), lambda: patient.target
         )
         metrics["grad_norm"] = optax.tree.norm(grads)
-        return Patient(online, target, opt_state), probes, metrics
+        return Patient(online, target, opt_state), stats, metrics
 
     def values(variables: Variables, batch: Trajectory, open_slots) -> Values:
         agents, _ = unroll(variables, batch, open_slots)

@@ -83,7 +83,7 @@ def method_of(name):
 
 @cache
 def network(agent, mixer):
-    """Compiled gradients with all probes, values and slopes of one kind of network."""
+    """Compiled gradients with all statistics, values and slopes of one kind of network."""
     wiring = (*agent.wiring(), *mixer.wiring())
     learner = make_learner(
         SPEC, agent, mixer, relu_groups(wiring), CAPTURE, hidden=agent.hidden, gamma=0.9,
@@ -94,8 +94,8 @@ def network(agent, mixer):
     @jax.jit
     def gradients(patient, batch):
         seen = patient._replace(opt_state=patient.online["params"])
-        captured, probes, _ = learner.update(seen, batch, Clock.zero(), mixer.slots)
-        return captured.opt_state, probes
+        captured, stats, _ = learner.update(seen, batch, Clock.zero(), mixer.slots)
+        return captured.opt_state, stats
 
     @jax.jit
     def values(online, batch):
@@ -140,22 +140,22 @@ def make_batch(seed, hidden):
 
 
 def learn(name, optimiser, patient, times):
-    """Gradient steps, and what the probes saw. The target is the online network of before."""
+    """Gradient steps and their neuron statistics. The target is the online network of before."""
     method, _, (_, gradients, _, _, batch) = method_of(name)
     tx, seen, before = method.optimiser(OPTIMISERS[optimiser]), [], patient.online
     for seed in range(times):
-        grads, probes = gradients(patient, batch(seed))
+        grads, stats = gradients(patient, batch(seed))
         params = patient.online["params"]
         assert jax.tree.structure(grads) == jax.tree.structure(params)
         updates, opt_state = tx.update(grads, patient.opt_state, params)
         online = {**patient.online, "params": optax.apply_updates(params, updates)}
-        patient, seen = patient._replace(online=online, opt_state=opt_state), [*seen, probes]
+        patient, seen = patient._replace(online=online, opt_state=opt_state), [*seen, stats]
     return patient._replace(target=before), seen
 
 
 @cache
 def learnt(name, optimiser):
-    """A patient after some learning, and what the probes saw."""
+    """A patient after some learning, and the statistics of their neurons."""
     method, _, (begin, *_) = method_of(name)
     patient = begin(jax.random.key(1))
     params = patient.online["params"]
@@ -170,9 +170,9 @@ def life(name, optimiser):
     alike = [n for n in NAMES if n not in CHAINED and method_of(n)[2] is network]
     patient, seen = learnt(name if name in CHAINED else alike[0], optimiser)
     state, clock = method.init(patient.online), Clock.zero()
-    for probes in seen:
+    for stats in seen:
         clock = clock._replace(updates=clock.updates + 1)
-        state = method.measure(state, probes, clock)
+        state = method.measure(state, stats, clock)
     return patient, state, method.operate(patient, state, jax.random.key(2))
 
 
@@ -299,10 +299,10 @@ def test_sensitivity_is_the_gradient_of_the_pre_activations():
     rows = ("obs", "state", "avail_actions", "first")
     row = row.replace(**{n: getattr(row, n)[: 2 if n in rows else 1] for n in TIMED})
     row = row.replace(valid=jnp.ones((1, 1), bool))
-    grads, probes = gradients(begin(jax.random.key(1)), row)
-    assert sum(float(jnp.sum(felt)) for felt in probes.sensitivity.values()) > 0
+    grads, stats = gradients(begin(jax.random.key(1)), row)
+    assert sum(float(jnp.sum(felt)) for felt in stats.sensitivity.values()) > 0
     for group in relu_groups(wiring):
-        bias, felt = np.abs(layer(grads, group)["bias"]), np.asarray(probes.sensitivity[group.name])
+        bias, felt = np.abs(layer(grads, group)["bias"]), np.asarray(stats.sensitivity[group.name])
         if group.network == "mixer":
             np.testing.assert_allclose(felt, bias, rtol=1e-4, atol=1e-7)
         else:

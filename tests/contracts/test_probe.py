@@ -26,7 +26,7 @@ from knife_jax.diagnostics.curvature import (
 from knife_jax.diagnostics.regression import fit_random_functions
 from knife_jax.envs.base import vectorise
 from knife_jax.plasticity.meters import Running
-from knife_jax.plasticity.meters import probe as neuron_norms
+from knife_jax.plasticity.stats import neuron_stats
 from knife_jax.training.chunk import trajectories_added
 
 pytestmark = pytest.mark.xdist_group("probe")
@@ -55,27 +55,27 @@ def one_seed():
     @jax.jit
     def look(one, clock, key):
         view = collect.look(t, WINDOWS, WINDOWS, one, clock, key)
-        updated, probes, metrics = t.learner.update(one.patient, view.batch, clock, t.slots)
-        return view, updated, probes, metrics
+        updated, stats, metrics = t.learner.update(one.patient, view.batch, clock, t.slots)
+        return view, updated, stats, metrics
 
-    view, updated, probes, metrics = look(one, clock, jax.random.key(3))
+    view, updated, stats, metrics = look(one, clock, jax.random.key(3))
     gradient = jax.jit(partial(collect.td_gradient, t))
 
     def at(params, windows=ALL_WINDOWS, heard=ALL_AGENTS):
         return gradient(one.patient, params, view.batch, view.target, windows, heard)
 
-    return one, view, at, updated, probes, metrics
+    return one, view, at, updated, stats, metrics
 
 
 def test_the_gradient_is_the_learners():
-    one, _, at, _, probes, metrics = one_seed()
+    one, _, at, _, stats, metrics = one_seed()
     t, params = trained()[0], one.patient.online["params"]
     grads = at(params)
     total = np.sqrt(sum(np.sum(np.square(leaf)) for leaf in jax.tree.leaves(grads)))
     np.testing.assert_allclose(total, metrics["grad_norm"], rtol=1e-4)
-    same = neuron_norms(t.learner.wiring, params, grads, {})
+    same = neuron_stats(t.learner.wiring, params, grads, {})
     for name, norms in same.gradient.items():
-        np.testing.assert_allclose(norms, probes.gradient[name], rtol=1e-3, atol=1e-7)
+        np.testing.assert_allclose(norms, stats.gradient[name], rtol=1e-3, atol=1e-7)
 
 
 def test_the_next_step_is_the_learners():
@@ -108,9 +108,9 @@ def test_windows_and_agents_add_up_to_the_whole_gradient():
 
 
 def test_features_are_what_the_layers_put_out():
-    _, view, _, _, probes, _ = one_seed()
-    assert set(view.features) == {*probes.activation, "agent/memory"}
-    for name, level in probes.activation.items():
+    _, view, _, _, stats, _ = one_seed()
+    assert set(view.features) == {*stats.activation, "agent/memory"}
+    for name, level in stats.activation.items():
         # the learner averages the first 8 windows; take the same ones
         valid = np.asarray(view.batch.valid)
         h = np.asarray(view.features[name]).reshape(*valid.shape, -1, level.size)[:, :8]

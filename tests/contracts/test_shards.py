@@ -37,7 +37,7 @@ def split(batch: Trajectory, n: int) -> Trajectory:
 
 @cache
 def update(n: int):
-    """One gradient step on a batch in ``n`` shares: gradients, probes and metrics."""
+    """One gradient step on a batch in ``n`` shares: gradients, neuron statistics and metrics."""
     agent, mixer, wiring = make_networks(tiny_config(), SPEC)
     shards = WHOLE if n == 1 else Shards(n)
     hidden = tuple(group for group in wiring if group.kind == "relu")
@@ -48,8 +48,8 @@ def update(n: int):
     patient = learner.init(jax.random.key(3))
 
     def one(batch: Trajectory):
-        after, probes, metrics = learner.update(patient, batch, Clock.zero(), 0)
-        return after.opt_state, probes, metrics
+        after, stats, metrics = learner.update(patient, batch, Clock.zero(), 0)
+        return after.opt_state, stats, metrics
 
     if n == 1:
         return jax.jit(one)

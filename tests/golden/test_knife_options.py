@@ -24,7 +24,7 @@ from knife_jax.nets.graft import GraftedDense, update_target
 from knife_jax.nets.gru import GRU
 from knife_jax.nets.initialisers import INITS
 from knife_jax.nets.wiring import NeuronGroup
-from knife_jax.plasticity.base import Probes
+from knife_jax.plasticity.base import NeuronStats
 from knife_jax.plasticity.methods import METHODS, plasticity_injection
 from knife_jax.plasticity.rewrite import graft
 from knife_jax.types import Patient
@@ -67,8 +67,7 @@ def test_which_task_a_switch_is_judged_by(measure, judged):
     )
     method = make_plasticity(config, WIRING)
     variables = LAYER.init(jax.random.key(0), jnp.zeros((1, I)), 0)
-    online = {name: {"agent": leaves} for name, leaves in variables.items() if name != "probes"}
-    online = {name: online[name] for name in ("params", "grafts")}
+    online = {name: {"agent": variables[name]} for name in ("params", "grafts")}
     patient = Patient(online, {}, optax.sgd(0.1).init(online["params"]))
     state, seen = method.init(online), []
     operate, measured = jax.jit(method.operate), jax.jit(method.measure)
@@ -77,7 +76,7 @@ def test_which_task_a_switch_is_judged_by(measure, judged):
         gradient = jnp.ones(W).at[stagnant].set(0.0)
         ones = {"agent": jnp.ones(W)}
         clock = clock_at(step)
-        state = measured(state, Probes(ones, {"agent": gradient}, ones), clock)
+        state = measured(state, NeuronStats(ones, {"agent": gradient}, ones), clock)
         if crossed(method.trigger, clock_at(step - 1), clock):
             before = patient.online["grafts"]["agent"]["used"]
             patient, state, _ = operate(patient, state, jax.random.key(step))

@@ -39,7 +39,7 @@ def test_the_example_of_the_readme(capsys):
     assert plasticity.occupancy(patient.online["grafts"], 3).slots_used > 0
     wiring = names["wiring"]
     all_of_them = plasticity.surgery(
-        wiring, plasticity.unmeasured(wiring), plasticity.everyone, plasticity.graft(wiring, 3),
+        wiring, plasticity.unmeasured(wiring), plasticity.all_units, plasticity.graft(wiring, 3),
         plasticity.never,
     )  # fmt: skip
     operated, _, report = all_of_them.operate(patient, {}, key)

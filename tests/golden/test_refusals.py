@@ -82,17 +82,17 @@ VALUES = [
     ("at_most", "threshold", lambda: p.at_most(NAN)),
     ("at_least", "threshold", lambda: p.at_least(-1)),
     ("random_like", "select", lambda: p.random_like(0.5)),
-    ("running", "window", lambda: p.running(WIRING, 0, lambda probes, name: probes)),
+    ("running", "window", lambda: p.running(WIRING, 0, lambda stats, name: stats)),
     ("relative_activation", "window", lambda: p.relative_activation(WIRING, -1)),
     ("graft", "slots", lambda: p.graft((HIDDEN,), 0)),
     ("toward_initial", "strength", lambda: p.toward_initial(0)),
     ("torch_init", "scale", lambda: p.torch_init(NAN)),
     ("orthogonal_init", "scale", lambda: p.orthogonal_init(-1)),
-    ("share_below", "threshold", lambda: p.share_below({}, NAN)),
+    ("pct_below", "threshold", lambda: p.pct_below({}, NAN)),
     ("update_target", "tau", lambda: p.update_target({}, {}, 0)),
     ("occupancy", "slots", lambda: p.occupancy({}, -1)),
     ("surgery", "meter", lambda: p.surgery(
-        WIRING, "no meter", p.everyone, p.recycle((HIDDEN,)), WHEN)),
+        WIRING, "no meter", p.all_units, p.recycle((HIDDEN,)), WHEN)),
     *[("GraftedDense", "slots", lambda v=v: p.GraftedDense(5, INIT, v)) for v in COUNTS[1:]],
     ("GraftedDense", "width", lambda: p.GraftedDense(0, INIT)),
     ("GraftedDense", "ids", lambda: p.GraftedDense(5, INIT, ids=-2)),
@@ -155,7 +155,7 @@ def test_a_method_that_zeroes_outgoing_weights_must_know_them():
     with pytest.raises(ValueError, match=r"readers=.* must be with \['out'\]"):
         p.knife((HIDDEN,), when=WHEN, out_mode="fresh")
     with pytest.raises(ValueError, match="meter="):
-        p.surgery((HIDDEN,), p.unmeasured(WIRING), p.everyone, p.graft((HIDDEN,), 1), WHEN)
+        p.surgery((HIDDEN,), p.unmeasured(WIRING), p.all_units, p.graft((HIDDEN,), 1), WHEN)
 
 
 KNIFE = p.knife(WIRING, when=WHEN, slots=3)
@@ -223,10 +223,10 @@ def test_a_target_of_another_structure_is_refused(method):
             operate({}, optax.adam(0.1).init({"params": online["params"]}))
 
 
-def test_probes_have_a_number_per_neuron_and_ids_an_axis():
+def test_neuron_stats_have_a_number_per_neuron_and_ids_an_axis():
     params = net()["params"]
     with pytest.raises(ValueError, match=r"activation of 'hidden'=\(1,\) is refused: .*\(5,\)"):
-        p.probe((HIDDEN,), params, params, {"hidden": jnp.ones(1)})
+        p.neuron_stats((HIDDEN,), params, params, {"hidden": jnp.ones(1)})
     with pytest.raises(ValueError, match=r"ids=4 is refused"):
         jax.eval_shape(p.GraftedDense(5, INIT, ids=4).init, jax.random.key(0), np.ones((1, 7)), 0)
     layer = p.GraftedDense(5, INIT, slots=1)

@@ -14,7 +14,7 @@ from knife_jax.mixers.qmix import QMixer
 from knife_jax.nets.initialisers import INITS
 from knife_jax.nets.wiring import NeuronGroup, check, relu_groups
 from knife_jax.plasticity import methods
-from knife_jax.plasticity.base import Probes
+from knife_jax.plasticity.base import NeuronStats
 from knife_jax.plasticity.moments import restart, seed_moments
 from knife_jax.plasticity.per_update import Gaps, Utility, arrivals, own_limits
 from knife_jax.plasticity.reborn import pair
@@ -58,17 +58,17 @@ def inputs():
     return np.random.default_rng(5).normal(size=(ROWS, I)).astype(np.float32)
 
 
-def probes_of(activation, **others):
+def stats_of(activation, **others):
     named = {name: {GROUP.name: jnp.asarray(value)} for name, value in others.items()}
     blank = {GROUP.name: jnp.ones(W)}
-    return Probes(**{"gradient": blank, "weight": blank, **named}, activation={
+    return NeuronStats(**{"gradient": blank, "weight": blank, **named}, activation={
         GROUP.name: jnp.asarray(activation)
     })  # fmt: skip
 
 
-def operated(method, patient, *probes, key=0):
+def operated(method, patient, *stats, key=0):
     state, clock = method.init(patient.online), Clock.zero()
-    for seen in probes:
+    for seen in stats:
         clock = clock._replace(updates=clock.updates + 1)
         state = method.measure(state, seen, clock)
     return method.operate(patient, state, jax.random.key(key))
@@ -120,21 +120,19 @@ def test_redo_takes_the_dormant(patient):
     dormant = activation / activation.mean() <= 0.3
     method = methods.redo(WIRING, when=ALWAYS, threshold=0.3, window=2)
     # dormant on average over the window, not on its last step
-    after, _, report = operated(
-        method, patient, probes_of(0 * activation), probes_of(2 * activation)
-    )
+    after, _, report = operated(method, patient, stats_of(0 * activation), stats_of(2 * activation))
     assert int(report.units_operated) == dormant.sum() == 2
     changed = np.any(net(after)["hidden"]["kernel"] != net(patient)["hidden"]["kernel"], axis=0)
     np.testing.assert_array_equal(changed, dormant)
     reverse = methods.reverse_redo(WIRING, when=ALWAYS, threshold=1.8, window=1)
-    _, _, report = operated(reverse, patient, probes_of(activation))
+    _, _, report = operated(reverse, patient, stats_of(activation))
     assert int(report.units_operated) == (activation / activation.mean() >= 1.8).sum() == 2
 
 
 def test_regrama_takes_those_without_gradient(patient):
     felt = np.linspace(0.001, 1.0, W).astype(np.float32)
     method = methods.regrama(WIRING, when=ALWAYS, threshold=0.2, window=1)
-    _, _, report = operated(method, patient, probes_of(np.ones(W), sensitivity=felt))
+    _, _, report = operated(method, patient, stats_of(np.ones(W), sensitivity=felt))
     assert int(report.units_operated) == (felt / felt.mean() <= 0.2).sum() == 2
 
 
@@ -168,7 +166,7 @@ def test_reborn_keeps_what_donors_put_out(patient, form):
     activation = np.where(dormant, 0.0, 1.0)
     activation[donors] = 20.0
     method = methods.reborn(WIRING, when=ALWAYS, window=1, form=form)
-    after, _, report = operated(method, patient, probes_of(activation.astype(np.float32)))
+    after, _, report = operated(method, patient, stats_of(activation.astype(np.float32)))
     now, _ = forward(after.online, inputs())
     for one, other in zip(before, now, strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-4)
@@ -265,10 +263,9 @@ def test_the_released_reborn_leaves_all_but_the_layers_before_heads_alone():
     names = {f"mixer/{name}_hidden" for name in ("w1", "w2", "v")}
     assert paper.init(online).keys() == names
     assert code.init(online).keys() == names - {"mixer/w1_hidden"}
-    seen = {
-        g.name: jnp.where(jnp.arange(g.width) < 3, 0.0, 1.0) for g in relu_groups(mixer.wiring())
-    }
-    state = code.measure(code.init(online), Probes(seen, seen, seen), Clock.zero())
+    groups = relu_groups(mixer.wiring())
+    seen = {g.name: jnp.where(jnp.arange(g.width) < 3, 0.0, 1.0) for g in groups}
+    state = code.measure(code.init(online), NeuronStats(seen, seen, seen), Clock.zero())
     after, _, report = jax.jit(code.operate)(patient, state, jax.random.key(2))
     old, new = (jax.tree.map(np.asarray, p.online["params"]["mixer"]) for p in (patient, after))
     assert report.units_operated == 6
@@ -291,7 +288,7 @@ def test_cbp_replaces_the_least_useful_of_the_mature(patient):
     replaced = 0
     for step in range(8):
         h, v = rng.gamma(2, size=W), rng.gamma(2, size=W)
-        state = method.measure(state, probes_of(h, outgoing=v), clock)
+        state = method.measure(state, stats_of(h, outgoing=v), clock)
         utility, mean, age = (
             decay * utility + (1 - decay) * h * v,
             decay * mean + (1 - decay) * h,
@@ -345,7 +342,7 @@ def test_snr_resets_after_its_limit_of_silent_updates(patient):
         fires = np.where(silent, 0.0, 1.0)
         fires[1] = step % 2  # pauses, but never long enough
         clock = clock._replace(updates=clock.updates + 1)
-        state = method.measure(state, probes_of(fires), clock)
+        state = method.measure(state, stats_of(fires), clock)
         patient, state, report = method.operate(patient, state, jax.random.key(step))
         resets.append(int(report.units_operated))
     assert resets == [0, 0, 1, 0, 0, 1, 0, 0]

@@ -7,27 +7,28 @@ import pytest
 
 from knife_jax.nets.initialisers import INITS
 from knife_jax.nets.wiring import NeuronGroup
-from knife_jax.plasticity.base import Probes, relative
-from knife_jax.plasticity.meters import probe, relative_update_activity, share_below
+from knife_jax.plasticity.base import NeuronStats
+from knife_jax.plasticity.meters import relative, relative_update_activity
 from knife_jax.plasticity.select import below, random_like
+from knife_jax.plasticity.stats import neuron_stats, pct_below
 
 WIDTHS = {"a": 7, "b/c": 11}
 WIRING = tuple(NeuronGroup(n, w, INITS["torch"](1.0).columns) for n, w in WIDTHS.items())
 WINDOW = 5
 
 
-def probes_of(rng):
-    return Probes(
+def stats_of(rng):
+    return NeuronStats(
         activation={},
         gradient={n: jnp.asarray(rng.gamma(2.0, size=w)) for n, w in WIDTHS.items()},
         weight={n: jnp.asarray(rng.gamma(3.0, size=w)) for n, w in WIDTHS.items()},
     )
 
 
-def test_probe_takes_column_norms_without_bias(key):
+def test_neuron_stats_take_column_norms_without_bias(key):
     params = {"a": {"kernel": jax.random.normal(key, (3, 7)), "bias": jnp.full(7, 1e6)}}
     grads = {"a": {"kernel": jnp.ones((3, 7)) * 2, "bias": jnp.full(7, 1e6)}}
-    measured = probe(WIRING[:1], params, grads, {})
+    measured = neuron_stats(WIRING[:1], params, grads, {})
     np.testing.assert_allclose(measured.gradient["a"], np.full(7, np.sqrt(12)), rtol=1e-6)
     np.testing.assert_allclose(
         measured.weight["a"], np.sqrt((np.asarray(params["a"]["kernel"]) ** 2).sum(0)), rtol=1e-6
@@ -42,24 +43,24 @@ def test_outgoing_size_is_the_mean_over_all_readers(key):
         for n, k, s in zip(names, keys, shapes, strict=True)
     }
     group = NeuronGroup("a", 7, INITS["torch"](1.0).columns, outgoing=("b", "c"))
-    measured = probe((group,), params, params, {}, needs=("outgoing",))
+    measured = neuron_stats((group,), params, params, {}, needs=("outgoing",))
     rows = np.concatenate([np.asarray(params[n]["kernel"]) for n in ("b", "c")], axis=1)
     np.testing.assert_allclose(measured.outgoing["a"], np.abs(rows).mean(1), rtol=1e-6)
-    assert probe((group,), params, params, {}).outgoing == {}
+    assert neuron_stats((group,), params, params, {}).outgoing == {}
 
 
 def test_running_mean_is_plain_over_one_window_then_exponential():
     meter, rng = relative_update_activity(WIRING, WINDOW), np.random.default_rng(1)
     state, seen = meter.init(), []
     for step in range(1, 13):
-        probes = probes_of(rng)
-        activity = np.asarray(probes.gradient["a"]) / np.asarray(probes.weight["a"])
+        stats = stats_of(rng)
+        activity = np.asarray(stats.gradient["a"]) / np.asarray(stats.weight["a"])
         if step <= WINDOW:
             seen.append(activity)
             expected = np.mean(seen, axis=0)
         else:
             expected = expected + (activity - expected) / WINDOW
-        state = meter.update(state, probes)
+        state = meter.update(state, stats)
         np.testing.assert_allclose(state["a"].mean, expected, rtol=1e-5)
         np.testing.assert_allclose(meter.scores(state)["a"], expected / expected.mean(), rtol=1e-5)
         assert bool(jnp.all(meter.mature(state)["a"])) == (step >= WINDOW)
@@ -72,10 +73,10 @@ def test_maturity_counts_steps_since_the_last_surgery():
         meter = relative_update_activity(WIRING, WINDOW, clock_at_last_update)
         state = meter.init()
         for step in range(1, WINDOW + 5):
-            state = meter.update(state, probes_of(rng))
+            state = meter.update(state, stats_of(rng))
             assert bool(meter.mature(state)["a"].all()) == (step >= needed)
         first = {n: jnp.arange(w) == 0 for n, w in WIDTHS.items()}
-        state = meter.update(meter.forget(state, first), probes_of(rng))
+        state = meter.update(meter.forget(state, first), stats_of(rng))
         assert list(meter.mature(state)["a"][:2]) == [False, True]
 
 
@@ -83,13 +84,13 @@ def test_forgetting_restarts_only_the_operated_neurons():
     meter, rng = relative_update_activity(WIRING, WINDOW), np.random.default_rng(2)
     state = meter.init()
     for _ in range(WINDOW):
-        state = meter.update(state, probes_of(rng))
+        state = meter.update(state, stats_of(rng))
     chosen = {"a": jnp.arange(7) < 2, "b/c": jnp.zeros(11, bool)}
     after = meter.forget(state, chosen)
     np.testing.assert_array_equal(meter.mature(after)["a"], np.arange(7) >= 2)
     np.testing.assert_array_equal(after["a"].mean[2:], state["a"].mean[2:])
     np.testing.assert_array_equal(after["b/c"].mean, state["b/c"].mean)
-    again = meter.update(after, probes_of(rng))
+    again = meter.update(after, stats_of(rng))
     assert jnp.all(again["a"].age[:2] == 1)
 
 
@@ -102,9 +103,9 @@ def test_relative_by_hand():
     np.testing.assert_allclose(relative(jnp.array([1.0, 2.0, 6.0])), [1 / 3, 2 / 3, 2.0])
 
 
-def test_share_below_counts_over_all_layers():
+def test_pct_below_counts_over_all_layers():
     scores = {"a": jnp.array([0.1, 0.25, 1.0]), "b/c": jnp.array([0.2])}
-    assert share_below(scores, 0.25) == 50.0  # strictly below
+    assert pct_below(scores, 0.25) == 50.0  # strictly below
 
 
 def test_selection_by_hand(key):
