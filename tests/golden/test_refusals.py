@@ -77,7 +77,7 @@ VALUES = [
     ("every_env_steps", "interval", lambda: p.every_env_steps(0)),
     ("once", "env_steps", lambda: p.once(-1)),
     ("after_task_switch", "updates", lambda: p.after_task_switch(-1)),
-    ("any_of", "gates", lambda: p.any_of(p.never, 7)),
+    ("any_of", "triggers", lambda: p.any_of(p.never, 7)),
     ("below", "cap", lambda: p.below(0.5, 2)),
     ("at_most", "threshold", lambda: p.at_most(NAN)),
     ("at_least", "threshold", lambda: p.at_least(-1)),
