@@ -1,7 +1,7 @@
 """Configurations small enough for tests."""
 
 from knife_jax.config.algo import AlgoConfig
-from knife_jax.config.env import SmaxConfig
+from knife_jax.config.environments import SmaxConfig
 from knife_jax.config.plasticity import PLASTICITIES
 from knife_jax.config.run import Config, EvaluationConfig
 

@@ -17,7 +17,7 @@ from chunks import endless
 from settings import MPE_SCENARIOS, Settings
 
 from knife_jax.builders.program import build
-from knife_jax.config import env as env_config
+from knife_jax.config import environments
 from knife_jax.config import run as config
 
 
@@ -123,9 +123,9 @@ def our_config(scenario: str, s: Settings, rounds: int) -> config.Config:
     """Our run with these settings, in chunks of so many rounds."""
     if scenario in MPE_SCENARIOS:
         n_predators = MPE_SCENARIOS[scenario]
-        env = env_config.PredatorPreyConfig(n_predators=n_predators, n_envs=s.n_envs)
+        env = environments.PredatorPreyConfig(n_predators=n_predators, n_envs=s.n_envs)
     else:
-        env = env_config.SmaxConfig(scenario=scenario, n_envs=s.n_envs)
+        env = environments.SmaxConfig(scenario=scenario, n_envs=s.n_envs)
     budget = s.total_rounds * s.steps_per_round
     algo = config.AlgoConfig(
         name="qmix",

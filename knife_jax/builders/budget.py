@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from knife_jax.clock import NEVER, rounds_of
-from knife_jax.config.env import SequenceConfig
 from knife_jax.config.run import Config
 from knife_jax.config.schema import ConfigError
 from knife_jax.training.budget import Budget
@@ -14,8 +13,7 @@ def make_budget(config: Config, round_steps: int) -> Budget:
 
     Raises ``ConfigError`` where the Clock cannot count so far.
     """
-    env, algo = config.env, config.algo
-    sequence = env if isinstance(env, SequenceConfig) else None
+    algo, sequence = config.algo, config.env.sequence()
     budget = Budget(
         round_steps=round_steps,
         rounds=-(-config.env_steps // round_steps),

@@ -14,7 +14,6 @@ from knife_jax.clock import (
     linear,
     rounds_of,
 )
-from knife_jax.config.env import SequenceConfig
 from knife_jax.config.run import Config
 from knife_jax.envs.base import VecEnv
 from knife_jax.envs.tasks import Tasks
@@ -48,10 +47,10 @@ def make_trainer(
         shards=shards,
     )  # fmt: skip
     epsilon = linear(algo.epsilon_start, algo.epsilon_end, algo.epsilon_steps, budget.round_steps)
-    sequence = None
-    if tasks is not None and isinstance(config.env, SequenceConfig):
-        sequence = make_sequence(config.env, tasks, env.n_envs, budget.round_steps, optimiser)
-        if config.env.restart_epsilon:
+    sequence, switches = None, config.env.sequence()
+    if tasks is not None and switches is not None:
+        sequence = make_sequence(switches, tasks, env.n_envs, budget.round_steps, optimiser)
+        if switches.restart_epsilon:
             epsilon = per_task(epsilon)
     return training.Trainer(
         env=env,

@@ -1,129 +1,33 @@
-"""The configuration of environments, field by field. Free of jax, as ``config`` is."""
+"""What the section ``env`` of a configuration has whatever the environment is. Free of jax."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
-from knife_jax.config.grid_games import SCENARIOS as GRID_GAMES
-from knife_jax.config.grid_games import Game
-from knife_jax.config.scenarios import (
-    MATRIX_GAMES,
-    N_PREDATORS,
-    ONE_SHOT_GAMES,
-    SMAX_DRAWN,
-    SMAX_RACES,
-    SMAX_SCENARIOS,
-)
-from knife_jax.config.schema import (
-    ConfigError,
-    Count,
-    Section,
-    Size,
-    Steps,
-    at_least,
-    at_most,
-    choice,
-    word,
-)
+from knife_jax.config.schema import Count, Section, Size, Steps, at_least, at_most, choice, word
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnvConfig(Section):
-    """What every environment has."""
+    """What every environment has. The fields that a subclass adds are its maker's arguments."""
 
     section: ClassVar[str] = "env"
     name: Annotated[str, word(), "label"]
     n_envs: Annotated[Count, "environments stepped together"]
 
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments of the environment's maker."""
+        return self.beyond(EnvConfig)
+
+    def sequence(self) -> SequenceConfig | None:
+        """When the tasks change, and what changes with them; None if there is one task."""
+        return None
+
     def title(self) -> str:
         """The environment in a few words."""
         return self.name
-
-
-@dataclass(frozen=True, kw_only=True)
-class SmaxConfig(EnvConfig):
-    """StarCraft-like battles in JAX, against the scripted enemy."""
-
-    name: Annotated[str, choice("smax"), "label"] = "smax"
-    scenario: Annotated[str, choice(*SMAX_SCENARIOS, *SMAX_RACES), "battle"] = "3m"
-    impl: Annotated[
-        str, choice("batched", "jaxmarl"), "our batched step of the same rules, or JaxMARL's own"
-    ] = "batched"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.impl == "jaxmarl" and self.scenario in SMAX_RACES:
-            raise ConfigError(
-                f"env.impl=jaxmarl is refused: must be batched for env.scenario={self.scenario}"
-            )
-
-    def title(self) -> str:
-        return f"{self.name} {self.scenario}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredatorPreyConfig(EnvConfig):
-    """Predator-prey on particle physics, with scripted prey."""
-
-    name: Annotated[str, choice("mpe_predator_prey"), "label"] = "mpe_predator_prey"
-    n_predators: Annotated[int, choice(*N_PREDATORS), "learning predators"] = 3
-
-    def title(self) -> str:
-        return f"{self.name} {self.n_predators}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class GridPredatorPreyConfig(EnvConfig):
-    """Predator-prey on a grid, a stag hunt. What is null is as in the scenario."""
-
-    name: Annotated[str, choice("grid_predator_prey"), "label"] = "grid_predator_prey"
-    scenario: Annotated[str, choice(*GRID_GAMES), "game"] = "stag_hunt"
-    size: Annotated[int | None, at_least(1), "rows and columns of the grid"] = None
-    n_agents: Annotated[int | None, at_least(1), "learning predators"] = None
-    n_stags: Annotated[int | None, at_least(0), "prey that takes two to catch"] = None
-    n_hares: Annotated[int | None, at_least(0), "prey that takes one to catch"] = None
-    view: Annotated[int | None, at_least(0), "cells an agent sees to each side"] = None
-    time_limit: Annotated[int | None, at_least(1), "steps of an episode"] = None
-    stag: Annotated[float | None, "reward for a stag"] = None
-    hare: Annotated[float | None, "reward for a hare"] = None
-    miss: Annotated[float | None, "reward for each prey that too few tried to catch"] = None
-    collision: Annotated[float | None, "reward for each agent that stays where it is"] = None
-    time: Annotated[float | None, "reward of each step"] = None
-    rest: Annotated[
-        float | None, at_least(0), at_most(1), "probability that a prey stays where it is"
-    ] = None
-    freeze: Annotated[bool | None, "agents leave the grid with what they caught"] = None
-
-    def title(self) -> str:
-        return f"{self.name} {self.scenario}"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        game = self.game()
-        if game.population == game.n_agents or game.population > game.size**2:
-            raise ConfigError(
-                f"env.n_agents={game.n_agents} env.n_stags={game.n_stags} "
-                f"env.n_hares={game.n_hares} is refused: must be at least one prey, and all "
-                f"must fit into {game.size} x {game.size} cells"
-            )
-
-    def game(self) -> Game:
-        """The scenario with what is changed."""
-        changed = {name: getattr(self, name) for name in Game._fields}
-        given = {name: value for name, value in changed.items() if value is not None}
-        return GRID_GAMES[self.scenario]._replace(**given)
-
-
-@dataclass(frozen=True, kw_only=True)
-class MatrixGameConfig(EnvConfig):
-    """A cooperative game given by a table, with a known optimum."""
-
-    name: Annotated[str, choice("matrix_game"), "label"] = "matrix_game"
-    scenario: Annotated[str, choice(*MATRIX_GAMES), "game"] = "qtran"
-
-    def title(self) -> str:
-        return f"{self.name} {self.scenario}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,61 +42,36 @@ class SequenceConfig(EnvConfig):
     restart_epsilon: Annotated[bool, "exploration starts anew with each task"] = True
     restart_optimiser: Annotated[bool, "the optimiser starts anew with each task"] = False
 
+    def arguments(self) -> dict[str, Any]:
+        """The subclass's own fields, and ``n_tasks`` and ``task_seed``."""
+        own = self.beyond(SequenceConfig)
+        return {**own, "n_tasks": self.n_tasks, "task_seed": self.task_seed}
+
+    def sequence(self) -> SequenceConfig | None:
+        """The section itself."""
+        return self
+
     def title(self) -> str:
+        """The kind of sequence, and how many tasks it has."""
         return f"{self.name}, {self.n_tasks} tasks"
 
 
-@dataclass(frozen=True, kw_only=True)
-class MatrixSequenceConfig(SequenceConfig):
-    """One-shot matrix games in which nothing is observed."""
+class Case(NamedTuple):
+    """What the contract test tries an environment with, and what then holds."""
 
-    name: Annotated[str, choice("seq_matrix"), "label"] = "seq_matrix"
-    payoffs: Annotated[
-        str,
-        choice("permuted", "representable"),
-        "rows and columns of the scenario in another order, or new ones that QMIX can represent",
-    ] = "representable"
-    scenario: Annotated[str, choice(*ONE_SHOT_GAMES), "what is permuted"] = "qtran"
-    n_actions: Annotated[int, at_least(2), at_most(64), "of each agent, if representable"] = 5
+    fields: Mapping[str, Any] = {}
+    """of the section, ``n_envs`` apart"""
+    starts_differ: bool = True
+    """no two episodes begin with the same observation"""
+    same_length: bool = True
+    """all episodes last to the horizon"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class GridSequenceConfig(SequenceConfig):
-    """Predator-prey on a grid, with other numbers in every task."""
+class Entry(NamedTuple):
+    """An environment of the table ``ENVS``."""
 
-    name: Annotated[str, choice("seq_grid_predator_prey"), "label"] = "seq_grid_predator_prey"
-    scenario: Annotated[str, choice(*GRID_GAMES), "game that is varied, and the largest"] = "small"
-    vary: Annotated[
-        str, choice("rewards", "punishment", "counts", "view", "rest", "all"), "what differs"
-    ] = "rewards"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PursuitSequenceConfig(SequenceConfig):
-    """Predator-prey on particle physics, with other numbers in every task."""
-
-    name: Annotated[str, choice("seq_mpe_predator_prey"), "label"] = "seq_mpe_predator_prey"
-    n_predators: Annotated[int, choice(*N_PREDATORS), "learning predators"] = 3
-    vary: Annotated[str, choice("speed", "obstacles", "rewards", "all"), "what differs"] = "speed"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SmaxSequenceConfig(SequenceConfig):
-    """SMAX with other unit types or starting places in every task."""
-
-    name: Annotated[str, choice("seq_smax"), "label"] = "seq_smax"
-    scenario: Annotated[str, choice(*SMAX_DRAWN), "battle"] = "smacv2_5_units"
-    vary: Annotated[str, choice("types", "starts", "all"), "what differs"] = "types"
-
-
-ENVS: dict[str, type[EnvConfig]] = {
-    "smax": SmaxConfig,
-    "mpe_predator_prey": PredatorPreyConfig,
-    "grid_predator_prey": GridPredatorPreyConfig,
-    "matrix_game": MatrixGameConfig,
-    "seq_matrix": MatrixSequenceConfig,
-    "seq_grid_predator_prey": GridSequenceConfig,
-    "seq_mpe_predator_prey": PursuitSequenceConfig,
-    "seq_smax": SmaxSequenceConfig,
-}
-"""``env.name`` -> its section."""
+    config: type[EnvConfig]
+    """its section"""
+    make: str
+    """``"module:function"``: (``**config.arguments()``) -> ``envs.tasks.Tasks``"""
+    cases: tuple[Case, ...] = (Case(),)

@@ -14,7 +14,8 @@ from typing import Annotated, Any, ClassVar
 import yaml
 
 from knife_jax.config.algo import AlgoConfig
-from knife_jax.config.env import ENVS, EnvConfig
+from knife_jax.config.env import EnvConfig
+from knife_jax.config.environments import ENVS
 from knife_jax.config.plasticity import PLASTICITIES, NoneConfig, PlasticityConfig
 from knife_jax.config.schema import (
     ConfigError,
@@ -199,7 +200,8 @@ def defaults(section: type[Section] = Config) -> dict[str, Any]:
 def _sections(values: Mapping[str, Any]) -> dict[str, type[Section]]:
     """Section names -> types, for the environment and the method that the values name."""
     types = {key: item.type for key, item in fields_of(Config).items() if is_section(item.type)}
-    for key, label, table in (("env", "name", ENVS), ("plasticity", "method", PLASTICITIES)):
+    envs = {name: entry.config for name, entry in ENVS.items()}
+    for key, label, table in (("env", "name", envs), ("plasticity", "method", PLASTICITIES)):
         section = values.get(key, {"method": "none"} if key == "plasticity" else None)
         name = section.get(label) if isinstance(section, Mapping) else section
         if not isinstance(name, str) or name not in table:

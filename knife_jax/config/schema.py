@@ -83,10 +83,6 @@ class Field(NamedTuple):
     allowed: tuple[Allowed, ...]
     meaning: str
 
-    def is_label(self) -> bool:
-        """Whether the field only names things, without deciding anything."""
-        return self.meaning == "label" and not any(a.options for a in self.allowed)
-
     def is_path(self) -> bool:
         """Whether the field holds a path, which is taken as it is typed."""
         return PATH in self.allowed
@@ -110,6 +106,11 @@ class Section:
             if not is_section(field.type):
                 dotted = f"{self.section}.{name}".lstrip(".")
                 object.__setattr__(self, name, converted(getattr(self, name), field, dotted))
+
+    def beyond(self, *bases: type[Section]) -> dict[str, Any]:
+        """The fields that none of the given classes declares, with their values."""
+        known = {name for base in bases for name in fields_of(base)}
+        return {name: getattr(self, name) for name in fields_of(type(self)) if name not in known}
 
 
 LONGEST = 200

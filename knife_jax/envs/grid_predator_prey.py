@@ -7,6 +7,7 @@ leaves the grid. Many games are played at once: arrays have one column for each 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -17,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 from knife_jax.config.grid_games import Game
 from knife_jax.envs.base import EnvSpec, TimeStep, VecEnv
 from knife_jax.envs.fold import fold
+from knife_jax.envs.tasks import Tasks, single
 
 STAY, CATCH = 4, 5
 """the actions before them are the ways right, down, left and up"""
@@ -81,6 +83,11 @@ class Room:
         """Which cells of the grid share a side; a cell that is GONE has no neighbours."""
         apart = jnp.abs(one - other)
         return (apart == 1) | (apart == self.stride)
+
+
+def make(game: Game) -> Tasks:
+    """A game as a task of training."""
+    return single(partial(grid_predator_prey, game))
 
 
 def grid_predator_prey(game: Game, n_envs: int, largest: Game | None = None) -> VecEnv:

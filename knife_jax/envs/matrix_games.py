@@ -5,6 +5,7 @@ Two agents act at once in one of S states; a table says what the team gets and w
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from knife_jax.envs.base import Env, EnvSpec, TimeStep, first_row
+from knife_jax.envs.base import Env, EnvSpec, TimeStep, first_row, vectorise
+from knife_jax.envs.tasks import Tasks, single
 
 END = -1
 """the state that follows where an episode terminates"""
@@ -199,3 +201,13 @@ def best_squeeze(amounts: Float[np.ndarray, "N"], modes: tuple[tuple[float, floa
             total = first + second[np.clip(near, 0, len(second) - 1)]
             best = max(best, float(squeeze(total / n, modes).max()))
     return best
+
+
+def make(scenario: str) -> Tasks:
+    """A named game as a task of training, with its best expected return."""
+    if scenario in SQUEEZES:
+        amounts, modes = draw_amounts(seed=0), SQUEEZES[scenario]
+        env = gaussian_squeeze(amounts, modes)
+        return single(partial(vectorise, env), best_squeeze(amounts, modes))
+    game = TABLES[scenario]
+    return single(partial(vectorise, matrix_game(*game)), best_return(*game))

@@ -7,6 +7,7 @@ force chosen among five actions. Lengths are those of the arena (-1, 1)², time 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -15,7 +16,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
 from knife_jax.config.scenarios import N_PREDATORS
-from knife_jax.envs.base import Env, EnvSpec, TimeStep, first_row
+from knife_jax.envs.base import Env, EnvSpec, TimeStep, first_row, vectorise
+from knife_jax.envs.tasks import Tasks, single
 
 PREDATOR_RADIUS, PREY_RADIUS, LANDMARK_RADIUS = 0.075, 0.05, 0.2
 PREDATOR_MAX_SPEED, PREY_MAX_SPEED = 1.0, 1.3
@@ -52,6 +54,11 @@ class World(NamedTuple):
     velocity: Float[Array, "M 2"]
     landmark: Float[Array, "L 2"]
     steps: Int[Array, ""]
+
+
+def make(n_predators: int) -> Tasks:
+    """The game with its published numbers, as a task of training."""
+    return single(partial(vectorise, predator_prey(n_predators)))
 
 
 def predator_prey(n_predators: int, pursuit: Pursuit = Pursuit()) -> Env:  # noqa: B008

@@ -24,6 +24,13 @@ STAG, HARE = (2.0, 5.0, 10.0), (-2.0, 1.0, 5.0)
 """rewards of the grid predator-prey"""
 
 
+def matrices(payoffs: str, scenario: str, n_actions: int, n_tasks: int, task_seed: int) -> Tasks:
+    """One-shot games: ``payoffs`` are those of ``scenario``, ``permuted``, or ``representable``."""
+    if payoffs == "permuted":
+        return permuted_matrices(scenario, n_tasks, task_seed)
+    return representable_matrices(n_actions, n_tasks, task_seed)
+
+
 def permuted_matrices(scenario: str, n: int, seed: int) -> Tasks:
     """A one-shot game with its rows and columns in another order each time: equally difficult."""
     rng = np.random.default_rng(seed)
@@ -54,7 +61,7 @@ def _matrices(payoffs: list[np.ndarray]) -> Tasks:
     )
 
 
-def grid_games(scenario: str, vary: str, n: int, seed: int) -> Tasks:
+def grid_games(scenario: str, vary: str, n_tasks: int, task_seed: int) -> Tasks:
     """A grid predator-prey whose numbers are drawn anew for each task; sizes are the scenario's.
 
     ``rewards``: of stags and hares from ``STAG`` and ``HARE``. ``punishment``: of a miss,
@@ -62,7 +69,7 @@ def grid_games(scenario: str, vary: str, n: int, seed: int) -> Tasks:
     prey, up to the scenario's. ``view``: from 1 up to the scenario's. ``rest``: uniform in [0, 1].
     ``all`` of these together.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(task_seed)
     base = SCENARIOS[scenario]
     changes = {
         "rewards": lambda: {"stag": rng.choice(STAG), "hare": rng.choice(HARE)},
@@ -71,34 +78,34 @@ def grid_games(scenario: str, vary: str, n: int, seed: int) -> Tasks:
         "view": lambda: {"view": rng.integers(min(1, base.view), base.view + 1)},
         "rest": lambda: {"rest": rng.uniform()},
     }
-    games = _drawn(base, changes, vary, n)
-    return Tasks(n, _stack(games), lambda game, e: grid_predator_prey(game, e, base))
+    games = _drawn(base, changes, vary, n_tasks)
+    return Tasks(n_tasks, _stack(games), lambda game, e: grid_predator_prey(game, e, base))
 
 
-def pursuits(n_predators: int, vary: str, n: int, seed: int) -> Tasks:
+def pursuits(n_predators: int, vary: str, n_tasks: int, task_seed: int) -> Tasks:
     """An MPE predator-prey whose numbers are drawn anew for each task.
 
     ``speed``: the force of the prey, uniform in [0.5, 4]. ``obstacles``: from none to all.
     ``rewards``: of a catch from {1, 10}, of the prey's distance from {0, -1}. ``all`` of these.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(task_seed)
     changes = {
         "speed": lambda: {"prey_force": rng.uniform(0.5, 4.0)},
         "obstacles": lambda: {"n_obstacles": rng.integers(0, 2 * (n_predators // 3) + 1)},
         "rewards": lambda: {"catch": rng.choice([1.0, 10.0]), "distance": rng.choice([0.0, -1.0])},
     }
-    games = _drawn(Pursuit(), changes, vary, n)
-    return Tasks(n, _stack(games), lambda p, e: vectorise(predator_prey(n_predators, p), e))
+    games = _drawn(Pursuit(), changes, vary, n_tasks)
+    return Tasks(n_tasks, _stack(games), lambda p, e: vectorise(predator_prey(n_predators, p), e))
 
 
-def battles(scenario: str, vary: str, n: int, seed: int) -> Tasks:
+def battles(scenario: str, vary: str, n_tasks: int, task_seed: int) -> Tasks:
     """SMAX with starts drawn in another way in each task.
 
     ``types``: how likely each type of unit is, uniform over all distributions on those that the
     scenario has. ``starts``: whether one team surrounds the other or they mirror each other,
     always or never. ``all`` of these.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(task_seed)
     rules = load_rules(scenario)
     weights = np.array(rules.type_weights or [1 / rules.n_types] * rules.n_types)
     kinds = np.flatnonzero(weights)
@@ -109,9 +116,9 @@ def battles(scenario: str, vary: str, n: int, seed: int) -> Tasks:
         return {"type_weights": drawn}
 
     changes = {"types": types, "starts": lambda: {"surround": float(rng.integers(2))}}
-    mixes = _drawn(Mix(weights, 0.5), changes, vary, n)
+    mixes = _drawn(Mix(weights, 0.5), changes, vary, n_tasks)
     make = lambda mix, e: bounded_state(batched_smax(scenario, e, mix=mix))  # noqa: E731
-    return Tasks(n, _stack(mixes), make)
+    return Tasks(n_tasks, _stack(mixes), make)
 
 
 def _drawn(base: Any, changes: dict[str, Callable[[], dict[str, Any]]], vary: str, n: int) -> list:

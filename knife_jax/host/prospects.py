@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from knife_jax.clock import Clock
-from knife_jax.config.env import SequenceConfig
 from knife_jax.config.plasticity import InjectionConfig, NoneConfig, ScheduledConfig
 from knife_jax.config.run import Config
 from knife_jax.console.messages import warn
@@ -56,7 +55,7 @@ def _never_acts(budget: Budget, config: Config) -> list[str]:
         switched = method.at_task_switch and budget.task(budget.rounds - 1) > 0
         if not switched and not (method.interval and last > first):
             moment = f"plasticity.interval={method.interval} gives no moment {within}"
-            if isinstance(config.env, SequenceConfig):
+            if config.env.sequence() is not None:
                 switch = str(method.at_task_switch).lower()
                 moment += f", and plasticity.at_task_switch={switch} none either"
     measured = "maturity" if getattr(method, "maturity", None) else "window"

@@ -13,7 +13,7 @@ from tiny import KNIFE, tiny_config
 from knife_jax.builders.envs import make_tasks
 from knife_jax.builders.program import build_tasks
 from knife_jax.clock import Clock, at_task_switch, crossed
-from knife_jax.config.env import GridSequenceConfig, MatrixSequenceConfig
+from knife_jax.config.environments import GridSequenceConfig, MatrixSequenceConfig
 from knife_jax.config.grid_games import SCENARIOS
 from knife_jax.envs import sequences
 from knife_jax.envs.tasks import Tasks, shuffled

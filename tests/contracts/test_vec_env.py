@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from knife_jax.config.grid_games import Game
+from knife_jax.builders.envs import make_tasks
+from knife_jax.config.environments import ENVS as TABLE
 from knife_jax.envs import matrix_games
 from knife_jax.envs.base import Env, EnvSpec, TimeStep, VecEnv, first_row, vectorise
-from knife_jax.envs.grid_predator_prey import grid_predator_prey
 from knife_jax.envs.predator_prey import predator_prey
 from knife_jax.envs.smax import batched_smax
 from knife_jax.envs.smax.jaxmarl import smax
@@ -29,7 +29,8 @@ QUICKLY = {"xla_backend_optimization_level": 0}  # these programs take longer to
 
 class Case(NamedTuple):
     make: object
-    steps: int
+    steps: int | None = None
+    """by default two episodes of the longest and a few more"""
     starts_differ: bool = True
     batched: bool = False
     """``make`` gives a VecEnv, which plays many episodes at once by itself"""
@@ -51,12 +52,6 @@ CASES = {
         )
         for name in ("2s3z", "smacv2_5_units")
     },
-    "grid_predator_prey": Case(
-        lambda: grid_predator_prey(Game(5, 3, 2, 1, time_limit=29), ENVS),
-        79,
-        batched=True,
-        same_length=False,
-    ),
     **{
         f"matrix_game/{name}": Case(
             lambda name=name: matrix_games.matrix_game(*matrix_games.TABLES[name]),
@@ -76,6 +71,24 @@ CASES = {
         )
         for rung in LADDER
     },
+}
+
+
+def from_table(entry, case):
+    """The last of the tasks, made from its section as for training."""
+    tasks = make_tasks(entry.config(n_envs=ENVS, **case.fields))
+    return tasks.env(tasks.n - 1, ENVS)
+
+
+CASES |= {
+    f"{name}/table/{i}": Case(
+        functools.partial(from_table, entry, case),
+        starts_differ=case.starts_differ,
+        batched=True,
+        same_length=case.same_length,
+    )
+    for name, entry in TABLE.items()
+    for i, case in enumerate(entry.cases)
 }
 
 
@@ -118,6 +131,10 @@ def self_keyed(env: Env, noticed: Noticed) -> Env:
     return Env(env.spec, reset, step)
 
 
+def n_steps(name, spec):
+    return CASES[name].steps or 2 * spec.horizon + 5
+
+
 def legal_at_random(key, avail_actions):
     return jnp.argmax(
         jnp.where(avail_actions, jax.random.uniform(key, avail_actions.shape), -1.0), axis=-1
@@ -131,6 +148,7 @@ def player(name):
     if not CASES[name].batched:
         env = self_keyed(env, Noticed())
         vec = vectorise(self_keyed(vec, noticed), ENVS, reset_period=PERIOD)
+    steps = n_steps(name, env.spec)
     game = lambda state: None if CASES[name].batched else state.env  # noqa: E731
 
     def body(carry, key):
@@ -144,9 +162,7 @@ def player(name):
         key, reset_key = jax.random.split(key)
         state, row = vec.reset(reset_key)
         noticed.types_at_reset = types((state, row))
-        _, (rows, states, actions) = jax.lax.scan(
-            body, (state, row), jax.random.split(key, CASES[name].steps)
-        )
+        _, (rows, states, actions) = jax.lax.scan(body, (state, row), jax.random.split(key, steps))
         join = functools.partial(jax.tree.map, lambda one, more: jnp.concatenate([one[None], more]))
         return join(row, rows), join(game(state), states), actions
 
@@ -176,7 +192,7 @@ every_single_environment = pytest.mark.parametrize(
 @every_environment
 def test_shapes_and_dtypes_are_those_of_the_spec(name):
     env, rows, _, actions, _ = played(name)
-    spec, lead = env.spec, (SEEDS, CASES[name].steps + 1, ENVS)
+    spec, lead = env.spec, (SEEDS, n_steps(name, env.spec) + 1, ENVS)
     expected = {
         "obs": ((spec.n_agents, spec.obs_size), np.float32),
         "state": ((spec.state_size,), np.float32),
@@ -220,7 +236,7 @@ def test_no_episode_is_longer_than_the_horizon(name):
 def test_episodes_are_those_of_the_environment_alone(name):
     """From its first row on: the same rows to the true last one, whatever the action before it."""
     env, rows, states, actions, _ = played(name)
-    steps = min(env.spec.horizon, CASES[name].steps)
+    steps = min(env.spec.horizon, n_steps(name, env.spec))
 
     @functools.partial(jax.jit, compiler_options=QUICKLY)
     def alone(state, actions):

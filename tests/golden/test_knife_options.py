@@ -18,7 +18,7 @@ from knife_jax.builders.networks import n_weights, widened
 from knife_jax.builders.plasticity import make_plasticity
 from knife_jax.builders.program import build_tasks
 from knife_jax.clock import Clock, after_task_switch, crossed, once
-from knife_jax.config.env import MatrixSequenceConfig
+from knife_jax.config.environments import MatrixSequenceConfig
 from knife_jax.config.plasticity import PLASTICITIES, KnifeConfig
 from knife_jax.nets.graft import GraftedDense, update_target
 from knife_jax.nets.gru import GRU

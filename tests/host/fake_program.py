@@ -22,7 +22,7 @@ from flax import struct
 from knife_jax.builders.budget import make_budget
 from knife_jax.clock import Clock
 from knife_jax.config.algo import AlgoConfig
-from knife_jax.config.env import SmaxConfig
+from knife_jax.config.environments import SmaxConfig
 from knife_jax.config.run import CheckpointConfig, Config, EvaluationConfig, LoggerConfig
 from knife_jax.training.evaluator import Episodes
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from knife_jax.cli import compose, configs_dir, options
 from knife_jax.config.algo import AlgoConfig
-from knife_jax.config.env import PredatorPreyConfig, SmaxConfig
+from knife_jax.config.environments import PredatorPreyConfig, SmaxConfig
 from knife_jax.config.plasticity import PLASTICITIES, KnifeConfig
 from knife_jax.config.run import LoggerConfig, defaults, from_dict, to_dict
 from knife_jax.config.scenarios import N_PREDATORS, SMAX_SCENARIOS
