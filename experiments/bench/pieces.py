@@ -23,7 +23,7 @@ from knife_jax.training.exploration import epsilon_greedy
 from knife_jax.training.rollout import rollout
 from knife_jax.types import PyTree, Trajectory
 
-ENDED, SPARES = ("ended", "last"), ("spare", "spare_env", "spare_row", "cursor", "turn")
+ENDED, SPARES = ("ended", "last"), ("spare", "spare_env", "spare_first", "cursor", "turn")
 """fields of environments' states: which of them start anew, and what from"""
 
 

@@ -1,8 +1,10 @@
 """What an environment is, and how one becomes many.
 
-The end of an episode has a row of its own: ``step`` returns the true last observation with
+The end of an episode has a time step of its own: ``step`` returns the true last observation with
 ``terminated`` or ``truncated`` set, and the next ``step`` ignores the action and returns the first
-row of a new episode. A row that ends an episode therefore has no transition.
+time step of a new episode. A time step that ends an episode therefore has no transition.
+
+E environments, N agents, A actions, O numbers in an agent's observation, D in the global state.
 """
 
 from __future__ import annotations
@@ -21,21 +23,21 @@ from knife_jax.types import PyTree
 
 @struct.dataclass
 class TimeStep:
-    """One row. No leading axis in an ``Env``, the axis E in a ``VecEnv``."""
+    """What an environment returns. No leading axis in an ``Env``, the axis E in a ``VecEnv``."""
 
     obs: Float[Array, "*E N O"]
     state: Float[Array, "*E D"]
     avail_actions: Bool[Array, "*E N A"]
-    """at least one action of every agent is legal, in last rows too"""
+    """at least one action of every agent is available, in last time steps too"""
     reward: Float[Array, "*E"]
-    """of the transition that led here, one number for the team; 0 in a first row"""
+    """of the transition that led here, one number for the team; 0 in a first time step"""
     terminated: Bool[Array, "*E"]
     """the episode ended for good: nothing of value can follow"""
     truncated: Bool[Array, "*E"]
-    """the episode was cut by a time limit, and not terminated: bootstrap from this row"""
+    """the episode was cut by a time limit, and not terminated: bootstrap from this time step"""
     first: Bool[Array, "*E"]
     won: Bool[Array, "*E"]
-    """true only in the last row of a won episode"""
+    """true only in the last time step of a won episode"""
 
     @property
     def last(self) -> Bool[Array, "*E"]:
@@ -43,7 +45,7 @@ class TimeStep:
 
 
 class EnvSpec(NamedTuple):
-    """The sizes of an environment; ``horizon`` is the most transitions an episode can have."""
+    """The sizes of an environment; ``horizon`` is the most transitions that an episode can have."""
 
     name: str
     n_agents: int
@@ -55,10 +57,10 @@ class EnvSpec(NamedTuple):
 
 
 class Env(NamedTuple):
-    """One environment as pure functions, which does not start anew by itself.
+    """One environment as pure functions, without auto-reset.
 
-    ``reset(key) -> (state, row)``; ``step(key, state, action [N]) -> (state, row)``, undefined
-    after a last row.
+    ``reset(key) -> (state, time step)``; ``step(key, state, action [N]) -> (state, time step)``,
+    undefined after a last time step.
     """
 
     spec: EnvSpec
@@ -67,9 +69,9 @@ class Env(NamedTuple):
 
 
 class VecEnv(NamedTuple):
-    """E environments at once, which start anew by themselves (see the module's docstring).
+    """E environments at once, with next-step auto-reset (see the module's docstring).
 
-    ``reset(key) -> (state, rows)``; ``step(state, action [E, N]) -> (state, rows)``.
+    ``reset(key) -> (state, time step)``; ``step(state, action [E, N]) -> (state, time step)``.
     """
 
     spec: EnvSpec
@@ -80,34 +82,43 @@ class VecEnv(NamedTuple):
 
 @struct.dataclass
 class VecState:
-    """The episodes that E environments are playing, and the ones they will start next."""
+    """The current episodes of E environments, and the ones that start next."""
 
     env: PyTree
     ended: Bool[Array, "E"]
     spare_env: PyTree
-    spare_row: TimeStep
+    spare_first: TimeStep
     cursor: Int[Array, ""]
     """the first spare to be redrawn at the next step"""
     key: PRNGKeyArray
 
 
-def first_row(
+def first_step(
     obs: Float[Array, "N O"], state: Float[Array, "D"], avail_actions: Bool[Array, "N A"]
 ) -> TimeStep:
-    """The row that opens an episode."""
+    """The time step that opens an episode."""
     no = jnp.zeros((), bool)
     return TimeStep(obs, state, avail_actions, jnp.zeros(()), no, no, ~no, no)
 
 
 def vectorise(env: Env, n_envs: int, *, reset_period: int = 8) -> VecEnv:
-    """``n_envs`` copies of ``env``, whose restarts cost a fraction of a reset per step.
+    """Make ``n_envs`` copies of ``env`` with auto-reset at a fraction of a reset per step.
 
     Every environment keeps a spare: an episode ready to start. Each step redraws the next few
     spares, so that all are redrawn within ``reset_period`` steps (or within the longest episode
-    where that is shorter), whether they were used or not. An environment which ends an episode
-    of fewer steps than that may start twice from the same draw; ``reset_period=1`` excludes it.
+    if that is shorter), whether they were used or not. An environment that ends an episode
+    of fewer steps than that may start twice from one draw; ``reset_period=1`` excludes it.
 
-    Raises ValueError unless ``n_envs`` and ``reset_period`` are at least 1.
+    Args:
+        env: the single environment.
+        n_envs: number of copies E.
+        reset_period: number of steps within which all spares are redrawn.
+
+    Returns:
+        The environments as one ``VecEnv``.
+
+    Raises:
+        ValueError: if ``n_envs`` or ``reset_period`` is less than 1.
     """
     if n_envs < 1 or reset_period < 1:
         raise ValueError(f"need n_envs >= 1 and reset_period >= 1, got {n_envs}, {reset_period}")
@@ -117,26 +128,26 @@ def vectorise(env: Env, n_envs: int, *, reset_period: int = 8) -> VecEnv:
     def reset(key: PRNGKeyArray) -> tuple[VecState, TimeStep]:
         keys = jax.random.split(key, 1 + 2 * n_envs)
         drawn = jax.vmap(env.reset)(keys[1:])
-        state, row = jax.tree.map(lambda leaf: leaf[:n_envs], drawn)
-        spare_env, spare_row = jax.tree.map(lambda leaf: leaf[n_envs:], drawn)
+        state, now = jax.tree.map(lambda leaf: leaf[:n_envs], drawn)
+        spare_env, spare_first = jax.tree.map(lambda leaf: leaf[n_envs:], drawn)
         cursor = jnp.zeros((), jnp.int32)
-        return VecState(state, row.last, spare_env, spare_row, cursor, keys[0]), row
+        return VecState(state, now.last, spare_env, spare_first, cursor, keys[0]), now
 
     def step(state: VecState, action: Int[Array, "E N"]) -> tuple[VecState, TimeStep]:
         keys = jax.random.split(state.key, 1 + n_envs + n_redrawn)
         moved = jax.vmap(env.step)(keys[1 : n_envs + 1], state.env, action)
-        spares = (state.spare_env, state.spare_row)
-        env_state, row = jax.tree.map(lambda new, old: _where(state.ended, new, old), spares, moved)
+        spares = (state.spare_env, state.spare_first)
+        env_state, now = jax.tree.map(lambda new, old: _where(state.ended, new, old), spares, moved)
 
         redrawn = jax.vmap(env.reset)(keys[n_envs + 1 :])
         at = jnp.minimum(state.cursor, n_envs - n_redrawn)
-        spare_env, spare_row = jax.tree.map(
+        spare_env, spare_first = jax.tree.map(
             lambda all_, few: jax.lax.dynamic_update_slice_in_dim(all_, few, at, axis=0),
             spares,
             redrawn,
         )
         cursor = jnp.where(at + n_redrawn >= n_envs, 0, at + n_redrawn)
-        return VecState(env_state, row.last, spare_env, spare_row, cursor, keys[0]), row
+        return VecState(env_state, now.last, spare_env, spare_first, cursor, keys[0]), now
 
     return VecEnv(env.spec, n_envs, reset, step)
 

@@ -1,8 +1,8 @@
-"""What an environment promises (see ``base``), counted while it is played.
+"""The contract of an environment (see ``base``), checked by counting breaches while it is played.
 
-What breaks it would train in silence: an episode that outlasts ``spec.horizon`` is cut by
-evaluation alone, an agent without a legal action takes the first one, a reward that is not finite
-looks like a seed that has diverged.
+A breach would otherwise pass unnoticed: an episode that outlasts ``spec.horizon`` is cut by
+evaluation alone, an agent without an available action takes the first one, a reward that is not
+finite looks like a seed that has diverged.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ OVERLONG, REWARD = "overlong", "reward"
 
 BREACHES = {
     OVERLONG: "episodes that were not over after spec.horizon={horizon} transitions",
-    "legal": "rows in which an agent has no legal action",
+    "avail": "time steps in which an agent has no available action",
     REWARD: "rewards that are not finite",
-    "seen": "rows with an observation or a state that is not finite",
-    "first": "rows that are marked as the first of an episode and are not, or the reverse",
-    "paid": "first rows with a reward",
-    "ends": "rows that are both terminated and truncated, or won before the episode's end",
+    "seen": "time steps with an observation or a state that is not finite",
+    "first": "time steps that are marked as the first of an episode and are not, or the reverse",
+    "paid": "first time steps with a reward",
+    "ends": "time steps both terminated and truncated, or won before the episode's end",
 }
 """what is counted -> what it is, in words"""
 
@@ -42,10 +42,17 @@ def breaches(
     begun: Int[Array, "E"],
     steps: Int[Array, "E"],
 ) -> dict[str, Int[Array, ""]]:
-    """How many of E environments break their contract in one step, by name.
+    """Count how many of E environments break their contract in one step, by name.
 
-    ``begun`` and ``steps`` are the transitions of the episode up to the row ``now`` and to the row
-    ``after``; a last row has none.
+    Args:
+        spec: the sizes that the environment declares.
+        now: the time step before the action.
+        after: the time step that follows it.
+        begun: transitions of the episode up to ``now``; a last time step has none.
+        steps: transitions of the episode up to ``after``.
+
+    Returns:
+        The number of environments for each name of ``BREACHES``.
     """
 
     def anywhere(mask: Array) -> Bool[Array, "E"]:
@@ -53,7 +60,7 @@ def breaches(
 
     found = {
         OVERLONG: (steps == spec.horizon) & ~after.last & ~now.last,
-        "legal": anywhere(~jnp.any(now.avail_actions, axis=-1)),
+        "avail": anywhere(~jnp.any(now.avail_actions, axis=-1)),
         REWARD: ~jnp.isfinite(after.reward),
         "seen": anywhere(~jnp.isfinite(now.obs)) | anywhere(~jnp.isfinite(now.state)),
         "first": now.first != ((begun == 0) & ~now.last),
@@ -74,7 +81,7 @@ def check(spec: EnvSpec, counts: Mapping[str, Any]) -> None:
 
 
 def check_shapes(env: VecEnv) -> None:
-    """Raise ``ContractError`` unless the rows of ``reset`` and ``step`` are as its spec says."""
+    """Raise ``ContractError`` unless ``reset`` and ``step`` return the shapes of the spec."""
     spec, e = env.spec, env.n_envs
     agents = (e, spec.n_agents)
     kinds = {"obs": "f", "state": "f", "reward": "f"}
@@ -83,12 +90,13 @@ def check_shapes(env: VecEnv) -> None:
         "avail_actions": (*agents, spec.n_actions),
     }  # fmt: skip
 
-    def rows(key: Array) -> tuple[TimeStep, TimeStep]:
-        state, row = env.reset(key)
-        return row, env.step(state, jnp.zeros(agents, jnp.int32))[1]
+    def played(key: Array) -> tuple[TimeStep, TimeStep]:
+        state, first = env.reset(key)
+        return first, env.step(state, jnp.zeros(agents, jnp.int32))[1]
 
-    for method, row in zip(("reset", "step"), jax.eval_shape(rows, jax.random.key(0)), strict=True):
-        for name, leaf in vars(row).items():
+    shapes = jax.eval_shape(played, jax.random.key(0))
+    for method, time_step in zip(("reset", "step"), shapes, strict=True):
+        for name, leaf in vars(time_step).items():
             shape, kind = expected.get(name, (e,)), kinds.get(name, "b")
             if leaf.shape != shape or np.dtype(leaf.dtype).kind != kind:
                 wanted = {"f": "float", "b": "bool"}[kind]

@@ -1,8 +1,8 @@
 """Predators hunt stags and hares on a grid: the stag hunt of Böhmer et al., and its descendants.
 
 Rules of Böhmer, Kurin & Whiteson, "Deep Coordination Graphs" (arXiv 1910.00091), with the action
-"catch" and without mountains, ghosts or a torus. Whoever is caught, or frozen after a catch,
-leaves the grid. Many games are played at once: arrays have one column for each of E environments.
+"catch" and without mountains, ghosts or a torus. Caught prey, and agents frozen after a catch,
+leave the grid. Many games are played at once: arrays have one column for each of E environments.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from knife_jax.envs.tasks import Tasks, single
 STAY, CATCH = 4, 5
 """the actions before them are the ways right, down, left and up"""
 GONE = 0
-"""the cell of whoever is not on the grid"""
+"""the cell of members that are not on the grid"""
 AGENT, STAG, HARE = range(3)
 """channels of observation and state"""
 
 
 class World(NamedTuple):
-    """Who is where. Prey P are the stags, then the hares; members M of both teams in that order.
+    """The cell of each agent N and prey P (the stags, then the hares); members M are both.
 
     Cells are numbered by ``Room``.
     """
@@ -46,13 +46,13 @@ class Draws(NamedTuple):
     """a permutation of the agents: when each of them moves"""
     prey_turn: Int[Array, "P E"]
     rest: Float[Array, "P E"]
-    """in [0, 1): whose turn it is rests below the game's probability"""
+    """in [0, 1): a prey rests if this is below the game's probability"""
     way: Float[Array, "P E"]
-    """in [0, 1): which of its free ways a prey takes whose turn it is"""
+    """in [0, 1): which of its free ways a prey takes"""
 
 
 class Hunts(NamedTuple):
-    """Running games; those that have ended start anew at the next step."""
+    """Running games; those that have ended restart at the next step."""
 
     world: World
     ended: Bool[Array, " E"]
@@ -91,9 +91,9 @@ def make(game: Game) -> Tasks:
 
 
 def grid_predator_prey(game: Game, n_envs: int, largest: Game | None = None) -> VecEnv:
-    """``n_envs`` hunts that start anew by themselves; one ends when no prey or no agent is left.
+    """``n_envs`` hunts with auto-reset; one ends when no prey or no agent is left.
 
-    ``largest`` gives the sizes of all arrays where it is not ``game`` itself: a game with fewer
+    ``largest`` gives the sizes of all arrays if it is not ``game`` itself: a game with fewer
     agents, prey or cells, a shorter view or limit leaves the rest of them empty, and its numbers
     may be traced. Agents that are not on the grid see zeros and may only stay. An agent sees its
     window of the grid, the state is all of it; channels are agents, stags, hares.
@@ -107,7 +107,7 @@ def grid_predator_prey(game: Game, n_envs: int, largest: Game | None = None) -> 
     def start(key: PRNGKeyArray) -> World:
         return spawn(draw_cells(key, most.population, n_envs, game, room), game, most)
 
-    def row(world: World, reward: Array, first: Array) -> TimeStep:
+    def time_step(world: World, reward: Array, first: Array) -> TimeStep:
         over = jnp.all(world.agents == GONE, axis=0) | jnp.all(world.prey == GONE, axis=0)
         late = world.steps >= game.time_limit
         obs, state, avail_actions = observe(world, game, most, room)
@@ -116,20 +116,20 @@ def grid_predator_prey(game: Game, n_envs: int, largest: Game | None = None) -> 
         return TimeStep(obs, state, avail_actions, reward, over & ~late, late, first, no)
 
     def reset(key: PRNGKeyArray) -> tuple[Hunts, TimeStep]:
-        key, now = jax.random.split(key)
-        world = start(now)
-        rows = row(world, jnp.zeros(n_envs), jnp.ones(n_envs, bool))
-        return Hunts(world, rows.last, key), rows
+        key, start_key = jax.random.split(key)
+        world = start(start_key)
+        now = time_step(world, jnp.zeros(n_envs), jnp.ones(n_envs, bool))
+        return Hunts(world, now.last, key), now
 
     def step(hunts: Hunts, action: Int[Array, "E N"]) -> tuple[Hunts, TimeStep]:
-        key, now, anew = jax.random.split(hunts.key, 3)
-        draws = draw(now, most.n_agents, most.n_stags + most.n_hares, n_envs)
+        key, draw_key, start_key = jax.random.split(hunts.key, 3)
+        draws = draw(draw_key, most.n_agents, most.n_stags + most.n_hares, n_envs)
         world, reward = play(hunts.world, action.T, draws, game, room, most.n_stags)
         first = hunts.ended
-        fresh = jax.lax.cond(jnp.any(first), start, lambda _: world, anew)
+        fresh = jax.lax.cond(jnp.any(first), start, lambda _: world, start_key)
         world = jax.tree.map(lambda new, old: jnp.where(first, new, old), fresh, world)
-        rows = row(world, reward, first)
-        return Hunts(world, rows.last, key), rows
+        now = time_step(world, reward, first)
+        return Hunts(world, now.last, key), now
 
     spec = EnvSpec(
         name="grid_predator_prey",
@@ -146,7 +146,7 @@ def grid_predator_prey(game: Game, n_envs: int, largest: Game | None = None) -> 
 def draw_cells(key: PRNGKeyArray, n: int, n_envs: int, game: Game, room: Room) -> Int[Array, "n E"]:
     """``n`` different cells of the grid, uniformly, in random order: Floyd's sample, shuffled.
 
-    The game's grid must have as many.
+    The game's grid must have at least ``n`` cells.
     Bentley & Floyd, "Programming pearls: a sample of brilliance", CACM 30(9), 1987.
     """
     first = game.size**2 - n
@@ -164,7 +164,7 @@ def draw_cells(key: PRNGKeyArray, n: int, n_envs: int, game: Game, room: Room) -
 
 
 def spawn(cells: Int[Array, "M E"], game: Game, most: Game) -> World:
-    """The world in which everyone stands on the cell of its number."""
+    """The world in which every member stands on the cell of its number."""
     number = np.concatenate([np.arange(n) for n in (most.n_agents, most.n_stags, most.n_hares)])
     counts = [game.n_agents] * most.n_agents + [game.n_stags] * most.n_stags
     present = number < jnp.array(counts + [game.n_hares] * most.n_hares)
@@ -186,7 +186,7 @@ def unit(bits: UInt32[Array, "n E"]) -> Float[Array, "n E"]:
 
 
 def permutation(bits: UInt32[Array, "n E"]) -> Int[Array, "n E"]:
-    """The rank of each number in its column, where its lowest bits give way to its index."""
+    """The rank of each number in its column; the lowest bits are replaced by its index."""
     low = np.uint32(2 ** (len(bits) - 1).bit_length() - 1)
     bits = (bits & ~low) | np.arange(len(bits), dtype=np.uint32)[:, None]
     return fold(
@@ -239,7 +239,7 @@ def play(
 def walk(
     world: World, action: Int[Array, "N E"], turn: Int[Array, "N E"], game: Game, room: Room
 ) -> Int[Array, "N E"]:
-    """Where agents are who move in turn, each onto a free cell or not at all."""
+    """The agents' cells after each has moved in turn, onto a free cell or not at all."""
     there = jnp.where(world.agents == GONE, GONE, world.agents + jnp.asarray(room.ways)[action])
 
     def one(k, agents):
@@ -258,7 +258,7 @@ def is_free(
     game: Game,
     room: Room,
 ) -> Bool[Array, "T E"]:
-    """Whether a cell is on the grid with nobody in it."""
+    """Whether a cell is on the grid and empty."""
     taken = jnp.any(target[:, None] == jnp.concatenate([agents, prey]), axis=1)
     return room.inside(target, game.size) & ~taken
 
@@ -266,7 +266,7 @@ def is_free(
 def observe(
     world: World, game: Game, most: Game, room: Room
 ) -> tuple[Float[Array, "E N O"], Float[Array, "E D"], Bool[Array, "E N A"]]:
-    """What agents see, the state, and the legal actions."""
+    """The observations, the state and the available actions."""
     channel = np.repeat([AGENT, STAG, HARE], [most.n_agents, most.n_stags, most.n_hares])[:, None]
     n, n_envs = world.agents.shape
     env, agent = np.arange(n_envs), np.arange(n)[:, None, None]

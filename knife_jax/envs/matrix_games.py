@@ -1,6 +1,6 @@
 """Small cooperative games given by tables, with their exact optima.
 
-Two agents act at once in one of S states; a table says what the team gets and which state follows.
+Two agents act at once in one of S states; a table gives the team reward and the next state.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from knife_jax.envs.base import Env, EnvSpec, TimeStep, first_row, vectorise
+from knife_jax.envs.base import Env, EnvSpec, TimeStep, first_step, vectorise
 from knife_jax.envs.tasks import Tasks, single
 
 END = -1
-"""the state that follows where an episode terminates"""
+"""the next state if an episode terminates"""
 
 
 class Table(NamedTuple):
@@ -48,7 +48,7 @@ def two_step() -> Table:
 
 
 def mmdp() -> Table:
-    """(0, 0) pays 1 for ever; (1, 1) ends that for good (Wang et al. 2021, QPLEX)."""
+    """(0, 0) pays 1 until (1, 1) is played, and never again (Wang et al. 2021, QPLEX)."""
     payoff = np.zeros((2, 2, 2), np.float32)
     payoff[0, 0, 0] = 1
     follow = np.array([[[0, 0], [0, 1]], [[1, 1], [1, 1]]], np.int32)
@@ -108,7 +108,7 @@ def best_return(table: Table, time_limit: int) -> float:
 
 
 def matrix_game(table: Table, time_limit: int) -> Env:
-    """The game as an environment. The state is the features, once; all actions are legal."""
+    """The game as an environment. The state is the features, once; all actions are available."""
     _, n_actions, _ = table.payoff.shape
     avail_actions = jnp.ones((2, n_actions), bool)
 
@@ -119,7 +119,7 @@ def matrix_game(table: Table, time_limit: int) -> Env:
     def reset(key: PRNGKeyArray) -> tuple[tuple[Array, Array], TimeStep]:
         edges = jnp.cumsum(jnp.asarray(table.start)[:-1])
         state = jnp.sum(jax.random.uniform(key) >= edges, dtype=jnp.int32)
-        return (state, jnp.zeros((), jnp.int32)), first_row(*see(state))
+        return (state, jnp.zeros((), jnp.int32)), first_step(*see(state))
 
     def step(key: PRNGKeyArray, now: tuple[Array, Array], action: Int[Array, "N"]):
         del key
@@ -146,7 +146,7 @@ def gaussian_squeeze(amounts: Float[Array, "N"], modes: tuple[tuple[float, float
 
     def reset(key: PRNGKeyArray) -> tuple[Array, TimeStep]:
         del key
-        return jnp.zeros(()), first_row(*seen)
+        return jnp.zeros(()), first_step(*seen)
 
     def step(key: PRNGKeyArray, state: Array, action: Int[Array, "N"]) -> tuple[Array, TimeStep]:
         del key

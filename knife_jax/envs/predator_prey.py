@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
 from knife_jax.config.scenarios import N_PREDATORS
-from knife_jax.envs.base import Env, EnvSpec, TimeStep, first_row, vectorise
+from knife_jax.envs.base import Env, EnvSpec, TimeStep, first_step, vectorise
 from knife_jax.envs.tasks import Tasks, single
 
 PREDATOR_RADIUS, PREY_RADIUS, LANDMARK_RADIUS = 0.075, 0.05, 0.2
@@ -26,12 +26,12 @@ DT, DAMPING = 0.1, 0.25
 CONTACT_FORCE, CONTACT_MARGIN = 100.0, 1e-3
 VIEW_RADIUS = 1.5
 AWAY = 100.0
-"""where obstacles are that a task has not got: out of reach and out of sight"""
+"""position of obstacles that a task does not have: out of reach and out of sight"""
 TIME_LIMIT = 25
 N_POINTS = 100
-"""where a prey considers going, per step"""
+"""candidate points per prey and step"""
 DIRECTIONS = np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]], np.float32)
-"""what the actions push towards; none of them is ever illegal"""
+"""the direction of force of each action; all are always available"""
 
 
 class Pursuit(NamedTuple):
@@ -48,7 +48,7 @@ class Pursuit(NamedTuple):
 
 
 class World(NamedTuple):
-    """Where everything is. Movers M are the N predators, then the P prey; L landmarks stay."""
+    """Positions and velocities. Movers M are the N predators, then the P prey; L landmarks stay."""
 
     position: Float[Array, "M 2"]
     velocity: Float[Array, "M 2"]
@@ -90,7 +90,7 @@ def predator_prey(n_predators: int, pursuit: Pursuit = Pursuit()) -> Env:  # noq
             steps=jnp.zeros((), jnp.int32),
         )
         obs = observe(world, n_predators)
-        return world, first_row(obs, obs.reshape(-1), jnp.asarray(avail_actions))
+        return world, first_step(obs, obs.reshape(-1), jnp.asarray(avail_actions))
 
     def step(key: PRNGKeyArray, world: World, action: Int[Array, "N"]) -> tuple[World, TimeStep]:
         predators, prey = world.position[:n_predators], world.position[n_predators:]
@@ -101,7 +101,7 @@ def predator_prey(n_predators: int, pursuit: Pursuit = Pursuit()) -> Env:  # noq
         apart = distances(world.position, n_predators)
         reward = pursuit.catch * jnp.sum(catches(apart))
         no = jnp.zeros((), bool)
-        row = TimeStep(
+        now = TimeStep(
             obs=obs,
             state=obs.reshape(-1),
             avail_actions=jnp.asarray(avail_actions),
@@ -111,7 +111,7 @@ def predator_prey(n_predators: int, pursuit: Pursuit = Pursuit()) -> Env:  # noq
             first=no,
             won=no,
         )
-        return world, row
+        return world, now
 
     obs_size = 4 + 2 * n_landmarks + 2 * (n_movers - 1) + 2 * n_prey
     spec = EnvSpec(
@@ -157,8 +157,8 @@ def flight(
 ) -> Float[Array, "P 2"]:
     """The force of each prey: towards the point furthest from the predator now nearest to it.
 
-    ``points`` are relative to the prey. One where it would overlap any predator is out of the
-    question; a prey with no other stays put. (FACMAC's score function "min".)
+    ``points`` are relative to the prey. Points at which it would overlap a predator are excluded;
+    a prey without any other stays put. (FACMAC's score function "min".)
     """
     nearest = jnp.argmin(_square(prey[:, None] - predators), axis=1)
     away = _square((prey[:, None] + points)[:, :, None] - predators)
@@ -176,7 +176,7 @@ def move(
     radius: Float[np.ndarray, "M"],
     max_speed: Float[np.ndarray, "M"],
 ) -> World:
-    """One time step: contact forces from where things are, then velocity, then position."""
+    """One time step: contact forces from the positions, then velocity, then position."""
     n_movers = len(radius)
     entity = jnp.concatenate([world.position, world.landmark])
     reach = np.concatenate([radius, np.full(len(world.landmark), LANDMARK_RADIUS, np.float32)])
@@ -193,7 +193,7 @@ def move(
 
 
 def distances(position: Float[Array, "M 2"], n_predators: int) -> Float[Array, "N P"]:
-    """How far each predator is from each prey."""
+    """The distance of each predator from each prey."""
     return _length(position[:n_predators, None] - position[n_predators:])
 
 

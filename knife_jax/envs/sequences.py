@@ -1,4 +1,4 @@
-"""Sequences of tasks, drawn from a seed: what changes from task to task, and what never does."""
+"""Sequences of tasks drawn from a seed. The first line of each says what varies between tasks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def matrices(payoffs: str, scenario: str, n_actions: int, n_tasks: int, task_see
 
 
 def permuted_matrices(scenario: str, n: int, seed: int) -> Tasks:
-    """A one-shot game with its rows and columns in another order each time: equally difficult."""
+    """A one-shot game with rows and columns permuted in each task: all equally difficult."""
     rng = np.random.default_rng(seed)
     (payoff,) = TABLES[scenario][0].payoff
     return _matrices([payoff[rng.permutation(len(payoff))][:, rng.permutation(len(payoff))]
@@ -62,7 +62,7 @@ def _matrices(payoffs: list[np.ndarray]) -> Tasks:
 
 
 def grid_games(scenario: str, vary: str, n_tasks: int, task_seed: int) -> Tasks:
-    """A grid predator-prey whose numbers are drawn anew for each task; sizes are the scenario's.
+    """A grid predator-prey whose numbers are redrawn for each task; sizes are the scenario's.
 
     ``rewards``: of stags and hares from ``STAG`` and ``HARE``. ``punishment``: of a miss,
     uniform in [-4, 0]. ``counts``: of agents from 2, of stags and hares from 0 and at least one
@@ -83,7 +83,7 @@ def grid_games(scenario: str, vary: str, n_tasks: int, task_seed: int) -> Tasks:
 
 
 def pursuits(n_predators: int, vary: str, n_tasks: int, task_seed: int) -> Tasks:
-    """An MPE predator-prey whose numbers are drawn anew for each task.
+    """An MPE predator-prey whose numbers are redrawn for each task.
 
     ``speed``: the force of the prey, uniform in [0.5, 4]. ``obstacles``: from none to all.
     ``rewards``: of a catch from {1, 10}, of the prey's distance from {0, -1}. ``all`` of these.
@@ -99,7 +99,7 @@ def pursuits(n_predators: int, vary: str, n_tasks: int, task_seed: int) -> Tasks
 
 
 def battles(scenario: str, vary: str, n_tasks: int, task_seed: int) -> Tasks:
-    """SMAX with starts drawn in another way in each task.
+    """SMAX with another distribution of starts in each task.
 
     ``types``: how likely each type of unit is, uniform over all distributions on those that the
     scenario has. ``starts``: whether one team surrounds the other or they mirror each other,
@@ -122,7 +122,7 @@ def battles(scenario: str, vary: str, n_tasks: int, task_seed: int) -> Tasks:
 
 
 def _drawn(base: Any, changes: dict[str, Callable[[], dict[str, Any]]], vary: str, n: int) -> list:
-    """``n`` times the base with what varies drawn again."""
+    """``n`` copies of the base with what varies redrawn."""
     varied = changes if vary == "all" else [vary]
     draw = lambda: {k: v for name in varied for k, v in changes[name]().items()}  # noqa: E731
     return [base._replace(**draw()) for _ in range(n)]

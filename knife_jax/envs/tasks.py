@@ -1,4 +1,4 @@
-"""Tasks as data: one program plays any of them, since their parameters are rows of arrays."""
+"""Tasks as data: one program plays any of them, because their parameters are arrays [K, ...]."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from knife_jax.types import PyTree
 
 
 class Tasks(NamedTuple):
-    """K tasks with the same sizes."""
+    """K tasks with equal array sizes."""
 
     n: int
     params: PyTree
-    """leaves [K, ...]: one row for each task; None where there is one task, which takes none"""
+    """leaves [K, ...]: the parameters of each task; None for a single task without parameters"""
     make: Callable[[PyTree, int], VecEnv]
     """(one task's parameters, which may be traced; number of environments)"""
     optimum: Float[np.ndarray, "K"] | None = None
-    """the best expected return of each task, where it is known"""
+    """the best expected return of each task, if known"""
 
     def env(self, task: Int[Array, ""] | int, n_envs: int) -> VecEnv:
         """The environment of a task; counts beyond K start over."""
-        row = jax.tree.map(lambda leaf: jnp.asarray(leaf)[task % self.n], self.params)
-        return self.make(row, n_envs)
+        params = jax.tree.map(lambda leaf: jnp.asarray(leaf)[task % self.n], self.params)
+        return self.make(params, n_envs)
 
 
 def single(make: Callable[[int], VecEnv], optimum: float | None = None) -> Tasks:
@@ -38,7 +38,7 @@ def single(make: Callable[[int], VecEnv], optimum: float | None = None) -> Tasks
 
 
 def shuffled(tasks: Tasks, seed: int) -> Tasks:
-    """The same tasks in another order."""
+    """The tasks in a random order."""
     order = np.random.default_rng(seed).permutation(tasks.n)
     params = jax.tree.map(lambda leaf: np.asarray(leaf)[order], tasks.params)
     optimum = None if tasks.optimum is None else tasks.optimum[order]

@@ -19,7 +19,7 @@ from knife_jax.records.lines import read_records
 
 
 def changed(env, *, spec=None, **rows):
-    """The environment with another spec, or rows changed: ``name=f(row)``."""
+    """The environment with another spec, or time steps changed: ``name=f(time step)``."""
 
     def of(row):
         return row.replace(**{name: change(row) for name, change in rows.items()})
@@ -40,20 +40,20 @@ BROKEN = {
     "episodes that were not over after spec.horizon=3 transitions": changed(
         ENDLESS.env, spec={"horizon": 3}
     ),
-    "rows in which an agent has no legal action": changed(
+    "time steps in which an agent has no available action": changed(
         THREE, avail_actions=lambda row: row.avail_actions.at[1].set(row.obs[0, 1] == 0)
     ),
     "rewards that are not finite": changed(
         THREE, reward=lambda row: jnp.where(row.first, 0, row.reward / 0)
     ),
-    "rows with an observation or a state that is not finite": changed(
+    "time steps with an observation or a state that is not finite": changed(
         THREE, state=lambda row: row.state * jnp.inf
     ),
-    "rows that are marked as the first of an episode": changed(
+    "time steps that are marked as the first of an episode": changed(
         THREE, first=lambda row: jnp.ones((), bool)
     ),
-    "first rows with a reward": changed(THREE, reward=lambda row: row.reward + 1),
-    "rows that are both terminated and truncated": changed(THREE, truncated=lambda row: row.last),
+    "first time steps with a reward": changed(THREE, reward=lambda row: row.reward + 1),
+    "time steps both terminated and truncated": changed(THREE, truncated=lambda row: row.last),
     "won before the episode's end": changed(THREE, won=lambda row: ~row.first),
     "avail_actions of reset is bool [7, 2, 1], must be bool [7, 2, 3]": changed(
         THREE, avail_actions=lambda row: row.avail_actions[:, :1]
@@ -90,7 +90,7 @@ def test_a_run_ends_at_the_first_chunk_in_one_line(tmp_path, monkeypatch, capsys
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: environment 'endless' breaks its contract: ")
     assert "episodes that were not over after spec.horizon=3 transitions" in line
-    assert "rows in which an agent has no legal action" in line
+    assert "time steps in which an agent has no available action" in line
     assert json.loads((tmp_path / "summary.json").read_text())["status"] == "failed"
     assert read_records(tmp_path / "metrics.jsonl") == []
 

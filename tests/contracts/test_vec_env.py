@@ -13,7 +13,7 @@ import pytest
 from knife_jax.builders.envs import make_tasks
 from knife_jax.config.environments import ENVS as TABLE
 from knife_jax.envs import matrix_games
-from knife_jax.envs.base import Env, EnvSpec, TimeStep, VecEnv, first_row, vectorise
+from knife_jax.envs.base import Env, EnvSpec, TimeStep, VecEnv, first_step, vectorise
 from knife_jax.envs.predator_prey import predator_prey
 from knife_jax.envs.smax import batched_smax
 from knife_jax.envs.smax.jaxmarl import smax
@@ -291,7 +291,7 @@ def lottery(length):
 
     def reset(key):
         ticket = jax.random.uniform(key)
-        return (ticket, jnp.zeros((), jnp.int32)), first_row(
+        return (ticket, jnp.zeros((), jnp.int32)), first_step(
             jnp.full((2, 1), ticket), jnp.zeros(1), avail_actions
         )
 

@@ -15,7 +15,7 @@ import pytest
 from tiny import tiny_config
 
 from knife_jax.builders.trainer import make_trainer
-from knife_jax.envs.base import Env, EnvSpec, TimeStep, first_row, vectorise
+from knife_jax.envs.base import Env, EnvSpec, TimeStep, first_step, vectorise
 from knife_jax.training.chunk import init
 from knife_jax.training.rollout import rollout
 from knife_jax.types import Trajectory
@@ -38,7 +38,7 @@ def noise() -> Env:
     """Random observations and rewards, terminated by chance or truncated after six steps."""
 
     def reset(key):
-        return Walk(key, jnp.zeros((), jnp.int32)), first_row(*observed(key, 0))
+        return Walk(key, jnp.zeros((), jnp.int32)), first_step(*observed(key, 0))
 
     def step(key, walk, action):
         time = walk.time + 1

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from knife_jax.envs.base import Env, EnvSpec, TimeStep, first_row
+from knife_jax.envs.base import Env, EnvSpec, TimeStep, first_step
 
 
 class Rung(NamedTuple):
@@ -53,7 +53,7 @@ def _episode(
     def reset(key):
         play = Play(draw(key), jnp.zeros((), jnp.int32))
         obs = observe(*play)
-        return play, first_row(obs, obs.reshape(-1), jnp.asarray(avail_actions))
+        return play, first_step(obs, obs.reshape(-1), jnp.asarray(avail_actions))
 
     def step(key, play, action):
         reward = jnp.asarray(pay(*play, action), jnp.float32)

@@ -1,4 +1,4 @@
-"""One step of a batch of battles, as a pure function of the state, the actions and the randoms."""
+"""One step of a batch of battles, a pure function of state, actions and random numbers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Randoms(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a step brought: ``won`` means that all enemies are dead and some ally is not."""
+    """The outcome of a step: ``won`` means that all enemies are dead and some ally is not."""
 
     reward: Float[Array, " E"]
     terminated: Bool[Array, " E"]
@@ -51,7 +51,7 @@ def step(
 ) -> tuple[Battle, Outcome]:
     """Play the allies' actions against the scripted enemy; nothing is reset.
 
-    The same battle, actions and randoms give what JaxMARL's ``HeuristicEnemySMAX.step_env`` gives,
+    Equal to JaxMARL's ``HeuristicEnemySMAX.step_env`` for equal battle, actions and random numbers,
     up to float rounding.
     """
     n = rules.n_allies

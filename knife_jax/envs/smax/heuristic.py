@@ -13,10 +13,10 @@ from knife_jax.envs.smax.state import Battle, per_unit, row
 def enemy_actions(
     rules: Rules, battle: Battle, choice: Float[Array, "M E"]
 ) -> tuple[Int[Array, "M E"], Int[Array, "M E"]]:
-    """What every enemy does and whom it aims at from now on (-1 for nobody).
+    """The action of every enemy, and the ally that it aims at from now on (-1 for none).
 
     `choice` in (0, 1] picks which of the allies in sight an enemy out of range walks to: it sees
-    them in reverse order, and ally k of n is taken where k - 1 < n * choice <= k.
+    them in reverse order, and ally k of n is taken if k - 1 < n * choice <= k.
     """
     n = rules.n_allies
     x, y, alive = (array[n:] for array in (battle.x, battle.y, battle.alive))

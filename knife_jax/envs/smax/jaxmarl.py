@@ -15,14 +15,14 @@ import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from knife_jax.config.scenarios import SMAX_SCENARIOS
-from knife_jax.envs.base import Env, EnvSpec, TimeStep, VecEnv, first_row
+from knife_jax.envs.base import Env, EnvSpec, TimeStep, VecEnv, first_step
 from knife_jax.types import PyTree
 
 
 def smax(scenario: str) -> Env:
     """A scenario of JaxMARL's ``HeuristicEnemySMAX`` with its default rules.
 
-    The team's reward is the share of the enemies' health that a step took, and 1 more for a win:
+    The team's reward is the fraction of the enemies' health that a step took, and 1 more for a win:
     all enemies dead and an ally alive. An episode terminates when either side is wiped out and is
     truncated at JaxMARL's time limit. A dead agent observes zeros and may only stop (action 4).
 
@@ -43,7 +43,7 @@ def smax(scenario: str) -> Env:
         obs, state = game.reset(key)
         # weakly typed leaves would make whatever carries the state compile twice
         state = jax.tree.map(lambda leaf: leaf.astype(leaf.dtype), state)
-        return state, first_row(*observe(obs, state))
+        return state, first_step(*observe(obs, state))
 
     def step(key: PRNGKeyArray, state: PyTree, action: Int[Array, "N"]) -> tuple[PyTree, TimeStep]:
         actions = {agent: action[i] for i, agent in enumerate(agents)}
@@ -51,7 +51,7 @@ def smax(scenario: str) -> Env:
         alive = state.state.unit_alive
         allies, enemies = jnp.any(alive[: game.num_allies]), jnp.any(alive[game.num_allies :])
         terminated = ~(allies & enemies)
-        row = TimeStep(
+        now = TimeStep(
             *observe(obs, state),
             reward=reward[agents[0]],
             terminated=terminated,
@@ -59,7 +59,7 @@ def smax(scenario: str) -> Env:
             first=jnp.zeros((), bool),
             won=allies & ~enemies,
         )
-        return state, row
+        return state, now
 
     spec = EnvSpec(
         name=f"smax/{scenario}",
@@ -74,7 +74,7 @@ def smax(scenario: str) -> Env:
 
 
 def _game(scenario: str) -> Any:
-    """JaxMARL's environment; its import, which is slow and talks, waits until here."""
+    """JaxMARL's environment, imported late because its import is slow and prints."""
     if scenario not in SMAX_SCENARIOS:
         close = difflib.get_close_matches(scenario, SMAX_SCENARIOS, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
@@ -104,35 +104,35 @@ MAP_SIZE, N_TYPES = 32.0, 6
 
 
 def bounded_state(env: VecEnv) -> VecEnv:
-    """The same battles with every entry of the global state between 0 and 1.
+    """The environment with every entry of the global state scaled to [0, 1].
 
     JaxMARL's world state holds positions up to 32 and cooldowns that go on falling while a unit
     does not fire (to -20 and below), which a mixing network with PyTorch's initial weights does
-    not survive: its values diverge. Here positions are shares of the map, cooldowns shares of the
-    unit type's reload (0: ready to fire), as in observations, and types shares of their number.
-    Observations are bounded already.
+    not survive: its values diverge. Here positions are fractions of the map, cooldowns
+    fractions of the unit type's reload time (0: ready to fire), as in observations, and types
+    fractions of their number. Observations are bounded already.
     """
     n_units = env.spec.state_size // (N_TYPES + 6)
-    # the same in every scenario
+    # equal in every scenario
     reload = np.asarray(_game(SMAX_SCENARIOS[0]).unit_type_weapon_cooldowns, np.float32)
 
-    def bound(row: TimeStep) -> TimeStep:
+    def bound(now: TimeStep) -> TimeStep:
         split = n_units * (N_TYPES + 4)
-        units = row.state[..., :split].reshape(*row.state.shape[:-1], n_units, -1)
+        units = now.state[..., :split].reshape(*now.state.shape[:-1], n_units, -1)
         health, position, cooldown, kind = jnp.split(units, [1, 3, 4], axis=-1)
         of_type = kind @ reload[:, None]  # 0 for the dead, whose cooldown is 0, too
         cooldown = jnp.clip(cooldown / jnp.where(of_type > 0, of_type, 1.0), 0.0, 1.0)
         units = jnp.concatenate([health, position / MAP_SIZE, cooldown, kind], axis=-1)
-        teams, types = jnp.split(row.state[..., split:], 2, axis=-1)
-        flat = units.reshape(*row.state.shape[:-1], split)
-        return row.replace(state=jnp.concatenate([flat, teams, types / N_TYPES], axis=-1))
+        teams, types = jnp.split(now.state[..., split:], 2, axis=-1)
+        flat = units.reshape(*now.state.shape[:-1], split)
+        return now.replace(state=jnp.concatenate([flat, teams, types / N_TYPES], axis=-1))
 
     def reset(key: PRNGKeyArray) -> tuple[PyTree, TimeStep]:
-        state, row = env.reset(key)
-        return state, bound(row)
+        state, now = env.reset(key)
+        return state, bound(now)
 
     def step(state: PyTree, action: Int[Array, "E N"]) -> tuple[PyTree, TimeStep]:
-        state, row = env.step(state, action)
-        return state, bound(row)
+        state, now = env.step(state, action)
+        return state, bound(now)
 
     return env._replace(reset=reset, step=step)

@@ -1,4 +1,4 @@
-"""What the allies see, what the mixer sees and what may be done, from one pass over the pairs."""
+"""Observations, global state and available actions, from one pass over the pairs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def state_size(rules: Rules) -> int:
 
 
 def observe(rules: Rules, battle: Battle) -> View:
-    """The allies' observations, the world state and the legal actions, as JaxMARL has them."""
+    """The allies' observations, the world state and the available actions, as JaxMARL has them."""
     n = rules.n_allies
     unit_health, reload = (per_unit(rules, name, battle.unit_type) for name in ("health", "reload"))
     kinds = [battle.unit_type == k for k in range(rules.n_types)]
@@ -54,7 +54,7 @@ def observe(rules: Rules, battle: Battle) -> View:
     teams = jnp.broadcast_to(jnp.asarray(team, jnp.float32), battle.x.shape)
     types = battle.unit_type.astype(jnp.float32)
     state = jnp.concatenate([state.reshape(-1, state.shape[-1]), teams, types])
-    avail_actions = legal_actions(rules, battle, away)
+    avail_actions = available_actions(rules, battle, away)
     return View(obs.transpose(2, 0, 1), state.T, avail_actions.transpose(2, 0, 1))
 
 
@@ -80,7 +80,7 @@ def see_others(
     return others.reshape(n, -1, others.shape[-1])
 
 
-def legal_actions(rules: Rules, battle: Battle, away: Array) -> Bool[Array, "N A E"]:
+def available_actions(rules: Rules, battle: Battle, away: Array) -> Bool[Array, "N A E"]:
     """Stop always, moves while alive, an attack on a living enemy within the attack range."""
     n = rules.n_allies
     reach = per_unit(rules, "reach", battle.unit_type)[:n, None]
@@ -90,6 +90,6 @@ def legal_actions(rules: Rules, battle: Battle, away: Array) -> Bool[Array, "N A
     return jnp.concatenate([moves, jnp.ones_like(alive), attack], axis=1)
 
 
-def stack(rows: list[Array]) -> Float[Array, "U F E"]:
+def stack(features: list[Array]) -> Float[Array, "U F E"]:
     """Features of every unit side by side, as float32."""
-    return jnp.stack([value.astype(jnp.float32) for value in rows], axis=1)
+    return jnp.stack([value.astype(jnp.float32) for value in features], axis=1)

@@ -1,4 +1,4 @@
-"""The same battles in JaxMARL and here, to show on any machine that the two still agree.
+"""Battles in JaxMARL and here side by side, to show on any machine that the two still agree.
 
 ``compare`` plays JaxMARL and, at every step, makes one step of our own from JaxMARL's state with
 the random numbers that JaxMARL draws. Not needed to play.
@@ -72,7 +72,7 @@ def compare(
 
     JaxMARL plays on from its own results; ours are thrown away. In the even environments the
     allies act at random, in the odd ones they shoot the first enemy in reach, else act at random.
-    Only legal actions are played. Raises ValueError as ``load_rules`` does.
+    Only available actions are played. Raises ValueError as ``load_rules`` does.
     """
     rules = load_rules(scenario)
     from jaxmarl import make

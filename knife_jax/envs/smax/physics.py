@@ -53,7 +53,7 @@ def fight(rules: Rules, battle: Battle, action: Array, jitter: Array) -> Battle:
     """Play `action` int32[U, E] for one environment step.
 
     `jitter` float32[1 or substeps, U, E] is what is added to the mean cooldown of a weapon that
-    fires, in seconds; one row serves all world steps where no weapon can fire twice.
+    fires, in seconds; one array serves all world steps if no weapon can fire twice.
     """
     n = rules.n_units
     velocity, damage, reach, radius, reload = (

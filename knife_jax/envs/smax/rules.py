@@ -25,7 +25,7 @@ class Rules:
     n_enemies: int
     n_types: int
     unit_types: np.ndarray
-    """int32 [U]: the types of a fixed scenario; not used where types are drawn"""
+    """int32 [U]: the types of a fixed scenario; not used if types are drawn"""
     random_types: bool
     random_positions: bool
     by_type: dict[str, np.ndarray]
@@ -41,7 +41,7 @@ class Rules:
     win_bonus: float
     n_moves: int = 4
     type_weights: tuple[float, ...] | None = None
-    """how likely each type is where types are drawn. None is JaxMARL's way: all alike, and enemies
+    """probability of each type if types are drawn. None is JaxMARL's way: all alike, and enemies
     beyond the number of allies are of type 0"""
 
     @property

@@ -1,4 +1,4 @@
-"""Where battles begin: JaxMARL's fixed starts and its SMACv2-style generators, batched."""
+"""Starts of battles: JaxMARL's fixed starts and its SMACv2-style generators, batched."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Start(NamedTuple):
 
 
 class Mix(NamedTuple):
-    """How starts are drawn in one task; may be traced."""
+    """The distribution of starts in one task; may be traced."""
 
     type_weights: Float[Array, "K"]
     """how likely each unit type is"""
@@ -46,7 +46,7 @@ def draw_start(rules: Rules, uniform: Float[Array, "R E"], mix: Mix | None = Non
     Rows: the x of every unit within its region, then the y; with random positions the two coins
     (surround or reflect; who is inside), the distances of four groups from the corners, and the
     group of every unit; with random types the type of every ally, and of every enemy beyond their
-    number if the rules have weights. ``mix`` says otherwise than the rules how likely things are.
+    number if the rules have weights. ``mix`` replaces the rules' probabilities.
     """
     weights = rules.type_weights if mix is None else mix.type_weights
     n = rules.n_units
@@ -106,7 +106,7 @@ def mirror_types(rules: Rules, drawn: Int[Array, "D E"]) -> Int[Array, "U E"]:
 
 
 def open_battle(rules: Rules, start: Start) -> Battle:
-    """The battle that begins there: full health, weapons ready, nobody has acted."""
+    """The battle at its start: full health, weapons ready, no unit has acted."""
     shape = start.x.shape
     n = rules.n_allies
     health = jnp.broadcast_to(per_unit(rules, "health", start.unit_type), shape)

@@ -29,7 +29,7 @@ class Battle:
     action: Int[Array, "U E"]
     """each unit's last action in its own numbering; stop in a new battle"""
     goal_x: Float[Array, "M E"]
-    """where an enemy that sees nobody walks to: its start turned by 180 degrees about the centre"""
+    """the goal of an enemy that sees no ally: its start turned by 180 degrees about the centre"""
     goal_y: Float[Array, "M E"]
     aim: Int[Array, "M E"]
     """the ally that an enemy shot at last, -1 for none"""
@@ -41,7 +41,7 @@ class Battle:
 
 
 def per_unit(rules: Rules, name: str, unit_type: Int[Array, "U E"]) -> Array:
-    """A feature of every unit, [U, E], or [U, 1] where the scenario fixes the types."""
+    """A feature of every unit, [U, E], or [U, 1] if the scenario fixes the types."""
     table = rules.by_type[name]
     if not rules.random_types:
         return jnp.asarray(table[rules.unit_types][:, None])

@@ -1,4 +1,4 @@
-"""E battles that restart by themselves, behind the environment interface of this package."""
+"""E battles with auto-reset, behind the environment interface of this package."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def batched_smax(
 
     The step after an episode's last one ignores its actions and opens the next battle. Every
     environment keeps one start ready; each step redraws one in `reset_period` of them in turn, so
-    two battles share a start only where the first is over in fewer than `reset_period` steps.
+    two battles share a start only if the first is over in fewer than `reset_period` steps.
     ``mix`` replaces the scenario's own way of drawing types and places.
-    Raises ValueError where neither JaxMARL nor we have such a scenario.
+    Raises ValueError if neither JaxMARL nor this package has such a scenario.
     """
     if n_envs < 1 or reset_period < 1:
         raise ValueError(f"n_envs={n_envs} and reset_period={reset_period} must be positive")
@@ -52,9 +52,9 @@ def batched_smax(
 
     def reset(key: PRNGKeyArray) -> tuple[Battles, TimeStep]:
         now, ahead, key = jax.random.split(key, 3)
-        rows = (n_draws(rules), n_envs)
-        battle = open_battle(rules, draw_start(rules, jax.random.uniform(now, rows), mix))
-        spare = draw_start(rules, jax.random.uniform(ahead, rows), mix)
+        shape = (n_draws(rules), n_envs)
+        battle = open_battle(rules, draw_start(rules, jax.random.uniform(now, shape), mix))
+        spare = draw_start(rules, jax.random.uniform(ahead, shape), mix)
         no = jnp.zeros(n_envs, bool)
         nothing = Outcome(jnp.zeros(n_envs), no, no, no)
         battles = Battles(battle, spare, no, jnp.zeros((), jnp.int32), key)
@@ -65,9 +65,9 @@ def batched_smax(
         uniform = jax.random.uniform(draw, (per_step + n_draws(rules) * group,))
         randoms = scale_randoms(rules, uniform[:per_step].reshape(-1, n_envs))
         fresh = draw_start(rules, uniform[per_step:].reshape(-1, group), mix)
-        on_task_switch = group_of == battles.turn
+        redrawn = group_of == battles.turn
         spare = jax.tree.map(
-            lambda new, old: jnp.where(on_task_switch, jnp.tile(new, n_groups)[:, :n_envs], old),
+            lambda new, old: jnp.where(redrawn, jnp.tile(new, n_groups)[:, :n_envs], old),
             fresh,
             battles.spare,
         )
@@ -93,7 +93,7 @@ def batched_smax(
 
 
 def time_step(rules: Rules, battle: Battle, outcome: Outcome, first: Array) -> TimeStep:
-    """The rows that the agents see, [E, ...]."""
+    """The time step of E battles, [E, ...]."""
     obs, state, avail_actions = observe(rules, battle)
     return TimeStep(
         obs=obs,
