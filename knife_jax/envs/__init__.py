@@ -17,7 +17,7 @@ puts both under a name::
 
 from knife_jax.config.env import Case, Entry, EnvConfig, SequenceConfig
 from knife_jax.config.environments import ENVS
-from knife_jax.envs.base import Env, EnvSpec, TimeStep, VecEnv, first_row, vectorise
+from knife_jax.envs.base import Env, EnvSpec, TimeStep, VecEnv, first_step, vectorise
 from knife_jax.envs.tasks import Tasks, shuffled, single
 
 __all__ = [
@@ -31,7 +31,7 @@ __all__ = [
     "Tasks",
     "TimeStep",
     "VecEnv",
-    "first_row",
+    "first_step",
     "shuffled",
     "single",
     "vectorise",
