@@ -30,14 +30,14 @@ from knife_jax.config.schema import TYPES, ConfigError, choice, converted, field
 P = ParamSpec("P")
 R = TypeVar("R")
 Rule = Callable[[Any, str], Any]
-"""(value, name) -> the value as it is passed on; raises ValueError where it is not allowed"""
+"""(value, name) -> the value as it is passed on; raises ValueError if it is not allowed"""
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """The function, which refuses arguments that its annotations do not allow.
 
-    Numbers, words and truths, tuples of them, functions, classes, and whatever carries a check of
-    its own (``Annotated[..., check]``); other annotations allow anything. Numbers of NumPy and jax
+    Numbers, strings and booleans, tuples of them, functions, classes, and anything that carries a
+    check of its own (``Annotated[..., check]``); other annotations allow anything. Numbers of NumPy and jax
     become Python's. Raises ValueError with one line: function, argument, value, what is allowed.
     """
     signature = inspect.signature(function)
@@ -59,7 +59,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def accepted(instance: Any, label: str) -> dict[str, Any]:
-    """The fields that the class of an instance declares itself, checked in the same way."""
+    """The fields that the class of an instance declares itself, checked like arguments."""
     rules = _rules_of_class(type(instance))
     return {n: rule(getattr(instance, n), f"{label}: {n}") for n, rule in rules.items()}
 
@@ -71,7 +71,7 @@ def _rules_of_class(kind: type) -> dict[str, Rule]:
 
 
 def refuse(name: str, value: object, allowed: str) -> ConfigError:
-    """What to raise where a value is not allowed."""
+    """The error for a value that is not allowed."""
     text = " ".join(shown(value).split())
     return ConfigError(f"{name}={text} is refused: must be {allowed}")
 

@@ -1,6 +1,6 @@
-"""Secrets: never in a configuration, a log or a report. Free of jax.
+"""Keep secrets out of configurations, logs and reports. Free of jax.
 
-Two nets, neither of them a proof: what the environment itself names a secret, and what looks like
+Two nets, neither of them a proof: values that the environment names as secrets, and what looks like
 an access token. The forms of tokens are those of detect-secrets, and a few that it does not know.
 """
 
@@ -23,7 +23,7 @@ NO_SECRET_NAME = re.compile(
     r"|COMMAND|ENABLED|REQUIRED|LENGTH|TTL|TIMEOUT)\Z",
     re.IGNORECASE,
 )
-"""those that only speak of one: ``PWD`` is the current folder"""
+"""names that are no secrets though they look so: ``PWD`` is the current folder"""
 
 NO_SECRET = re.compile(
     r"\d{1,5}|true|false|none|null|auto|default|disabled|enabled|required|optional", re.IGNORECASE
@@ -88,7 +88,7 @@ def _secrets() -> Iterator[tuple[str, re.Pattern[str]]]:
 
 @cache
 def _pattern(secret: str) -> re.Pattern[str]:
-    """A short value, or a word, is meant only where it stands alone: not ``open`` in ``opened``."""
+    """A short value, or a word, is matched only if it stands alone: not ``open`` in ``opened``."""
     inside = len(secret) >= (LONG if secret.isalpha() else DISTINCT)
     escaped = r"\s+".join(map(re.escape, secret.split()))  # messages are of one line
     return re.compile(escaped if inside else rf"(?<![^\W_]){escaped}(?![^\W_])")

@@ -11,7 +11,7 @@ from typing import Any
 
 
 class Unfailing(io.FileIO):
-    """A file descriptor that takes everything: what cannot be written is dropped."""
+    """A file descriptor whose writes never fail: what cannot be written is dropped."""
 
     def write(self, content: Any) -> int:
         left = memoryview(content).cast("B")
@@ -25,11 +25,11 @@ class Unfailing(io.FileIO):
 
 
 def outlast_readers() -> None:
-    """Let the program go on where its output can no longer be written.
+    """Let the program continue if its output can no longer be written.
 
-    For a closed pipe or terminal, a full disk, descriptors that were closed before the start; also
-    characters that the encoding lacks. To be called before other modules keep a stream or open a
-    file. Streams that something else has put in place, such as a notebook, are left alone.
+    Covers a closed pipe or terminal, a full disk, descriptors that were closed before the start, and
+    characters that the encoding lacks. Call this before other modules keep a stream or open a
+    file. Streams that have been replaced, by a notebook for example, are left alone.
     """
     for number in (0, 1, 2):
         try:

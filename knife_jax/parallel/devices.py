@@ -1,4 +1,4 @@
-"""Seeds, and shares of a seed, over devices and processes. Seeds never talk to each other."""
+"""Placement of seeds, and of shards of a seed, on devices and processes. Seeds exchange nothing."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from knife_jax.types import PyTree
 
 FORCED = "xla_force_host_platform_device_count"
 MAX_CPU_DEVICES = 8
-"""devices that a CPU counts as, unless told otherwise"""
+"""most devices that a CPU counts as by default"""
 
 
 def join() -> bool:
-    """Join the other processes of ``jax.distributed``; whether this one is the first of them.
+    """Join the other processes of ``jax.distributed``. Return whether this one is the first.
 
     Clusters that jax knows are recognised; elsewhere ``JAX_COORDINATOR_ADDRESS``,
-    ``JAX_NUM_PROCESSES`` and ``JAX_PROCESS_ID`` say who is who.
+    ``JAX_NUM_PROCESSES`` and ``JAX_PROCESS_ID`` identify the processes.
     """
     known = [os.environ.get(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")]
     n_processes, index = (int(value) if value else None for value in known)
@@ -40,14 +40,14 @@ def begin(n: int | None) -> None:
     """Let the CPU count as ``n`` devices, up to ``MAX_CPU_DEVICES`` or its cores, whichever is
     more; without ``n`` as one per core up to ``MAX_CPU_DEVICES``.
 
-    Several programs of half the size keep two cores busier than one whole. To be called before
-    anything else of jax; without effect where jax runs already or ``XLA_FLAGS`` says how many.
+    Several programs of half the size keep two cores busier than one whole. Call this before
+    anything else of jax; it has no effect if jax runs already or ``XLA_FLAGS`` sets the number.
     """
-    told = FORCED in os.environ.get("XLA_FLAGS", "") or jax.config.jax_num_cpu_devices > 0
-    if not told:
+    is_set = FORCED in os.environ.get("XLA_FLAGS", "") or jax.config.jax_num_cpu_devices > 0
+    if not is_set:
         with suppress(RuntimeError):
-            asked = n or min(_cores(), MAX_CPU_DEVICES)
-            jax.config.update("jax_num_cpu_devices", min(asked, max(_cores(), MAX_CPU_DEVICES)))
+            wanted = n or min(_cores(), MAX_CPU_DEVICES)
+            jax.config.update("jax_num_cpu_devices", min(wanted, max(_cores(), MAX_CPU_DEVICES)))
 
 
 def _cores() -> int:
@@ -58,8 +58,8 @@ def _cores() -> int:
 
 
 def compiler_options(mesh: Mesh) -> dict[str, bool]:
-    """What XLA is told for a program over these devices: where each core of a CPU has one of them,
-    a matrix product keeps to one thread, since others would take turns with it."""
+    """XLA's options for a program over these devices: single-threaded matrix products if there is one
+    device per core, to avoid oversubscription."""
     ours = mesh.local_devices
     crowded = ours[0].platform == "cpu" and len(ours) > 1 and len(ours) >= _cores()
     return {"xla_cpu_multi_thread_eigen": False} if crowded else {}
@@ -70,7 +70,7 @@ def make_mesh(n_seeds: int, splits: Sequence[int], n: int | None) -> Mesh:
     the rest as divide every one of ``splits``.
 
     Without ``n`` a seed is split over the cores of a CPU, but not over accelerators. Raises
-    ``ConfigError`` where there are not so many, or more than can be used.
+    ``ConfigError`` if ``n`` exceeds the devices that exist or that can be used.
     """
     devices = jax.devices()
     if n is not None and n > (usable := n_seeds * math.gcd(*splits)):
@@ -84,14 +84,14 @@ def make_mesh(n_seeds: int, splits: Sequence[int], n: int | None) -> Mesh:
     splits = splits if n or devices[0].platform == "cpu" else (1,)
     n = n or len(devices)
     seeds = max(d for d in range(1, n + 1) if n_seeds % d == 0)
-    shares = max(d for d in range(1, n // seeds + 1) if math.gcd(*splits) % d == 0)
+    shards = max(d for d in range(1, n // seeds + 1) if math.gcd(*splits) % d == 0)
     return jax.make_mesh(
-        (seeds, shares), SHARES, axis_types=(AxisType.Auto,) * 2, devices=devices[: seeds * shares]
+        (seeds, shards), SHARES, axis_types=(AxisType.Auto,) * 2, devices=devices[: seeds * shards]
     )
 
 
 def over_seeds(f: Callable[..., Any], mesh: Mesh, layout: Any, out: Any) -> Callable[..., Any]:
-    """``f`` of one seed, or of one share of it, over all of them, each device its own part.
+    """Map ``f``, a function of one seed or of one shard of it, over all of them, each on its device.
 
     ``layout`` and ``out`` have a ``PartitionSpec`` for each argument and result, or a tree of them.
     """
@@ -100,25 +100,25 @@ def over_seeds(f: Callable[..., Any], mesh: Mesh, layout: Any, out: Any) -> Call
         return jax.tree.map(lambda spec: None if spec == SAME else 0, specs)
 
     def own(specs: Any, tree: PyTree, change: Callable[[Array], Array]) -> PyTree:
-        """With a change to the leaves that have an axis of shares."""
+        """The tree with ``change`` applied to the leaves that have an axis of shards."""
 
         def leaves(spec, part):
             return jax.tree.map(change, part) if spec == SHARES else part
 
         return jax.tree.map(leaves, specs, tree)
 
-    def one_share(*args: Any) -> Any:
+    def one_shard(*args: Any) -> Any:
         results = f(*own(layout, args, lambda leaf: leaf[0]))
         return own(out, results, lambda leaf: leaf[None])
 
-    mapped = jax.vmap(one_share, axes(layout), axes(out))
+    mapped = jax.vmap(one_shard, axes(layout), axes(out))
     if mesh.size == 1:
         return mapped
     return jax.shard_map(mapped, mesh=mesh, in_specs=layout, out_specs=out, check_vma=False)
 
 
 def place(tree: PyTree, mesh: Mesh, layout: Any) -> PyTree:
-    """The arrays of a tree on the mesh, in memory of their own; arrays of jax are given up."""
+    """Put the arrays of a tree on the mesh, in memory of their own; arrays of jax are donated."""
 
     def put(leaf: Any, sharding: NamedSharding) -> jax.Array:
         if jax.process_count() > 1:  # each process has all of it, and gives its devices their part
@@ -137,14 +137,14 @@ def place(tree: PyTree, mesh: Mesh, layout: Any) -> PyTree:
 
 
 def fetch(tree: PyTree) -> PyTree:
-    """A tree as NumPy arrays, whole in every process."""
+    """Fetch a tree as NumPy arrays, whole in every process."""
     if jax.process_count() == 1:
         return jax.device_get(tree)
     return multihost_utils.process_allgather(tree, tiled=True)
 
 
 def agreed(signal: int | None) -> int | None:
-    """The signal that any of the processes was sent, so that all stop at the same chunk."""
+    """The signal that any of the processes received, so that all stop after one chunk."""
     if jax.process_count() == 1:
         return signal
     sent = multihost_utils.process_allgather(np.asarray(signal or 0))

@@ -1,7 +1,7 @@
-"""One seed split over devices: what the shares of it have to tell each other.
+"""One seed split over devices, data-parallel: the collectives between its shards.
 
-Each share plays its part of the environments, keeps their windows and learns from its part of a
-batch. Networks, optimiser and method are the same in all of them, since all act on the same sums.
+Each shard plays its part of the environments, keeps their windows and learns from its part of a
+batch. Networks, optimiser and method are equal on all of them, since all use equal sums.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from jaxtyping import Array, PRNGKeyArray
 from knife_jax.types import PyTree
 
 AXIS = "data"
-"""the name of the axis that the shares are mapped over"""
+"""the name of the axis that the shards are mapped over"""
 
 SAME, SEEDS, SHARES = PartitionSpec(), PartitionSpec("seed"), PartitionSpec("seed", AXIS)
 """how an array lies on the devices: whole on each of them; axis 0 is that of the seeds; axis 1 is
-that of the shares beside it"""
+also that of the shards"""
 
 
 class Shards(NamedTuple):
-    """How many equal shares one seed has. With one, there is nothing to tell."""
+    """The number of equal shards of one seed. With one, all collectives are the identity."""
 
     n: int = 1
 
     def own(self, key: PRNGKeyArray) -> PRNGKeyArray:
-        """Another key in each share."""
+        """A different key in each shard."""
         return key if self.n == 1 else jax.random.fold_in(key, jax.lax.axis_index(AXIS))
 
     def total(self, tree: PyTree) -> PyTree:
-        """The sums over all shares."""
+        """The sums over all shards."""
         return tree if self.n == 1 else jax.lax.psum(tree, AXIS)
 
     def largest(self, x: Array) -> Array:
-        """The largest of all shares."""
+        """The largest of all shards."""
         return x if self.n == 1 else jax.lax.pmax(x, AXIS)
 
     def whole(self, tree: PyTree, axes: PyTree) -> PyTree:
-        """The parts of all shares, joined along an axis of each leaf."""
+        """The parts of all shards, joined along an axis of each leaf."""
         if self.n == 1:
             return tree
         return jax.tree.map(
@@ -50,10 +50,10 @@ class Shards(NamedTuple):
         )
 
     def means(self, *parts: tuple[PyTree, Array]) -> tuple[PyTree, ...]:
-        """Means over all shares: Σ c m / Σ c of the (m, c) that each gives, m being a tree of means
-        over c things; 0 where nobody has any. Gradients of such means, too.
+        """Means over all shards: Σ c m / Σ c of the (m, c) of each shard, m being a tree of means
+        over c items; 0 if Σ c is 0. Gradients of such means, too.
 
-        One vector is exchanged: every exchange costs its own wait.
+        All are exchanged as one vector, because each exchange has a latency of its own.
         """
         if self.n == 1:
             return tuple(mean for mean, _ in parts)
