@@ -37,8 +37,10 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     """The function, which refuses arguments that its annotations do not allow.
 
     Numbers, strings and booleans, tuples of them, functions, classes, and anything that carries a
-    check of its own (``Annotated[..., check]``); other annotations allow anything. Numbers of NumPy and jax
-    become Python's. Raises ValueError with one line: function, argument, value, what is allowed.
+    check of its own (``Annotated[..., check]``); other annotations allow anything. Numbers of NumPy
+    and jax become Python's.
+
+    Raises ValueError with one line: function, argument, value, what is allowed.
     """
     signature = inspect.signature(function)
     rules = cache(lambda: _rules(get_type_hints(function, include_extras=True)))

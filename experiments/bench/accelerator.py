@@ -92,10 +92,10 @@ def main() -> None:
 def run(stage: Stage, left: float) -> dict[str, Any]:
     """What became of a stage, with ``left`` seconds to go: its last line of JSON, or its last lines
     and why there is none."""
-    told: dict[str, Any] = {"command": f"python experiments/bench/{stage.command}"}
+    record: dict[str, Any] = {"command": f"python experiments/bench/{stage.command}"}
     limit = min(stage.most, left)
     if limit < 1:
-        return {**told, "seconds": 0.0, "outcome": "no time was left"}
+        return {**record, "seconds": 0.0, "outcome": "no time was left"}
     print(f"{stage.command} (at most {limit:.0f} s)", flush=True)
     script, *words = stage.command.split()
     start = time.monotonic()
@@ -111,21 +111,23 @@ def run(stage: Stage, left: float) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)  # with the processes that it started
         output, outcome = process.communicate()[0], f"stopped after {limit:.0f} s"
-    told["seconds"] = round(time.monotonic() - start, 1)
+    record["seconds"] = round(time.monotonic() - start, 1)
     lines = output.splitlines()
     found = next((line for line in reversed(lines) if line.startswith("{")), None)
     if process.returncode == 0 and found:
-        told |= {"outcome": "done", "result": json.loads(found)}
+        record |= {"outcome": "done", "result": json.loads(found)}
     else:
-        told |= {"outcome": outcome, "output": lines[-KEPT_LINES:]}
-    print(f"  {told['outcome']} in {told['seconds']} s", flush=True)
-    return told
+        record |= {"outcome": outcome, "output": lines[-KEPT_LINES:]}
+    print(f"  {record['outcome']} in {record['seconds']} s", flush=True)
+    return record
 
 
 def _device() -> str:
-    """What jax runs on; asked in another process, since this one must not hold a GPU's memory."""
-    asked = "import jax; print(jax.devices()[0].device_kind)"
-    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    """What jax runs on, found in another process, since this one must not hold a GPU's memory."""
+    program = "import jax; print(jax.devices()[0].device_kind)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     return done.stdout.splitlines()[-1]
 
 
@@ -145,7 +147,7 @@ def markdown(record: dict[str, Any]) -> str:
 
 
 def _tables(value: dict[str, Any], name: str) -> Iterator[str]:
-    """A tree of numbers: rows with a column in common become a table, the rest lines."""
+    """A tree of numbers: records with a key in common become a table, the rest lines."""
     groups = {key: _rows(each) for key, each in value.items() if isinstance(each, dict | list)}
     single = {key: each for key, each in value.items() if key not in groups}
     if single:
@@ -163,7 +165,7 @@ def _tables(value: dict[str, Any], name: str) -> Iterator[str]:
 
 
 def _rows(value: dict[str, Any] | list[Any]) -> dict[str, Any]:
-    """A list of rows as rows with numbers; lists of single values are for the JSON alone."""
+    """A list of records by their numbers; lists of single values are for the JSON alone."""
     if isinstance(value, dict):
         return value
     return {str(i + 1): row for i, row in enumerate(value) if isinstance(row, dict)}

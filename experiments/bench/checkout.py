@@ -36,7 +36,7 @@ class Checkout(NamedTuple):
 
 
 def commit_of(root: Path) -> str:
-    """The commit of the checkout, "unknown" where it is not a git work tree."""
+    """The commit of the checkout, "unknown" if it is not a git work tree."""
     answer = subprocess.run(
         ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     )

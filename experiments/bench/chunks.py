@@ -21,7 +21,7 @@ Time = TypeVar("Time")
 
 
 class Training(NamedTuple):
-    """A program with its chunk compiled, and where the training of all its seeds stands."""
+    """A program with its chunk compiled, and the present training state of all its seeds."""
 
     program: Program
     run: Any
@@ -40,7 +40,7 @@ class Training(NamedTuple):
         return self._replace(state=state, clock=clock)
 
     def runner(self) -> Callable[[], Any]:
-        """Trains one more chunk at every call, from a copy of where the run stands."""
+        """Trains one more chunk at every call, from a copy of the present state."""
         at = [jax.tree.map(lambda leaf: leaf.copy(), self.state), self.clock]
 
         def again() -> Any:
@@ -51,7 +51,7 @@ class Training(NamedTuple):
 
 
 def training(config: Config, env_steps: int = 0) -> Training:
-    """The chunk of a configuration, compiled, where the Clock shows ``env_steps``."""
+    """The chunk of a configuration, compiled, with the Clock at ``env_steps``."""
     program = build(config)
     begun = endless(program, env_steps // program.round_steps)
     state, clock = program.place(program.init(range(config.num_seeds)), begun)

@@ -1,9 +1,9 @@
-"""Environment steps per second of every environment, under one jit with random legal actions.
+"""Environment steps per second of every environment, under one jit with random available actions.
 
     python experiments/bench/env_steps.py [--quick] [--n-envs 128]
 
-Observations, state, legal actions, reward and end flags are made at every step; compilation is not
-timed. The last line is JSON: the median rates and their ranges, the machine.
+Observations, state, available actions, reward and end flags are made at every step; compilation is
+not timed. The last line is JSON: the median rates and their ranges, the machine.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import statistics
 import time
 
 import jax
-from smax_step import random_legal
+from smax_step import random_available
 from stepping import length, options, where
 
 from knife_jax.builders.envs import make_tasks
@@ -52,7 +52,7 @@ def rates(words: str, n_envs: int, n_steps: int, rounds: int) -> list[float]:
     def steps(start, uniform):
         def body(carry, number):
             state, now = carry
-            return env.step(state, random_legal(number, now.avail_actions)), None
+            return env.step(state, random_available(number, now.avail_actions)), None
 
         return jax.lax.scan(body, start, uniform)[0]
 

@@ -3,8 +3,8 @@
     python experiments/bench/grid_step.py --scenario punish [--quick]
 
 The NumPy side is tests/golden/grid_rules.py, one game at a time as the public implementations
-are; the other plays many games under one jit. Both play uniformly random legal actions and
-deliver observations, state, legal actions, reward and end flags at every step. They take turns;
+are; the other plays many games under one jit. Both play uniformly random available actions and
+deliver observations, state, available actions, reward and end flags at every step. They take turns;
 compilation is not timed. The last line is JSON: the median ratio, the rates, the machine.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "golden"))
 from grid_rules import StagHunt  # pyright: ignore[reportMissingImports]
-from smax_step import random_legal
+from smax_step import random_available
 from stepping import length, options, where
 
 from knife_jax.config.grid_games import SCENARIOS, Game
@@ -65,7 +65,7 @@ def jax_steps(game: Game, n_envs: int, n_steps: int) -> Callable[[], None]:
     def steps(start, uniform):
         def body(carry, number):
             state, now = carry
-            return env.step(state, random_legal(number, now.avail_actions)), None
+            return env.step(state, random_available(number, now.avail_actions)), None
 
         return jax.lax.scan(body, start, uniform)[0]
 

@@ -2,7 +2,7 @@
 
     python experiments/bench/memory.py --scenario 2s3z [--run]
 
-Bytes per stored transition are those of all arrays of the replay over the rows that it has room
+Bytes per stored transition are those of all arrays of the replay over the steps that it has room
 for, windows times their length. What the compiled training program needs at once (state, replay,
 results, temporaries) is what the compiler says, without running it. ``--run`` trains each side, in
 a process of its own, past the filling of its replay: its largest resident memory, compiling

@@ -3,7 +3,7 @@
     python experiments/bench/parts.py [--quick] [env=smax env.scenario=2s3z algo=qmix_knife ...]
 
 Words are those of ``knife_jax.train``. Each part is the function that the chunk of training calls,
-compiled by itself for one device, run in a loop where the chunk does so, with the state of a run
+compiled by itself for one device, run in a loop if the chunk does so, with the state of a run
 that has begun to learn; parts and whole chunks are timed in turns, and shares are those of a round
 of the chunks. Operations are those of matrix products, counted in the traced program; bytes are
 those that XLA expects the compiled part to read and write, as if there were no caches. Both are
@@ -100,14 +100,14 @@ def limits(known: dict[str, Part], found: dict[str, Any]) -> dict[str, Any]:
     out = {}
     for name in COUNTED:
         part = known[name]
-        one = asked(part)
+        one = required(part)
         out[name] = _rates(one, found["parts"][name]["ms"], peak)
         totals = work.Peaks(*(a + b * part.calls for a, b in zip(totals, one, strict=True)))
     out["round"] = _rates(totals, found["round"]["ms"], peak)
     return {"peak": {"GFLOP_per_s": peak.flops / 1e9, "GB_per_s": peak.bytes / 1e9}, "limits": out}
 
 
-def asked(part: Part) -> work.Peaks:
+def required(part: Part) -> work.Peaks:
     """Operations and bytes of one call. Windows that only move are read and written once: of an
     indexed array, XLA would count the whole."""
     run = jax.jit(part.over_seeds(), donate_argnums=0)

@@ -1,4 +1,4 @@
-"""JaxMARL's recurrent QMIX restated: the peer that is timed where no checkout of it is given.
+"""JaxMARL's recurrent QMIX restated: the peer that is timed if no checkout of it is given.
 
 The same work as ``baselines/QLearning/qmix_rnn.py`` does between two evaluations, with its logging
 off and its target's done flag put right: environments behind JaxMARL's own wrappers, which draw a
@@ -25,7 +25,7 @@ ILLEGAL = 1e10
 
 
 class Rows(NamedTuple):
-    """What is stored of each row. Leading axes: N agents where marked, then time and batch."""
+    """What is stored of each step. Leading axes: N agents where marked, then time and batch."""
 
     obs: Any  # N
     done: Any  # N: the flag that came with the observation, which resets the memory
@@ -92,7 +92,7 @@ def build(env, settings: Settings) -> Peer:
         return jnp.zeros((n_agents, batch, s.hidden))
 
     def explore(key, values, avail_actions, epsilon):
-        """Epsilon-greedy over the legal actions of one agent in every environment."""
+        """Epsilon-greedy over the available actions of one agent in every environment."""
         key_draw, key_coin = jax.random.split(key)
         greedy = jnp.argmax(values - (1 - avail_actions) * ILLEGAL, axis=-1)
 

@@ -11,7 +11,7 @@ def _dense(width: int, scale: float = 1.0) -> nn.Dense:
 
 
 class _Memory(nn.Module):
-    """One GRU step that forgets first where ``reset`` is set."""
+    """One GRU step that clears its carry first if ``reset`` is set."""
 
     @nn.compact
     def __call__(self, carry, inputs):
@@ -21,7 +21,7 @@ class _Memory(nn.Module):
 
 
 class Agent(nn.Module):
-    """Dense, ReLU, GRU, dense; one agent's rows ``[T, B, O]`` to its values ``[T, B, A]``."""
+    """Dense, ReLU, GRU, dense: observations ``[T, B, O]`` of an agent to values ``[T, B, A]``."""
 
     n_actions: int
     hidden: int

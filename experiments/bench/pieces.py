@@ -24,7 +24,7 @@ from knife_jax.training.rollout import rollout
 from knife_jax.types import PyTree, Trajectory
 
 ENDED, SPARES = ("ended", "last"), ("spare", "spare_env", "spare_first", "cursor", "turn")
-"""fields of environments' states: which of them start anew, and what from"""
+"""fields of environments' states: which of them restart, and from what"""
 
 
 class Part(NamedTuple):
@@ -54,7 +54,7 @@ def trainer_of(config: Config) -> Trainer:
 
 
 def never_ending(env: VecEnv) -> VecEnv:
-    """The same steps, with no episode started anew: what only restarts need is dead code."""
+    """The steps without any restart of an episode: what only restarts need is dead code."""
 
     def step(state: PyTree, action: jax.Array) -> tuple[PyTree, TimeStep]:
         ended = {name: jnp.zeros(env.n_envs, bool) for name in ENDED if hasattr(state, name)}

@@ -4,7 +4,7 @@
 
 Words are those of ``knife_jax.train``, for what the axis does not say. All values are built in one
 process and train in turns, learning in every round. Compilation (tracing included) is timed twice:
-cold, and where the program is found in the persistent cache. Memory is what the compiled chunk
+cold, and with the program in the persistent cache. Memory is what the compiled chunk
 needs at once, state and replay included. The last line is JSON.
 """
 
@@ -31,7 +31,7 @@ AXES = {
 }
 """axis -> the field that it changes, and its values"""
 WORDS = ["env=smax", "env.scenario=3m", "algo=qmix", "algo.buffer_size=1024"]
-"""what is trained unless told otherwise; a small replay, so that many seeds fit"""
+"""what is trained by default; a small replay, so that many seeds fit"""
 
 
 def main() -> None:

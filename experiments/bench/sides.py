@@ -99,7 +99,7 @@ def our_side(scenario: str, settings: Settings, rounds: int, devices: int | None
         before = cell[1]
         *cell[:], metrics = jax.block_until_ready(run(*cell))
         rows = (int(cell[1].rounds) - int(before.rounds)) * program.round_steps
-        # the step after the last row of an episode opens the next one: no transition
+        # the step after the last of an episode opens the next one: no transition
         return rows - int(metrics["train"]["episodes"].sum())
 
     for _ in range(math.ceil(settings.batch / rounds)):

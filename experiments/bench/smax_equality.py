@@ -4,7 +4,7 @@
 
 Steps: along JaxMARL rollouts of every scenario, one step of both from the same state with the same
 random numbers; a *tie* is a step in which any quantity differs by more than 1e-3, because a
-comparison of nearly equal numbers fell the other way. Episodes: a fixed policy (everyone shoots
+comparison of nearly equal numbers fell the other way. Episodes: a fixed policy (every unit shoots
 the first enemy in reach, else walks east) plays both environments, each with its own random
 numbers; return, length and win rate are compared over the first episodes of every environment.
 The last line is JSON.

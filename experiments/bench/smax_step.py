@@ -2,10 +2,10 @@
 
     python experiments/bench/smax_step.py --scenario 2s3z [--quick]
 
-Both play uniformly random legal actions, drawn by the same code from uniform numbers made before
-the clock starts, and both deliver observations, world state, legal actions, reward and end flags
-at every step. They take turns, so that other load on the machine falls on both; compilation is
-not timed. The last line is JSON: the median ratio, the rates, the machine.
+Both play uniformly random available actions, drawn by shared code from uniform numbers made before
+the clock starts, and both deliver observations, world state, available actions, reward and end
+flags at every step. They take turns, so that other load on the machine falls on both; compilation
+is not timed. The last line is JSON: the median ratio, the rates, the machine.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from knife_jax.envs.smax import batched_smax
 Run = Callable[[jax.Array], Any]
 
 
-def random_legal(uniform: jax.Array, avail_actions: jax.Array) -> jax.Array:
-    """The legal action that a uniform number in [0, 1) picks: legal [..., A] to action [...]."""
+def random_available(uniform: jax.Array, avail_actions: jax.Array) -> jax.Array:
+    """The available action [...] that a uniform number in [0, 1) picks from [..., A]."""
     rank = jnp.cumsum(avail_actions.astype(jnp.int32), axis=-1)
     wanted = (uniform * rank[..., -1]).astype(jnp.int32)
     return jnp.argmax(rank > wanted[..., None], axis=-1).astype(jnp.int32)
@@ -41,7 +41,7 @@ def ours(scenario: str, n_envs: int, n_steps: int) -> Run:
     def run(uniform):
         def body(carry, number):
             state, now = carry
-            return env.step(state, random_legal(number, now.avail_actions)), None
+            return env.step(state, random_available(number, now.avail_actions)), None
 
         return jax.lax.scan(body, (state, now), uniform)[0]
 
@@ -66,7 +66,7 @@ def theirs(scenario: str, n_envs: int, n_steps: int) -> Run:
         def body(carry, number):
             key, state, *_ = carry
             key, step_key = jax.random.split(key)
-            action = random_legal(number, legal_of(state))
+            action = random_available(number, legal_of(state))
             actions = {agent: action[i] for i, agent in enumerate(env.agents)}
             obs, state, reward, done, _ = env.step(step_key, state, actions)
             return (key, state, obs, reward[env.agents[0]], done["__all__"]), None

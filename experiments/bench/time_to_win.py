@@ -4,9 +4,9 @@
     python experiments/bench/time_to_win.py --peer --hidden 64 --lr 5e-4 env.scenario=3m
 
 Trains one seed after the other and plays 256 greedy episodes every 20,480 environment steps, until
-they reach ``--goal``: a win rate where there is one, else a return. The clock runs while training
-runs, not while compiling or playing; both are told beside it. The peer (``peer.py``; SMAX alone)
-keeps its published settings but for what is given here. The last line is JSON.
+they reach ``--goal``: a win rate if there is one, else a return. The clock runs while training
+runs, not while compiling or playing; both are reported beside it. The peer (``peer.py``; SMAX
+alone) keeps its published settings but for what is given here. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ def main() -> None:
     config = compose([*args.words, f"log_every={EVERY}", f"evaluation.episodes={EPISODES}"])
     settings = replace(SMAX, hidden=args.hidden, lr=args.lr, buffer_windows=4992)
     if args.peer:
-        contender, told = _peer(config.env.scenario, settings), asdict(settings)
+        contender, named = _peer(config.env.scenario, settings), asdict(settings)
     else:
-        contender, told = _ours(config), args.words
+        contender, named = _ours(config), args.words
     runs = [_run(contender, seed, args) for seed in map(int, args.seeds.split(","))]
     record = {
-        "benchmark": "time_to_win", "peer": args.peer, "settings": told, "goal": args.goal,
+        "benchmark": "time_to_win", "peer": args.peer, "settings": named, "goal": args.goal,
         "compile_seconds": contender.compile_seconds, "runs": runs, **where(),
     }  # fmt: skip
     print(json.dumps(record))

@@ -17,7 +17,7 @@ class Spent(NamedTuple):
 
     wall: float
     cpu: float
-    """where other programs want the same processors, less disturbed than the clock's"""
+    """if other programs want these processors, less disturbed than the clock's"""
 
 
 def timer(run: Callable[[], Any], at_least: float, calls: float = 1) -> Callable[[], Spent]:

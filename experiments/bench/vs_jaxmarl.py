@@ -4,7 +4,7 @@
 
 The sides train in turns, each in a process of its own and the other asleep, with the same networks,
 batch, windows, learner steps per environment step and number of environments. Compilation and the
-filling of the replay are not timed. Environment steps are transitions: rows of ours that only open
+filling of the replay are not timed. Environment steps are transitions: steps of ours that only open
 a new episode do not count. The peer has a pool of at least four threads (``NPROC``), without which
 a batched QR of JaxMARL's can deadlock; ours has what its user has.
 Without ``--jaxmarl`` the peer is a restatement of JaxMARL's learner and loop (``peer.py``). The
@@ -61,7 +61,7 @@ class _About(NamedTuple):
     devices: int
     backend: str
     threads: str | None
-    """NPROC, where it is set"""
+    """NPROC, if it is set"""
 
 
 class _Process:

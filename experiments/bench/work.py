@@ -26,7 +26,7 @@ def peaks(tries: int = 7) -> Peaks:
     """The best of ``tries`` products of two float32 matrices, and of walks over a large array.
 
     Products run at jax's default precision, as those of the networks do. The array is read and
-    written in place: where it goes to new memory, a CPU is busy with giving out pages.
+    written in place: if it goes to new memory, a CPU is busy with giving out pages.
     """
     big = jax.default_backend() != "cpu"
     n, length = (8192, 2**28) if big else (2048, 2**26)

@@ -27,9 +27,9 @@ class Unfailing(io.FileIO):
 def outlast_readers() -> None:
     """Let the program continue if its output can no longer be written.
 
-    Covers a closed pipe or terminal, a full disk, descriptors that were closed before the start, and
-    characters that the encoding lacks. Call this before other modules keep a stream or open a
-    file. Streams that have been replaced, by a notebook for example, are left alone.
+    Covers a closed pipe or terminal, a full disk, descriptors that were closed before the start,
+    and characters that the encoding lacks. Call this before other modules keep a stream or open
+    a file. Streams that have been replaced, by a notebook for example, are left alone.
     """
     for number in (0, 1, 2):
         try:

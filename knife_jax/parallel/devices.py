@@ -58,8 +58,8 @@ def _cores() -> int:
 
 
 def compiler_options(mesh: Mesh) -> dict[str, bool]:
-    """XLA's options for a program over these devices: single-threaded matrix products if there is one
-    device per core, to avoid oversubscription."""
+    """XLA's options for a program over these devices: single-threaded matrix products if there is
+    one device per core, to avoid oversubscription."""
     ours = mesh.local_devices
     crowded = ours[0].platform == "cpu" and len(ours) > 1 and len(ours) >= _cores()
     return {"xla_cpu_multi_thread_eigen": False} if crowded else {}
@@ -91,7 +91,7 @@ def make_mesh(n_seeds: int, splits: Sequence[int], n: int | None) -> Mesh:
 
 
 def over_seeds(f: Callable[..., Any], mesh: Mesh, layout: Any, out: Any) -> Callable[..., Any]:
-    """Map ``f``, a function of one seed or of one shard of it, over all of them, each on its device.
+    """Map ``f``, a function of one seed or of one shard of it, over all, each on its device.
 
     ``layout`` and ``out`` have a ``PartitionSpec`` for each argument and result, or a tree of them.
     """
