@@ -1,12 +1,9 @@
-"""``python -m knife_jax.train``: check the command line, then train."""
+"""``python -m knife_jax.train``: check the command line, then train.
 
-from knife_jax.console.entry import run
+To be run and never imported: ``knife_jax.train`` is a function.
+"""
 
-
-def main() -> None:
-    """Train; exit with 2 and one line if the command line is not accepted."""
-    run("knife_jax.cli.launch")
-
+from knife_jax.console.entry import train
 
 if __name__ == "__main__":
-    main()
+    train()

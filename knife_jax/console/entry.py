@@ -29,6 +29,11 @@ def run(module: str) -> None:
         sys.exit(1)
 
 
+def train() -> None:
+    """The program ``knife-train``, which is ``python -m knife_jax.train``."""
+    run("knife_jax.cli.launch")
+
+
 def leave(number: int, _: FrameType | None) -> NoReturn:
     """End the process: the handler of a signal."""
     with suppress(Exception):

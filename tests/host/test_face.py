@@ -1,0 +1,72 @@
+"""``import knife_jax``: what it offers, that it waits with jax, and that its examples are true."""
+
+import doctest
+import inspect
+import os
+import subprocess
+import sys
+
+import pytest
+
+import knife_jax
+from knife_jax import cli
+from knife_jax.config.schema import ConfigError
+
+WITHOUT_JAX = """
+import sys
+sys.modules["jax"] = None  # importing it raises
+import knife_jax
+assert {*dir(knife_jax)} >= {"build", "compose", "envs", "mixers", "plasticity", "train"}
+config = knife_jax.compose("+env=smax", "+algo=qmix_knife")
+assert (config.env.name, config.plasticity.name) == ("smax", "knife")
+assert callable(knife_jax.build) and callable(knife_jax.train)
+"""
+
+EXAMPLES = """
+import doctest, inspect, sys
+import knife_jax
+names = {"knife_jax": knife_jax}
+result = doctest.testmod(knife_jax, extraglobs=names, optionflags=doctest.ELLIPSIS)
+assert result.failed == 0 and result.attempted == 7, result
+assert inspect.isfunction(knife_jax.train) and "knife_jax.train" not in sys.modules
+"""
+
+
+def test_composing_needs_no_jax():
+    subprocess.run([sys.executable, "-c", WITHOUT_JAX], check=True)
+
+
+def test_it_composes_what_the_command_line_composes(tmp_path):
+    words = ["+env=matrix_game", "algo=qmix_redo", "seed=3"]
+    assert knife_jax.compose(*words) == cli.compose(words)
+    (tmp_path / "preset").mkdir()
+    (tmp_path / "preset" / "slow.yaml").write_text("# @package algo\nlr: 1.0e-5\n")
+    words = ["preset=slow", "algo.eps=1"]
+    with pytest.raises(ConfigError) as refused:
+        knife_jax.compose(*words, config_dir=tmp_path)
+    assert "\n" not in str(refused.value) and " is not set: write algo." in str(refused.value)
+
+
+def test_its_modules_are_there_at_once():
+    assert knife_jax.plasticity.knife is knife_jax.plasticity.METHODS["knife"]
+    assert "smax" in knife_jax.envs.ENVS and "qmix" in knife_jax.mixers.MIXERS
+    assert all(hasattr(knife_jax, name) for name in knife_jax.__all__)
+    with pytest.raises(AttributeError, match="module 'knife_jax' has no attribute 'surgeon'"):
+        knife_jax.surgeon  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["compose", "build", "train"])
+def test_every_function_says_what_it_takes_and_gives(name):
+    told = inspect.getdoc(getattr(knife_jax, name))
+    assert all(f"\n{part}:\n" in told for part in ("Args", "Returns", "Example"))
+    assert doctest.DocTestParser().get_examples(told)
+
+
+def test_the_examples_are_true_and_train_stays_a_function(tmp_path):
+    """In a process of its own, which composes, builds and trains."""
+    path = os.pathsep.join(filter(None, sys.path))
+    subprocess.run(
+        [sys.executable, "-c", EXAMPLES],
+        check=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": path},
+    )  # fmt: skip
+    assert (tmp_path / "mine" / "summary.json").is_file()
