@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections import abc
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from functools import cache, wraps
 from types import NoneType, UnionType
 from typing import (
@@ -96,7 +97,7 @@ def _rule(hint: Any) -> Rule | None:
         return lambda value, name: _each(value, name, each)
     if origin is abc.Callable or getattr(hint, "_is_protocol", False):
         return _function
-    if inspect.isclass(hint) and issubclass(hint, tuple):
+    if inspect.isclass(hint) and (issubclass(hint, tuple) or is_dataclass(hint)):
         return lambda value, name: _instance(value, name, hint)
     return None
 

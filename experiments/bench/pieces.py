@@ -144,7 +144,7 @@ def _learning(t: Trainer, begun: Training, windows: Trajectory, n_rounds: int) -
 
     def sample(ring, key, clock):
         batch = replay.sample(ring, key, t.batch, trajectories_added(t, clock))
-        return t.plasticity.augment(batch, key)
+        return t.plasticity.extras.augment(batch, key)
 
     def samples(own, clock):
         ring, key = own
@@ -168,10 +168,12 @@ def _learning(t: Trainer, begun: Training, windows: Trajectory, n_rounds: int) -
 
     def measure(measured, own, clock):
         stats, grafts = own
+        scores = t.plasticity.extras.scores
+        assert scores is not None  # a trainer's method has a monitor
 
         def step(measured, stats):
             measured = t.plasticity.measure(measured, stats, clock)
-            stagnant = pct_below(t.plasticity.scores(measured), t.stagnant_threshold)
+            stagnant = pct_below(scores(measured), t.stagnant_threshold)
             return measured, (stagnant, dormant_pct(stats.activation), occupancy(grafts, t.slots))
 
         return jax.lax.scan(step, measured, stats)
@@ -179,7 +181,7 @@ def _learning(t: Trainer, begun: Training, windows: Trajectory, n_rounds: int) -
     def operate(own, slots):
         patient, measured, batch, key = own
         after, *report = t.plasticity.operate(patient, measured, key)
-        if t.plasticity.continual:
+        if t.plasticity.claims.continual:
             return after, report
         values = lambda v: t.learner.values(v, batch, slots)  # noqa: E731
         return after, report, change(values, patient.online, after.online)

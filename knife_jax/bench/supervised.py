@@ -18,6 +18,7 @@ from knife_jax.clock import Clock
 from knife_jax.nets.graft import GraftedDense, occupancy
 from knife_jax.nets.initialisers import Init
 from knife_jax.nets.wiring import NeuronGroup, Wiring, relu_groups
+from knife_jax.plasticity.apply import operate_if_due
 from knife_jax.plasticity.base import NeuronStats, PlasticityTransform
 from knife_jax.plasticity.stats import neuron_stats
 from knife_jax.types import Patient, PyTree, Variables
@@ -88,7 +89,8 @@ def run(
     """
     net, method, _ = treatment
     groups = relu_groups(net.wiring())
-    optimiser = method.optimiser(treatment.optimiser)
+    optimiser = method.extras.optimiser(treatment.optimiser)
+    continual = method.claims.continual
 
     def forward(variables: Variables, x):
         y, sown = net.apply(variables, x, mutable="intermediates")
@@ -100,7 +102,7 @@ def run(
 
     def update(patient: Patient, y) -> tuple[Patient, NeuronStats]:
         trained = {"params": patient.online["params"]}
-        if "sensitivity" in method.needs:
+        if "sensitivity" in method.extras.needs:
             shapes = {g.name: jnp.zeros((x.shape[0], g.width)) for g in groups}
             trained["perturbations"] = {n: {"pre_activation": z} for n, z in shapes.items()}
         grads, h = jax.grad(error, has_aux=True)(trained, patient.online, y)
@@ -109,20 +111,12 @@ def run(
             groups, trained["params"], grads["params"],
             {name: jnp.mean(jnp.abs(value), axis=0) for name, value in h.items()},
             {name: jnp.mean(jnp.abs(z["pre_activation"]), axis=0) for name, z in felt.items()},
-            method.needs,
+            method.extras.needs,
         )  # fmt: skip
         moves, opt_state = optimiser.update(grads["params"], patient.opt_state, trained["params"])
         params = optax.apply_updates(trained["params"], moves)
         online = {**patient.online, "params": params}
         return Patient(online, online, opt_state), stats
-
-    def operate_if_due(patient, measured, before: Clock, after: Clock, key):
-        due = method.trigger(after) > method.trigger(before)
-        return jax.lax.cond(
-            due,
-            lambda: method.operate(patient, measured, key)[:2],
-            lambda: (patient, measured),
-        )
 
     def phase(carry, now):
         y, phase_key = now
@@ -132,16 +126,16 @@ def run(
             patient, stats = update(patient, y)
             after = clock._replace(updates=clock.updates + 1, rounds=clock.rounds + 1)
             measured = method.measure(measured, stats, after)
-            if method.continual:
-                patient, measured = operate_if_due(patient, measured, clock, after, key)
+            if continual:
+                patient, measured, _ = operate_if_due(method, patient, measured, clock, after, key)
             return (patient, measured, after), None
 
         *keys, last = jax.random.split(phase_key, steps + 1)
         (patient, measured, clock), _ = jax.lax.scan(step, carry, jnp.stack(keys))
         out, h = forward(patient.online, x)
-        before = clock if method.continual else carry[2]
+        before = clock if continual else carry[2]
         after = clock._replace(task=clock.task + 1, task_since=clock.updates)
-        patient, measured = operate_if_due(patient, measured, before, after, last)
+        patient, measured, _ = operate_if_due(method, patient, measured, before, after, last)
         dead = jnp.concatenate([jnp.all(value == 0, axis=0) for value in h.values()])
         used = occupancy(patient.online["grafts"], net.slots).slots_used
         seen = Outcome(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from knife_jax.clock import (
     after_task_switch,
     any_of,
@@ -48,9 +50,9 @@ def make_plasticity(
     scope = fields.pop("scope", "all")
     part = tuple(group for group in wiring if scope in ("all", group.network))
     method = methods.METHODS[config.method](part, **fields)
-    if scope == "mixer" and method.preserves == "nothing":
+    if scope == "mixer" and method.claims.preserves == "nothing":
         # greedy actions are those of the agents' networks alone
-        method = method._replace(preserves="greedy")
+        method = replace(method, claims=method.claims._replace(preserves="greedy"))
     if isinstance(config, KnifeConfig) and scope == "all":
         return method
     return with_monitor(method, relative_update_activity(relu_groups(wiring), NoneConfig().window))

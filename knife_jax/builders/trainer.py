@@ -39,11 +39,11 @@ def make_trainer(
     n_envs = env.n_envs * shards.n
     budget = make_budget(config, length * n_envs)
     method = make_plasticity(plasticity, wiring, budget.round_steps)
-    optimiser = method.optimiser(make_optimiser(algo))
+    optimiser = method.extras.optimiser(make_optimiser(algo))
     learner = make_learner(
         env.spec, agent, mixer, relu_groups(wiring), optimiser,
         hidden=algo.hidden, gamma=algo.gamma, td_lambda=algo.td_lambda, double_q=algo.double_q,
-        target_period=algo.target_period, tau=algo.tau, needs=method.needs,
+        target_period=algo.target_period, tau=algo.tau, needs=method.extras.needs,
         shards=shards,
     )  # fmt: skip
     epsilon = linear(algo.epsilon_start, algo.epsilon_end, algo.epsilon_steps, budget.round_steps)

@@ -20,7 +20,10 @@ from knife_jax.clock import (
 from knife_jax.nets.graft import GraftedDense, Occupancy, occupancy, update_target
 from knife_jax.nets.initialisers import Init, orthogonal_init, torch_init
 from knife_jax.nets.wiring import NeuronGroup, Wiring, check, relu_groups
+from knife_jax.plasticity.apply import Event, operate_if_due, step
 from knife_jax.plasticity.base import (
+    Claims,
+    Extras,
     Meter,
     NeuronStats,
     PlasticityTransform,
@@ -71,7 +74,10 @@ from knife_jax.types import Patient
 
 __all__ = [
     "METHODS",
+    "Claims",
     "Clock",
+    "Event",
+    "Extras",
     "GraftedDense",
     "Init",
     "Meter",
@@ -112,6 +118,7 @@ __all__ = [
     "never",
     "occupancy",
     "once",
+    "operate_if_due",
     "orthogonal_init",
     "pct_below",
     "plasticity_injection",
@@ -137,6 +144,7 @@ __all__ = [
     "seed_neurons",
     "shrink_perturb",
     "snr",
+    "step",
     "surgery",
     "torch_init",
     "toward_initial",

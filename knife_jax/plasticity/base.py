@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 import optax
@@ -15,13 +16,15 @@ from knife_jax.types import Patient, PyTree, Trajectory, Variables
 PerNeuron = Mapping[str, Float[Array, "W"]]
 """name of a neuron group -> one number per neuron"""
 Chosen = Mapping[str, Bool[Array, "W"]]
+"""name of a neuron group -> whether a neuron is chosen"""
 
 Stat = Literal["outgoing", "sensitivity"]
+"""a statistic that is taken only for methods that need it"""
 
 
 @struct.dataclass
 class NeuronStats:
-    """What one gradient step shows of every neuron. The last two are measured on request."""
+    """What one gradient step shows of every neuron (see ``neuron_stats``)."""
 
     activation: PerNeuron
     """mean |h_i| over the rows of the batch"""
@@ -30,9 +33,9 @@ class NeuronStats:
     weight: PerNeuron
     """‖w_i‖: norm of the incoming weights, without bias"""
     outgoing: PerNeuron = struct.field(default_factory=dict)
-    """mean |v_i| of the outgoing weights"""
+    """mean |v_i| of the outgoing weights, if needed"""
     sensitivity: PerNeuron = struct.field(default_factory=dict)
-    """mean |∂L/∂z_i| over the rows of the batch, z_i being the pre-activation"""
+    """mean |∂L/∂z_i| over the rows of the batch, z_i being the pre-activation, if needed"""
 
 
 @struct.dataclass
@@ -42,71 +45,134 @@ class Report:
     units_operated: Int[Array, ""]
 
 
-def no_scores(state: PyTree) -> PerNeuron:
-    """The scores of a method that measures nothing."""
-    del state
-    return {}
+class InitFn(Protocol):
+    def __call__(self, online: Variables) -> PyTree:
+        """Make the method's state.
+
+        Args:
+          online: The online network's collections, ``params`` and, for grafts, ``grafts``.
+
+        Returns:
+          The state that ``measure`` and ``operate`` pass on, a tree of arrays.
+
+        Raises:
+          ValueError: The method was not made for this network.
+        """
+        ...
 
 
-class PlasticityTransform(NamedTuple):
-    """A plasticity method: a value made by a factory, combined and never subclassed.
+class MeasureFn(Protocol):
+    def __call__(self, state: PyTree, stats: NeuronStats, clock: Clock) -> PyTree:
+        """Take the statistics of one gradient step into the state.
 
-    ``measure`` runs after every gradient step, with the Clock after it; ``operate`` only when
-    ``trigger`` came due between the Clocks before and after the step. A method must leave the
-    shapes and dtypes of the whole patient as they are, and operate on online and target network
-    with the same draws.
-    """
+        Args:
+          state: The method's state.
+          stats: Statistics of every neuron, ``[W]`` by group.
+          clock: The Clock after the gradient step.
 
-    init: Callable[[Variables], PyTree]
-    measure: Callable[[PyTree, NeuronStats, Clock], PyTree]
-    operate: Operate
-    trigger: Trigger
-    scores: Callable[[PyTree], PerNeuron] = no_scores
-    """relative update activity, for the log"""
-    needs: tuple[Stat, ...] = ()
-    """statistics beyond those that every method gets"""
+        Returns:
+          The new state, of the same shapes and dtypes.
+        """
+        ...
+
+
+class OperateFn(Protocol):
+    def __call__(
+        self, patient: Patient, state: PyTree, key: PRNGKeyArray
+    ) -> tuple[Patient, PyTree, Report]:
+        """Operate on the neurons that the method selects.
+
+        Args:
+          patient: Online network, target network (or ``{}``) and optimiser state.
+          state: The method's state.
+          key: Draws the fresh weights, which are those of both networks.
+
+        Returns:
+          Patient and state, of the same structure, shapes and dtypes, and what was done.
+        """
+        ...
+
+
+class Claims(NamedTuple):
+    """What is true of every surgery by a method. The contract test holds methods to it."""
+
     preserves: Literal["outputs", "greedy", "nothing"] = "nothing"
-    """what surgery leaves exactly as it is: every value, each agent's greedy action, or neither"""
+    """what stays exactly as it is: every value, each agent's greedy action, or neither"""
     moments: Literal["seeded", "kept", "restarted"] = "seeded"
     """what becomes of the optimiser's moments: fresh on the entries operated on, all as they are,
     or the optimiser starts again"""
     continual: bool = False
-    """acts at every update: its surgeries are logged where a neuron was operated on, and the
-    change of the values is not measured"""
+    """surgery is due at every update and mostly finds nothing to do: a log should have only the
+    updates at which a neuron was operated on, without the cost of comparing values at each"""
+
+
+class Extras(NamedTuple):
+    """What a method asks of the training loop, or adds to it, beside surgery."""
+
+    needs: tuple[Stat, ...] = ()
+    """statistics beyond those that every method gets"""
     optimiser: Callable[[optax.GradientTransformation], optax.GradientTransformation] = lambda tx: (
         tx
     )
-    """what the method adds to the optimiser's chain"""
+    """the optimiser with what the method adds to its chain"""
     augment: Callable[[Trajectory, PRNGKeyArray], Trajectory] = lambda batch, key: batch
-    """what the method does to a batch before it is learnt from"""
+    """the batch as the method wants it to be learnt from"""
+    scores: Callable[[PyTree], PerNeuron] | None = None
+    """the method's state -> relative update activity of every neuron, for the log"""
 
 
-class Operate(Protocol):
-    def __call__(
-        self, patient: Patient, state: PyTree, key: PRNGKeyArray
-    ) -> tuple[Patient, PyTree, Report]: ...
+@dataclass(frozen=True)
+class PlasticityTransform:
+    """A plasticity method: a value made by a factory, combined and never subclassed.
+
+    ``measure`` runs after every gradient step; ``operate`` only if ``trigger`` came due between
+    the Clocks before and after the step. ``step`` does both.
+    """
+
+    init: InitFn
+    measure: MeasureFn
+    operate: OperateFn
+    trigger: Trigger
+    claims: Claims = field(default_factory=Claims)
+    extras: Extras = field(default_factory=Extras)
 
 
-class Meter(NamedTuple):
-    """A running measurement of every neuron; ``forget`` restarts it for the neurons operated on."""
+@dataclass(frozen=True)
+class Meter:
+    """A running measurement of every neuron, as pure functions of its state."""
 
     init: Callable[[], PyTree]
     update: Callable[[PyTree, NeuronStats], PyTree]
+    """the state after one more gradient step"""
     scores: Callable[[PyTree], PerNeuron]
+    """what neurons are selected by"""
     mature: Callable[[PyTree], Chosen]
+    """whether a neuron was measured for long enough to be operated on"""
     forget: Callable[[PyTree, Chosen], PyTree]
+    """the state in which the chosen neurons were never measured"""
 
 
 class Select(Protocol):
-    """Whom to operate on: among the neurons that may be, by their scores."""
+    def __call__(self, scores: PerNeuron, allowed: Chosen, key: PRNGKeyArray) -> Chosen:
+        """Choose neurons to operate on.
 
-    def __call__(self, scores: PerNeuron, allowed: Chosen, key: PRNGKeyArray) -> Chosen: ...
+        Args:
+          scores: One number per neuron, ``[W]`` by group.
+          allowed: The neurons that are mature and can be operated on.
+          key: For rules that draw.
+
+        Returns:
+          The chosen neurons, all of them allowed.
+        """
+        ...
 
 
 class Rewrite(NamedTuple):
-    """How the chosen neurons are rewritten, and which ones still can be."""
+    """A way to rewrite the chosen neurons."""
 
     operable: Callable[[Patient], Chosen]
+    """the neurons that can be rewritten (again)"""
     apply: Callable[[Patient, Chosen, PRNGKeyArray], Patient]
+    """the patient with the chosen neurons rewritten, online and target alike"""
     check: Callable[[Variables], None] = lambda online: None
     """raises ValueError for a network that cannot be rewritten in this way"""

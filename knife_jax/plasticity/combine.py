@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
@@ -10,7 +12,15 @@ from knife_jax.checks import checked, refuse
 from knife_jax.clock import Trigger, never
 from knife_jax.config.schema import Size
 from knife_jax.nets.wiring import Wiring, check, some
-from knife_jax.plasticity.base import Chosen, Meter, PlasticityTransform, Report, Rewrite, Select
+from knife_jax.plasticity.base import (
+    Chosen,
+    Claims,
+    Meter,
+    PlasticityTransform,
+    Report,
+    Rewrite,
+    Select,
+)
 
 
 def operated(chosen: Chosen) -> Report:
@@ -31,7 +41,7 @@ def identity() -> PlasticityTransform:
         measure=lambda state, stats, clock: state,
         operate=operate,
         trigger=never,
-        preserves="outputs",
+        claims=Claims(preserves="outputs"),
     )
 
 
@@ -78,7 +88,7 @@ def reset_per_task(method: PlasticityTransform, meter: Meter, after: Size) -> Pl
         measured = method.measure(begun, stats, clock)
         return jax.tree.map(lambda old, now: jnp.where(wait, old, now), state, measured)
 
-    return method._replace(measure=measure)
+    return replace(method, measure=measure)
 
 
 @checked
@@ -90,12 +100,13 @@ def with_monitor(method: PlasticityTransform, meter: Meter) -> PlasticityTransfo
         patient, own, report = method.operate(patient, own, key)
         return patient, (own, watch), report
 
-    return method._replace(
+    return replace(
+        method,
         init=lambda online: (method.init(online), meter.init()),
         measure=lambda state, stats, clock: (
             method.measure(state[0], stats, clock),
             meter.update(state[1], stats),
         ),
         operate=operate,
-        scores=lambda state: meter.scores(state[1]),
+        extras=method.extras._replace(scores=lambda state: meter.scores(state[1])),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import jax
@@ -13,7 +14,7 @@ from knife_jax.checks import checked
 from knife_jax.clock import Trigger, once
 from knife_jax.config.schema import Count, Fraction, Positive, Share, StepsOrZero
 from knife_jax.nets.wiring import Wiring, check, layer, relu_groups, some
-from knife_jax.plasticity.base import Meter, PlasticityTransform
+from knife_jax.plasticity.base import Claims, Extras, Meter, PlasticityTransform
 from knife_jax.plasticity.combine import identity, operated, reset_per_task, surgery
 from knife_jax.plasticity.meters import (
     relative_activation,
@@ -74,7 +75,7 @@ def knife(
     method = surgery(groups, meter, rule, rewrite, when)
     if measure != "running":
         method = reset_per_task(method, meter, after=0 if measure == "post_switch" else 1)
-    return method._replace(scores=meter.scores, preserves="outputs")
+    return replace(method, claims=Claims(preserves="outputs"), extras=Extras(scores=meter.scores))
 
 
 @checked
@@ -89,7 +90,7 @@ def plasticity_injection(wiring: Wiring, *, at: StepsOrZero) -> PlasticityTransf
     """
     groups = relu_groups(wiring)
     method = surgery(groups, unmeasured(groups), all_units, graft(groups, 1), once(at))
-    return method._replace(preserves="outputs")
+    return replace(method, claims=Claims(preserves="outputs"))
 
 
 def _recycled(wiring: Wiring, meter: Callable[[Wiring, int], Meter], select, window, when):
@@ -121,7 +122,7 @@ def regrama(
     """ReGraMa (Liu et al. 2025): neurons whose pre-activations get at most ``threshold`` of the
     layer's mean gradient are recycled."""
     method = _recycled(wiring, relative_sensitivity, at_most(threshold), window, when)
-    return method._replace(needs=("sensitivity",))
+    return replace(method, extras=Extras(needs=("sensitivity",)))
 
 
 @checked
@@ -134,7 +135,9 @@ def pruning(
     return surgery(groups, meter, at_most(threshold), prune(groups), when)
 
 
-def _blended(wiring: Wiring, share: float, when: Trigger, after, **claims) -> PlasticityTransform:
+def _blended(
+    wiring: Wiring, share: float, when: Trigger, after, claims: Claims
+) -> PlasticityTransform:
     """Every layer blended with fresh weights; ``after(opt_state)`` is the new optimiser state."""
 
     def init(online):
@@ -147,8 +150,7 @@ def _blended(wiring: Wiring, share: float, when: Trigger, after, **claims) -> Pl
         patient = patient._replace(opt_state=after(patient.opt_state))
         return patient, state, operated({g.name: jnp.ones(g.width, bool) for g in wiring})
 
-    method = identity()._replace(init=init, operate=operate, trigger=when, preserves="nothing")
-    return method._replace(**claims)
+    return replace(identity(), init=init, operate=operate, trigger=when, claims=claims)
 
 
 @checked
@@ -157,7 +159,7 @@ def reset_last(wiring: Wiring, *, when: Trigger) -> PlasticityTransform:
     agents' head and the layers that generate the last mixing layer. The replay is kept."""
     heads = some(tuple(group for group in wiring if group.kind == "head"), "head")
     chosen = {group.name: jnp.ones(group.width, bool) for group in heads}
-    return _blended(heads, 0.0, when, lambda s: seed_neurons(heads, s, chosen))
+    return _blended(heads, 0.0, when, lambda s: seed_neurons(heads, s, chosen), Claims())
 
 
 @checked
@@ -169,7 +171,7 @@ def reset_full(wiring: Wiring, *, when: Trigger) -> PlasticityTransform:
     no group. With orthogonal initialisation the fresh columns have the right lengths but
     independent directions (see ``nets.init``).
     """
-    method = _blended(wiring, 0.0, when, restart, moments="restarted")
+    method = _blended(wiring, 0.0, when, restart, Claims(moments="restarted"))
 
     def init(online):
         state = method.init(online)
@@ -178,14 +180,14 @@ def reset_full(wiring: Wiring, *, when: Trigger) -> PlasticityTransform:
             raise ValueError("a full reset needs a wiring that names every layer")
         return state
 
-    return method._replace(init=init)
+    return replace(method, init=init)
 
 
 @checked
 def shrink_perturb(wiring: Wiring, *, when: Trigger, share: Share = 0.8) -> PlasticityTransform:
     """Shrink and perturb (Ash & Adams 2020): θ ← share · θ + (1 - share) · ψ with fresh ψ, every
     layer, both networks. The optimiser's state is kept."""
-    return _blended(wiring, share, when, lambda opt_state: opt_state, moments="kept")
+    return _blended(wiring, share, when, lambda opt_state: opt_state, Claims(moments="kept"))
 
 
 @checked
@@ -211,21 +213,23 @@ def marr(
         z = jax.random.uniform(key, shape, minval=1.0 - amplitude, maxval=1.0 + amplitude)
         return batch.replace(obs=batch.obs * z)
 
-    return identity()._replace(
-        init=init,
-        operate=operate,
-        trigger=when,
-        preserves="nothing",
-        moments="kept",
-        augment=augment,
+    claims, extras = Claims(moments="kept"), Extras(augment=augment)
+    return replace(
+        identity(), init=init, operate=operate, trigger=when, claims=claims, extras=extras
     )
+
+
+def _in_chain(
+    optimiser: Callable[[optax.GradientTransformation], optax.GradientTransformation],
+) -> PlasticityTransform:
+    return replace(identity(), extras=Extras(optimiser=optimiser))
 
 
 @checked
 def l2_init(wiring: Wiring, *, strength: Positive = 1e-3) -> PlasticityTransform:
     """L2 Init (Kumar et al. 2023): weights are pulled towards their initial values."""
     del wiring
-    return identity()._replace(optimiser=lambda tx: optax.chain(toward_initial(strength), tx))
+    return _in_chain(lambda tx: optax.chain(toward_initial(strength), tx))
 
 
 @checked
@@ -233,7 +237,7 @@ def nap(wiring: Wiring) -> PlasticityTransform:
     """Normalise and project (Lyle et al. 2024): kernels keep their initial norm, and the network
     has layer normalisation (``layer_norm`` of its layers)."""
     del wiring
-    return identity()._replace(optimiser=lambda tx: optax.chain(tx, fixed_norms()))
+    return _in_chain(lambda tx: optax.chain(tx, fixed_norms()))
 
 
 @checked

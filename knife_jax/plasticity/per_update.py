@@ -12,8 +12,8 @@ from knife_jax.checks import checked, refuse
 from knife_jax.clock import Clock, every_updates
 from knife_jax.config.schema import Count, Fraction, Share, Size
 from knife_jax.nets.wiring import Wiring, at, check, relu_groups, some
-from knife_jax.plasticity.base import NeuronStats, PlasticityTransform
-from knife_jax.plasticity.combine import identity, operated
+from knife_jax.plasticity.base import Claims, Extras, NeuronStats, PlasticityTransform
+from knife_jax.plasticity.combine import operated
 from knife_jax.plasticity.rewrite import absorb, recycle
 from knife_jax.plasticity.select import lowest
 
@@ -82,15 +82,8 @@ def cbp(
         patient = rewrite.apply(absorb(groups, patient, chosen, mean), chosen, key)
         return patient, after, operated(chosen)
 
-    return identity()._replace(
-        init=init,
-        measure=measure,
-        operate=operate,
-        trigger=every_updates(1),
-        needs=("outgoing",),
-        preserves="nothing",
-        continual=True,
-    )
+    claims, extras = Claims(continual=True), Extras(needs=("outgoing",))
+    return PlasticityTransform(init, measure, operate, every_updates(1), claims, extras)
 
 
 class Gaps(NamedTuple):
@@ -176,11 +169,4 @@ def snr(
         }
         return rewrite.apply(patient, chosen, key), after, operated(chosen)
 
-    return identity()._replace(
-        init=init,
-        measure=measure,
-        operate=operate,
-        trigger=every_updates(1),
-        preserves="nothing",
-        continual=True,
-    )
+    return PlasticityTransform(init, measure, operate, every_updates(1), Claims(continual=True))

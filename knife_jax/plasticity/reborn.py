@@ -12,8 +12,8 @@ from knife_jax.checks import checked, refuse
 from knife_jax.clock import Trigger
 from knife_jax.config.schema import Count, Positive
 from knife_jax.nets.wiring import NeuronGroup, Wiring, at, check, layer, put, relu_groups, some
-from knife_jax.plasticity.base import PlasticityTransform
-from knife_jax.plasticity.combine import identity, operated
+from knife_jax.plasticity.base import Claims, PlasticityTransform
+from knife_jax.plasticity.combine import operated
 from knife_jax.plasticity.meters import relative_activation
 from knife_jax.plasticity.rewrite import (
     edited,
@@ -162,13 +162,12 @@ def reborn(
             patient = patient._replace(opt_state=seed_neurons(groups, patient.opt_state, chosen))
         return patient, meter.forget(state, chosen), operated(chosen)
 
-    return identity()._replace(
+    return PlasticityTransform(
         init=init,
         measure=lambda state, stats, clock: meter.update(state, stats),
         operate=operate,
         trigger=when,
-        preserves="nothing",
-        moments="kept" if code else "seeded",
+        claims=Claims(moments="kept" if code else "seeded"),
     )
 
 

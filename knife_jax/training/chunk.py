@@ -14,6 +14,7 @@ from knife_jax.clock import Clock, Trigger, crossed
 from knife_jax.envs.base import VecEnv
 from knife_jax.nets.graft import occupancy
 from knife_jax.parallel.shards import WHOLE, Shards
+from knife_jax.plasticity.apply import step
 from knife_jax.plasticity.base import PlasticityTransform
 from knife_jax.plasticity.invariants import change
 from knife_jax.plasticity.stats import dormant_pct, pct_below
@@ -204,53 +205,48 @@ def _kept_finite(state: TrainState, healthy: tuple[Patient, PyTree]) -> TrainSta
 
 def _learn(t: Trainer, state: TrainState, before: Clock, clock: Clock, key: PRNGKeyArray):
     """The gradient steps of one round, each followed by the surgery that is then due."""
+    continual = t.plasticity.claims.continual
 
-    def step(carry, key):
+    def update(carry, key):
         patient, measured, before, clock = carry
         began = jnp.where(clock.task > before.task, clock.updates, clock.task_since)
         clock = clock._replace(task_since=began)
         sample_key, surgery_key = jax.random.split(key)
         sample_key = t.shards.own(sample_key)
         batch = replay.sample(state.replay, sample_key, t.batch, trajectories_added(t, clock))
-        batch = t.plasticity.augment(batch, jax.random.fold_in(sample_key, 1))
+        batch = t.plasticity.extras.augment(batch, jax.random.fold_in(sample_key, 1))
         patient, stats, metrics = t.learner.update(patient, batch, clock, _open_slots(t, before))
         after = clock._replace(updates=clock.updates + 1)
-        measured = t.plasticity.measure(measured, stats, after)
-        metrics["stagnant_pct"] = pct_below(t.plasticity.scores(measured), t.stagnant_threshold)
-        metrics["dormant_pct"] = dormant_pct(stats.activation)
 
-        def operate():
-            operated, forgotten, report = t.plasticity.operate(patient, measured, surgery_key)
-            if t.plasticity.continual:
-                return operated, forgotten, report.units_operated, jnp.asarray(jnp.nan)
+        def churn(old: Patient, new: Patient) -> Float[Array, ""]:
             values = lambda v: t.learner.values(v, batch, _open_slots(t, after))  # noqa: E731
-            churn = t.shards.largest(change(values, patient.online, operated.online))
-            return operated, forgotten, report.units_operated, churn
+            return t.shards.largest(change(values, old.online, new.online))
 
-        def leave():
-            return patient, measured, jnp.zeros((), jnp.int32), jnp.zeros(())
-
-        due = t.plasticity.trigger(after) > t.plasticity.trigger(before)
-        patient, measured, units, churn = jax.lax.cond(due, operate, leave)
+        patient, measured, event = step(
+            t.plasticity, patient, measured, stats, before, after, surgery_key,
+            compare=None if continual else churn,
+        )  # fmt: skip
+        metrics["stagnant_pct"] = pct_below(event.scores, t.stagnant_threshold)
+        metrics["dormant_pct"] = dormant_pct(stats.activation)
         slots = occupancy(patient.online["grafts"], t.slots)
-        event = Surgery(
-            fired=due & (units > 0) if t.plasticity.continual else due,
+        surgery = Surgery(
+            fired=event.due & (event.units_operated > 0) if continual else event.due,
             rounds=after.rounds,
             updates=after.updates,
             task=after.task,
-            units_operated=units,
+            units_operated=event.units_operated,
             slots_used=slots.slots_used,
             saturated_units=slots.saturated_units,
-            churn_max=churn,
+            churn_max=event.change,
         )
-        return (patient, measured, after, after), (metrics, event)
+        return (patient, measured, after, after), (metrics, surgery)
 
     carry = (state.patient, state.plasticity, before, clock)
-    (patient, measured, _, clock), (metrics, events) = jax.lax.scan(
-        step, carry, jax.random.split(key, t.updates)
+    (patient, measured, _, clock), (metrics, surgeries) = jax.lax.scan(
+        update, carry, jax.random.split(key, t.updates)
     )
     sums = jax.tree.map(jnp.sum, metrics)
-    return state.replace(patient=patient, plasticity=measured), clock, sums, events
+    return state.replace(patient=patient, plasticity=measured), clock, sums, surgeries
 
 
 def _summary(t: Trainer, state: TrainState, clock: Clock, sums: EpisodeSums, learnt, updates):

@@ -24,6 +24,7 @@ from knife_jax.clock import Clock
 from knife_jax.config.plasticity import PLASTICITIES
 from knife_jax.envs.base import vectorise
 from knife_jax.nets.wiring import layer, put, relu_groups
+from knife_jax.plasticity.apply import operate_if_due
 from knife_jax.plasticity.methods import METHODS
 from knife_jax.training.learner import make_learner
 from knife_jax.training.replay import BATCH_AXIS
@@ -142,7 +143,7 @@ def make_batch(seed, hidden):
 def learn(name, optimiser, patient, times):
     """Gradient steps and their neuron statistics. The target is the online network of before."""
     method, _, (_, gradients, _, _, batch) = method_of(name)
-    tx, seen, before = method.optimiser(OPTIMISERS[optimiser]), [], patient.online
+    tx, seen, before = method.extras.optimiser(OPTIMISERS[optimiser]), [], patient.online
     for seed in range(times):
         grads, stats = gradients(patient, batch(seed))
         params = patient.online["params"]
@@ -159,7 +160,8 @@ def learnt(name, optimiser):
     method, _, (begin, *_) = method_of(name)
     patient = begin(jax.random.key(1))
     params = patient.online["params"]
-    patient = patient._replace(opt_state=method.optimiser(OPTIMISERS[optimiser]).init(params))
+    tx = method.extras.optimiser(OPTIMISERS[optimiser])
+    patient = patient._replace(opt_state=tx.init(params))
     return learn(name, optimiser, patient, WINDOW)
 
 
@@ -208,14 +210,15 @@ def test_surgery_keeps_what_it_must(name, optimiser):
     assert (report.units_operated > 0) == (method.trigger(LATE) > 0)
 
     old, new = (values(p.online, batch(0)) for p in (patient, operated))
-    if method.preserves == "outputs":
+    if method.claims.preserves == "outputs":
         equal = nearly if section(name).own_outgoing else same
         equal(old, new)
         equal(*(values(p.target, batch(0)) for p in (patient, operated)))
         same(jnp.argmax(old.agents, -1), jnp.argmax(new.agents, -1))
-    if method.preserves == "greedy":
+    if method.claims.preserves == "greedy":
         same(old.agents, new.agents)
-    if method.preserves != "outputs" and name != "snr":  # whose neurons are silent before and after
+    # the neurons of snr are silent before and after
+    if method.claims.preserves != "outputs" and name != "snr":
         assert np.max(np.abs(old.team - new.team)) > 0
 
     # the optimiser leaves what is frozen alone, and the mixer stays monotone
@@ -239,7 +242,7 @@ def leaves(tree):
 def test_moments_are_fresh_where_neurons_are_and_only_there(name, optimiser):
     method, wiring, _ = method_of(name)
     patient, _, (operated, _, _) = life(name, optimiser)
-    if method.moments == "kept":
+    if method.claims.moments == "kept":
         same(patient.opt_state, operated.opt_state)
         return
     rows = {(*r, "kernel") for g in relu_groups(wiring) for r in g.readers if "reset" not in name}
@@ -247,7 +250,7 @@ def test_moments_are_fresh_where_neurons_are_and_only_there(name, optimiser):
     params = zip(leaves(patient.online["params"]), leaves(operated.online["params"]), strict=True)
     states = list(zip(leaves(patient.opt_state), leaves(operated.opt_state), strict=True))
     for (path, then), (_, now) in params:
-        if method.needs == ("outgoing",) and path in next_biases:
+        if method.extras.needs == ("outgoing",) and path in next_biases:
             for (where, old), (_, new) in states:
                 if where[-len(path) :] == path:
                     np.testing.assert_array_equal(new, old)
@@ -259,7 +262,7 @@ def test_moments_are_fresh_where_neurons_are_and_only_there(name, optimiser):
             if where[-len(path) :] != path or {"initial", "norm"} & {*where}:
                 continue
             old, new = np.moveaxis(old, axis, -1), np.moveaxis(new, axis, -1)
-            if method.moments == "restarted" or "nu" not in where:
+            if method.claims.moments == "restarted" or "nu" not in where:
                 np.testing.assert_array_equal(new[..., touched], 0)
             else:
                 rest = old if touched.all() else old[..., ~touched]
@@ -274,12 +277,7 @@ def test_surgery_stays_a_branch_under_the_seed_vmap_and_needs_one_trace(name):
     patient, state, _ = life(name, "adam")
 
     def step(patient, state, before, after, key):
-        def operate():
-            return method.operate(patient, state, key)[:2]
-
-        return jax.lax.cond(
-            method.trigger(after) > method.trigger(before), operate, lambda: (patient, state)
-        )
+        return operate_if_due(method, patient, state, before, after, key)[:2]
 
     seeds = jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), (patient, state))
     clock, keys = Clock.zero(), jax.random.split(jax.random.key(0), 2)
@@ -316,7 +314,7 @@ def test_nobody_selected_is_the_identity(name):
     patient, _, (_, _, report) = life(name, "adam")
     begun = method.init(patient.online)
     operated, _, none = method.operate(patient, begun, jax.random.key(3))
-    if hasattr(section(name), "window") or method.continual:
+    if hasattr(section(name), "window") or method.claims.continual:
         assert none.units_operated == 0
         same(patient, operated)
     else:

@@ -1,12 +1,17 @@
 """``knife_jax.plasticity`` for others: what it imports, the README's example, the checks."""
 
+import doctest
+import importlib
+import pkgutil
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from knife_jax import plasticity
@@ -48,6 +53,61 @@ def test_the_example_of_the_readme(capsys):
     values = lambda online: names["Net"]().apply(online, x, 3)[0]  # noqa: E731
     assert plasticity.change(values, patient.online, operated.online) == 0
     plasticity.check_operation(patient, names["method"].operate(patient, measured, key)[0])
+
+
+MODULES = [module.name for module in pkgutil.iter_modules(plasticity.__path__)]
+
+
+def test_the_examples_of_docstrings():
+    """As a user types them: no example may print anything else than what it shows."""
+    found = 0
+    for name in MODULES:
+        module = importlib.import_module(f"knife_jax.plasticity.{name}")
+        failed, tried = doctest.testmod(module, raise_on_error=False)
+        assert not failed, name
+        found += tried
+    assert found >= 15
+
+
+def test_one_step_measures_and_operates_if_it_is_due():
+    """``step`` is measure, trigger and operate by hand; without a surgery only the state moves."""
+    init = plasticity.torch_init()
+    wiring = (plasticity.NeuronGroup("hidden", 3, init.columns, outgoing=("out",)),)
+    rng = np.random.default_rng(0)
+    params = {
+        name: {"kernel": jnp.asarray(rng.normal(size=shape)), "bias": jnp.ones(shape[1])}
+        for name, shape in (("hidden", (5, 3)), ("out", (3, 2)))
+    }
+    patient = Patient({"params": params}, {}, optax.adam(1e-3).init(params))
+    method = plasticity.redo(wiring, when=plasticity.every_updates(2), window=1)
+    method = plasticity.with_monitor(method, plasticity.relative_update_activity(wiring, 1))
+    activation = {"hidden": jnp.array([0.0, 1.0, 3.0])}
+    stats = plasticity.neuron_stats(wiring, params, params, activation)
+    clocks = [plasticity.Clock.zero()._replace(updates=jnp.int32(n)) for n in range(3)]
+    key, state = jax.random.key(1), method.init(patient.online)
+
+    def change(before, after):
+        values = lambda variables: variables["params"]["out"]["kernel"]  # noqa: E731
+        return plasticity.change(values, before.online, after.online)
+
+    left, state, event = plasticity.step(
+        method, patient, state, stats, clocks[0], clocks[1], key, change
+    )
+    assert not event.due and event.units_operated == 0 and event.change == 0
+    jax.tree.map(np.testing.assert_array_equal, left, patient)
+    by_hand = method.measure(state, stats, clocks[2])
+    expected, forgotten, report = method.operate(patient, by_hand, key)
+    after, state, event = plasticity.step(
+        method, patient, state, stats, clocks[1], clocks[2], key, change
+    )
+    assert event.due and event.units_operated == report.units_operated == 1
+    np.testing.assert_array_equal(event.scores["hidden"], np.ones(3))
+    assert event.change == np.max(np.abs(params["out"]["kernel"][0])) > 0
+    jax.tree.map(np.testing.assert_array_equal, (after, state), (expected, forgotten))
+    _, _, unseen = plasticity.step(method, patient, by_hand, stats, clocks[1], clocks[2], key)
+    assert np.isnan(unseen.change)
+    with pytest.raises(ValueError, match=r"step: stats=.* is refused: must be a NeuronStats"):
+        plasticity.step(method, patient, state, clocks[0], clocks[1], clocks[2], key)
 
 
 def test_broken_operations_are_found():

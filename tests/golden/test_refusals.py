@@ -112,7 +112,7 @@ def test_values_are_refused_by_name(part, argument, make):
 def test_concrete_numbers_of_any_kind_are_accepted():
     for two in (2, 2.0, np.int64(2), np.float32(2), jnp.array(2), jnp.float32(2)):
         method = p.knife(WIRING, when=WHEN, slots=two, cap=jnp.float32(0.5), window=np.uint8(9))
-        assert method.preserves == "outputs"
+        assert method.claims.preserves == "outputs"
         assert p.GraftedDense(5, INIT, slots=two).slots == 2
     with pytest.raises(ValueError, match=r"redo: threshold=.* is refused"):
         jax.jit(lambda x: p.redo(WIRING, when=WHEN, threshold=x) and x)(0.1)
@@ -218,7 +218,7 @@ def test_a_target_of_another_structure_is_refused(method):
     for target in (bare, {**online, "params": {"hidden": {}}}, other):
         with pytest.raises(ValueError, match=r"target.* is refused"):
             operate(target)
-    if method.moments == "seeded":
+    if method.claims.moments == "seeded":
         with pytest.raises(ValueError, match="no moments of hidden/kernel"):
             operate({}, optax.adam(0.1).init({"params": online["params"]}))
 
