@@ -19,11 +19,11 @@ def main() -> None:
         messages.error(f"{args.run} is refused: must be a run directory")
         sys.exit(REFUSED)
     # jax is first imported here
-    from knife_jax.host.evaluate import judge
+    from knife_jax.host.evaluate_checkpoint import evaluate_checkpoint
     from knife_jax.host.resume import ResumeError
 
     try:
-        judge(args.run, args.checkpoint, args.episodes, args.seed)
+        evaluate_checkpoint(args.run, args.checkpoint, args.episodes, args.seed)
     except (ResumeError, ConfigError) as error:
         messages.error(str(error))
         sys.exit(REFUSED)

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from knife_jax.cli.compose import read
 from knife_jax.config.run import Config
 from knife_jax.console import messages
-from knife_jax.console.exit_codes import FAILED
+from knife_jax.console.exit_codes import FAILED, is_of_signal
 from knife_jax.console.messages import say
 from knife_jax.console.streams import outlast_readers
 
@@ -49,7 +49,7 @@ def run(composed: DictConfig, swept: Collection[str]) -> float:
     except Exception:  # whatever it is, other processes can read the error that is made of it
         messages.trace()
         code = FAILED
-    if code > 128:  # interrupted: no further jobs
+    if is_of_signal(code):  # interrupted: no further jobs
         sys.exit(code)
     if code:
         error = JobError(folder.name, code)

@@ -22,7 +22,7 @@ from knife_jax.cli.words import Words, parse, plain
 from knife_jax.config.run import to_yaml
 from knife_jax.config.schema import ConfigError
 from knife_jax.console import messages
-from knife_jax.console.exit_codes import FAILED, REFUSED
+from knife_jax.console.exit_codes import FAILED, REFUSED, of_signal
 from knife_jax.console.messages import say
 
 BEST = "optimization_results.yaml"
@@ -80,7 +80,7 @@ def _sweep(words: Words, folder: Path) -> int:
     except job.JobError as error:
         code, told = error.code, str(error)
     except KeyboardInterrupt:
-        code = 128 + signal.SIGINT
+        code = of_signal(signal.SIGINT)
         told = f"interrupted: run_dir={folder} resume=auto goes on from here"
     except Exception as error:
         code, told = FAILED, " ".join(f"{type(error).__name__}: {error}".split())

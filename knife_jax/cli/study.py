@@ -22,14 +22,14 @@ from knife_jax.cli.arguments import Parser
 from knife_jax.config.run import Config
 from knife_jax.config.schema import ConfigError
 from knife_jax.console import messages
-from knife_jax.console.exit_codes import FAILED, REFUSED
+from knife_jax.console.exit_codes import FAILED, REFUSED, is_of_signal, of_signal
 from knife_jax.console.messages import note, say
 from knife_jax.host.signals import caught
 from knife_jax.records.compare import config_hash
 from knife_jax.records.directory import RunDirectoryError
 from knife_jax.records.lines import RecordError
 from knife_jax.records.lock import held
-from knife_jax.records.reading import COMPLETE, read_run
+from knife_jax.records.reading import Status, read_run
 
 SET_PDEATHSIG = 1
 """of ``prctl`` on Linux: which signal a process gets when its parent dies"""
@@ -80,7 +80,7 @@ def is_complete(job: Job, folder: Path) -> bool:
         summary = read_run(folder).summary
     except RecordError:  # training puts back what its checkpoint holds
         return False
-    ended = summary.get("status") == COMPLETE
+    ended = summary.get("status") == Status.COMPLETE
     return ended and summary.get("config_hash") == config_hash(job.config)
 
 
@@ -112,7 +112,7 @@ class Runner:
             self._process.send_signal(self.signal)
         code = self._process.wait()
         self._process = None
-        return 128 + self.signal if self.signal is not None else code
+        return of_signal(self.signal) if self.signal is not None else code
 
 
 def _die_with_parent() -> Callable[[], None] | None:
@@ -124,7 +124,7 @@ def _die_with_parent() -> Callable[[], None] | None:
     def begin() -> None:
         prctl(SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:  # it has died before this
-            os._exit(128 + signal.SIGTERM)
+            os._exit(of_signal(signal.SIGTERM))
 
     return begin
 
@@ -140,7 +140,7 @@ def run(listed: list[Job], out: Path) -> int:
                 continue
             say(f"{label}\npython -m knife_jax.train {shlex.join(job.words)}")
             code = runner.run([sys.executable, "-m", "knife_jax.train", *job.words])
-            if code > 128:
+            if is_of_signal(code):
                 note("interrupted: the same command goes on from here")
                 return code
             if code != 0:

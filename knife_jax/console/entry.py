@@ -10,11 +10,13 @@ from importlib import import_module
 from types import FrameType
 from typing import NoReturn
 
-INTERRUPTED = 128 + signal.SIGINT
+from knife_jax.console.exit_codes import FAILED, of_signal
+
+INTERRUPTED = of_signal(signal.SIGINT)
 
 
 def run(module: str) -> None:
-    """Call ``main`` of a module; exit with 1 and one line if a file cannot be read or written.
+    """Call ``main`` of a module; one line and ``FAILED`` if a file cannot be read or written.
 
     Ctrl-C ends the process at once and without a word, also while modules are imported, until a
     program that has something to save handles the signal itself.
@@ -26,7 +28,7 @@ def run(module: str) -> None:
     except OSError as error:
         text = f"{error.filename or 'a file'}: {error.strerror or error}"
         import_module("knife_jax.console.messages").error(text)
-        sys.exit(1)
+        sys.exit(FAILED)
 
 
 def train() -> None:
@@ -38,4 +40,4 @@ def leave(number: int, _: FrameType | None) -> NoReturn:
     """End the process: the handler of a signal."""
     with suppress(Exception):
         sys.stdout.flush()
-    os._exit(128 + number)
+    os._exit(of_signal(number))

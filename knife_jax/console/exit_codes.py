@@ -1,4 +1,4 @@
-"""With what programs exit. One that a signal ended exits with 128 + the signal's number."""
+"""With what programs exit."""
 
 FAILED = 1
 """it broke off; what was computed until then is kept"""
@@ -8,3 +8,13 @@ REFUSED = 2
 
 DIVERGED = 3
 """all seeds of a run were lost"""
+
+
+def of_signal(number: int) -> int:
+    """The exit code of a program that a signal ended."""
+    return 128 + number
+
+
+def is_of_signal(code: int) -> bool:
+    """Whether a signal ended the program."""
+    return code > 128

@@ -1,12 +1,8 @@
-"""Greedy evaluation: on which episodes, and of the policy that a checkpoint holds."""
+"""Greedy evaluation: on which episodes, and the records of what was played."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -14,28 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from knife_jax.config.run import from_dict
-from knife_jax.console.messages import say
 from knife_jax.envs import contract
-from knife_jax.host import compile_cache
-from knife_jax.host.progress import Progress
 from knife_jax.host.recording import evaluation_records
-from knife_jax.host.resume import (
-    OF_SHARES,
-    Checkpoint,
-    ResumeError,
-    check_arrays,
-    check_schema,
-    newest,
-    seeds_of,
-    start,
-)
-from knife_jax.host.summary import results, show_evaluation
+from knife_jax.host.resume import OF_SHARES, Checkpoint, check_arrays
+from knife_jax.host.run import RunState
 from knife_jax.parallel import devices
-from knife_jax.records.checkpoint import Checkpoints, shapes, step_of, to_tree
-from knife_jax.records.directory import CHECKPOINTS
-from knife_jax.records.lines import ABSOLUTE, EVALUATIONS, FINAL, Record
-from knife_jax.sinks.format import title
+from knife_jax.records.checkpoint import shapes, to_tree
+from knife_jax.records.lines import EVAL, EVALUATIONS, Record
+from knife_jax.sinks.base import FanOut
 from knife_jax.training.evaluator import Episodes
 
 if TYPE_CHECKING:
@@ -110,6 +92,16 @@ def greedy_records(
     return rows
 
 
+def evaluate(run: RunState, sinks: FanOut) -> bool:
+    """Play greedily and write the records. Returns whether it was the best evaluation so far."""
+    info, progress = run.info, run.info.progress
+    played = play(run.program, run.state, EVAL, info.seeds, progress.env_steps)
+    records = greedy_records(run.program, EVAL, info.seeds, played, progress.stamp())
+    records = [record for record in records if record["seed"] not in progress.frozen]
+    sinks.write(records)
+    return progress.note_evaluation(records)
+
+
 def policy(program: Program, found: Checkpoint, like: PyTree) -> TrainState:
     """The state that a checkpoint holds, as far as playing needs it; ``like`` has its shapes.
 
@@ -118,57 +110,3 @@ def policy(program: Program, found: Checkpoint, like: PyTree) -> TrainState:
     check_arrays(found.step, found.about, shapes(like), OF_SHARES)
     begun = to_tree(found.without_shares().arrays, like)
     return program.place(begun["state"], begun["clock"])[0]
-
-
-def judge(run: Path, which: str, episodes: int | None, seed: int | None) -> None:
-    """Play the policy of a checkpoint of a run, and print how it did.
-
-    ``which`` is ``newest``, ``best`` or the env steps of one. By default the episodes are those of
-    the run's own final evaluation, for ``best`` those of its absolute metric; with ``episodes``
-    or ``seed`` (of the episodes) they are others. Raises ``ResumeError``.
-    """
-    from knife_jax.builders.program import build
-
-    devices.begin(None)
-    found = _found(run, which)
-    config = from_dict(found.about["config"])
-    if config.compile_cache:
-        compile_cache.keep()
-    if episodes is not None:
-        config = replace(config, evaluation=replace(config.evaluation, episodes=episodes))
-    program = build(replace(config, devices=None))
-    seeds = seeds_of(config)
-    state = policy(program, found, jax.eval_shape(partial(start, program, seeds)))
-    stamp = Progress.recalled(found.about["progress"]).stamp()
-    kind = ABSOLUTE if which == "best" and episodes is None else FINAL
-    times = ABSOLUTE_TIMES if kind == ABSOLUTE else 1
-    base = SEED if seed is None else seed
-    played = play(program, state, kind, seeds, found.step, base, times)
-    rows = greedy_records(program, kind, seeds, played, stamp)
-    say(f"{title(config)}, checkpoint {found.step:,} of {run}")
-    say(f"greedy evaluation, {config.evaluation.episodes * times:,} episodes per seed")
-    show_evaluation({"seeds": seeds, **results(rows, seeds)}, kind)
-    if program.joint_values is not None:
-        tables = devices.fetch(program.joint_values(state, jax.random.key(SEED)))
-        for s, table in zip(seeds, tables, strict=True):
-            say(f"seed {s}: values of joint actions at the start, first agent by rows")
-            say("\n".join("".join(f"{value:9.3f}" for value in row) for row in table))
-
-
-def _found(run: Path, which: str) -> Checkpoint:
-    with closing(Checkpoints(run / CHECKPOINTS)) as stored:
-        steps, only = stored.steps(), step_of(which)
-        if not steps:
-            raise ResumeError(f"{run} is refused: it holds no checkpoint")
-        if which == "best":
-            best = newest(stored, check_schema)
-            if best is None or best.about["progress"]["best"] is None:
-                raise ResumeError(f"--checkpoint best is refused: {run} has no evaluation yet")
-            only = best.about["progress"]["best"]["env_steps"]
-        elif which != "newest" and only not in steps:
-            known = ", ".join(map(str, reversed(steps)))
-            raise ResumeError(f"--checkpoint {which} is refused: must be newest, best, {known}")
-        found = newest(stored, check_schema, only)
-    if found is None:
-        raise ResumeError(f"{run} has no checkpoint {only}")
-    return found

@@ -19,7 +19,7 @@ class Progress:
     env_steps: int = 0
     updates: int = 0
     task: int = 0
-    judged: int = 0
+    evaluated: int = 0
     """the env steps of the newest evaluation"""
     best: dict[str, Any] | None = None
     """the best evaluation so far: its ``env_steps`` and the ``scores`` of its seeds, as pairs"""
@@ -37,6 +37,11 @@ class Progress:
     def wall_time(self) -> float:
         """Seconds that the run took, interruptions not counted."""
         return round(self.earlier_seconds + time.perf_counter() - self.started, 3)
+
+    @property
+    def moment(self) -> tuple[int, int]:
+        """What tells one checkpoint from the next: its env steps, and those of its evaluation."""
+        return self.env_steps, self.evaluated
 
     def advance(self, env_steps: int, clock: Clock, seconds: float) -> None:
         """A chunk that took ``seconds`` has brought the run to so many steps, and to ``clock``."""
@@ -65,12 +70,12 @@ class Progress:
         """
         return every > 0 and self.env_steps // every > since // every
 
-    def judge(self, rows: Sequence[Record]) -> bool:
+    def note_evaluation(self, rows: Sequence[Record]) -> bool:
         """Note an evaluation; whether it is the best so far, by win rate, then by return.
 
         Both sides are means over the same seeds, those that have not diverged since.
         """
-        self.judged = self.env_steps
+        self.evaluated = self.env_steps
         scores = _scores(rows)
         held = dict(self.best["scores"]) if self.best else {}
         seeds = [seed for seed in scores if seed in held] if held else list(scores)

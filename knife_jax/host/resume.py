@@ -74,11 +74,6 @@ class Checkpoint(NamedTuple):
         return self._replace(arrays=kept)
 
 
-def seeds_of(config: Config) -> list[int]:
-    """The seeds of a run, in the order of its axis S."""
-    return list(range(config.seed, config.seed + config.num_seeds))
-
-
 def start(program: Program, seeds: Sequence[int]) -> dict[str, Any]:
     """What training consists of before its first step, in the form that checkpoints hold."""
     return {"state": program.init(seeds), "clock": program.clock()}

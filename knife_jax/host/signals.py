@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from knife_jax.console.exit_codes import of_signal
 from knife_jax.console.messages import note
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -23,11 +24,13 @@ def caught() -> list[signal.Signals]:
 
 
 class Stop:
-    """``signal`` is the number of the first signal that asked to stop, or None."""
+    """``signal`` is the number of the first signal that asked to stop, or None; ``moment`` says
+    when the run will end if one comes now."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
         self.received: list[int] = []
+        self.moment = "after this chunk"
 
 
 @contextmanager
@@ -73,9 +76,9 @@ def _watch(reader: socket.socket, stop: Stop) -> None:
         if stop.signal is None:
             stop.signal = number
             name = signal.Signals(number).name
-            note(f"{name}: ending after this chunk; Ctrl-C again leaves at once")
+            note(f"{name}: ending {stop.moment}; Ctrl-C again leaves at once")
         elif number == signal.SIGINT:
             with suppress(OSError):
                 if sys.stdout.isatty():
                     os.write(sys.stdout.fileno(), SHOW_CURSOR)
-            os._exit(128 + number)
+            os._exit(of_signal(number))

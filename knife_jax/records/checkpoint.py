@@ -40,7 +40,7 @@ WILD = {*"*?[\\"}
 STEP = re.compile("0|[1-9][0-9]{0,18}")
 """how the folder of a checkpoint is named"""
 
-SCHEMA = 4
+SCHEMA = 5
 """version of what is written; another one is refused"""
 
 Arrays = Mapping[str, np.ndarray]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -19,9 +20,19 @@ from knife_jax.records.compare import hash_of
 from knife_jax.records.directory import CHECKPOINTS, CONFIG, CURVE, METRICS, PARAMS, SUMMARY
 from knife_jax.records.lines import ABSOLUTE, FINAL, Record, RecordError, parsed
 
-RUNNING, FAILED, COMPLETE = "running", "failed", "complete"
-"""of what ``status`` a run can be while it trains, where it broke off and at its end; the others
-are ``interrupted`` and ``diverged``"""
+
+class Status(StrEnum):
+    """How far a run has come: ``status`` in ``summary.json``."""
+
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    """a signal ended it: it can be resumed"""
+    FAILED = "failed"
+    """an error ended it"""
+    DIVERGED = "diverged"
+    """no seed is left"""
+    COMPLETE = "complete"
+
 
 ROWS, ROWS_SUM, SUM = "rows", "rows_sum", "sum"
 """in ``summary.json``: the number of rows, and the sums of these and of all its other fields"""
@@ -54,7 +65,7 @@ def read_run(run: Path) -> StoredRun:
         raise RecordError(f"{CONFIG} is not that of {SUMMARY}")
     # what a run ends with are evaluations beside its course: one torn line of them is no harm
     spared = torn_after in (FINAL, ABSOLUTE) and summary.get(ROWS) == len(rows) + 1
-    ended = summary.get("status") != RUNNING
+    ended = summary.get("status") != Status.RUNNING
     if ended and not spared and summary.get(ROWS_SUM, told := records_sum(rows)) != told:
         raise RecordError(f"the rows of {METRICS} are not those of {SUMMARY}")
     seeds = summary.get("seeds", [row["seed"] for row in rows])
@@ -128,7 +139,7 @@ def computed(run: Path) -> list[str]:
             summary = read_summary(run)
         except RecordError:
             summary = {}
-        begun = summary.get("status") in (RUNNING, FAILED) and PARAMS not in held
+        begun = summary.get("status") in (Status.RUNNING, Status.FAILED) and PARAMS not in held
         if not aside and summary.get("env_steps") == 0 and METRICS not in held:
             return []
         if not aside and begun and summary.get("checkpoint", 0) is None:

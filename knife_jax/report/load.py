@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from knife_jax.records.compare import differences, result_fields
 from knife_jax.records.directory import CHECKPOINTS, FILES
 from knife_jax.records.lines import EVAL, EVALUATIONS, Record, RecordError
-from knife_jax.records.reading import COMPLETE, read_run
+from knife_jax.records.reading import Status, read_run
 from knife_jax.report import continual
 
 
@@ -150,7 +150,7 @@ def _shared(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _has_ended(run: Run) -> bool:
     """Whether a run has nothing left to do; without a summary its rows have to tell."""
-    return run.summary.get("status", COMPLETE) == COMPLETE
+    return run.summary.get("status", Status.COMPLETE) == Status.COMPLETE
 
 
 def _reached(run: Run) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Protocol
 
 from rich import box
 from rich.console import Console, Group
@@ -108,11 +108,17 @@ def open_table(plan: Plan) -> LiveTable | PlainLines:
     return LiveTable(plan, Console()) if is_terminal() else PlainLines(plan)
 
 
+class HasCompileCached(Protocol):
+    """What is known of a run: whether its program was found in the cache."""
+
+    compile_cached: bool | None
+
+
 @contextmanager
-def compiling(name: str, about: Mapping[str, Any]) -> Iterator[None]:
+def compiling(name: str, run: HasCompileCached) -> Iterator[None]:
     """Tell the user that the wait is for the compiler, and afterwards how long it was.
 
-    ``about["compile_cached"]`` is then whether it was found in the cache; None for no program.
+    ``run.compile_cached`` is then whether it was found in the cache; None for no program.
     """
     started = time.perf_counter()
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
@@ -125,7 +131,7 @@ def compiling(name: str, about: Mapping[str, Any]) -> Iterator[None]:
         yield
     seconds = f"{time.perf_counter() - started:.1f} s"
     waited = {True: "found compiled, ready in", False: "compiled in", None: "ready in"}
-    say(f"{waited[about['compile_cached']]} {seconds}")
+    say(f"{waited[run.compile_cached]} {seconds}")
 
 
 def is_terminal() -> bool:

@@ -95,7 +95,7 @@ def test_training_goes_on_beyond_32_bits(trained, tmp_path):
     rounds = np.int32(FAR // ROUND)
     arrays |= {"clock/rounds": rounds, "clock/replay_since": rounds - 100}
     about = {name: about[name] for name in ("config", "versions", "mesh", "progress")}
-    about["progress"] = {**about["progress"], "env_steps": FAR, "judged": FAR}
+    about["progress"] = {**about["progress"], "env_steps": FAR, "evaluated": FAR}
     far = Checkpoints(tmp_path / "far" / "checkpoints")
     far.save(FAR, arrays, about)
     far.close()

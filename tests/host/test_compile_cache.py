@@ -158,7 +158,7 @@ def test_each_kind_of_cpu_has_a_folder_of_its_own(monkeypatch):
     [(True, "found compiled, ready in"), (False, "compiled in"), (None, "ready in")],
 )
 def test_the_user_is_told_what_the_wait_was_for(capsys, cached, told):
-    about = {"compile_cached": None}
+    about = SimpleNamespace(compile_cached=None)
     with compiling("a run", about):
-        about["compile_cached"] = cached
+        about.compile_cached = cached
     assert re.fullmatch(rf"a run: compiling\n{told} \d+\.\d s\n", capsys.readouterr().out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -12,6 +12,7 @@ from knife_jax.console.messages import warn
 from knife_jax.host.evaluate import ABSOLUTE_TIMES, Played, greedy_records, play, policy
 from knife_jax.host.progress import Progress
 from knife_jax.host.resume import Checkpoint, ResumeError
+from knife_jax.host.run import RunInfo
 from knife_jax.host.signals import Stop
 from knife_jax.parallel import devices
 from knife_jax.records.checkpoint import Checkpoints, DamagedError
@@ -31,34 +32,35 @@ def last_and_best(
     program: Program,
     state: TrainState,
     clock: Clock,
-    seeds: Sequence[int],
-    progress: Progress,
+    info: RunInfo,
     checkpoints: Checkpoints,
     stop: Stop,
 ) -> Iterator[list[Record]]:
-    """Rows of kind ``final``, then of kind ``absolute``, of the seeds that have not diverged.
+    """Records of kind ``final``, then of kind ``absolute``, of the seeds that have not diverged.
 
     Both are on episodes that no evaluation has played: of the last policy, and of the one with the
     best evaluation, read from its checkpoint, on ten times as many (the absolute metric of Gorsane
-    et al. 2022; its rows have the env steps of that policy). Raises ``StoppedError``. They are in
-    no checkpoint: a run that is resumed at its end plays again, with the same bits.
+    et al. 2022; its records have the env steps of that policy). Raises ``StoppedError``. They are
+    in no checkpoint: a run that is resumed at its end plays again, with the same bits.
     """
+    progress = info.progress
 
-    def rows(
+    def records(
         kind: str, state: TrainState, stamp: Mapping[str, Any], times: int = 1
     ) -> list[Record]:
-        played = play(program, state, kind, seeds, stamp["env_steps"], times=times)
-        found = greedy_records(program, kind, seeds, _until(stop, played), stamp)
+        played = play(program, state, kind, info.seeds, stamp["env_steps"], times=times)
+        found = greedy_records(program, kind, info.seeds, _until(stop, played), stamp)
         now = {"wall_time": progress.wall_time}
-        return [row | now for row in found if row["seed"] not in progress.frozen]
+        return [record | now for record in found if record["seed"] not in progress.frozen]
 
-    yield rows(FINAL, state, progress.stamp())
+    stop.moment = "after these episodes"
+    yield records(FINAL, state, progress.stamp())
     like = jax.eval_shape(lambda: {"state": state, "clock": clock})
-    del state
+    del state  # room for the best one
     if progress.best is not None:
         best, stamp = _stored(program, checkpoints, progress.best["env_steps"], like)
         if best is not None:
-            yield rows(ABSOLUTE, best, stamp, ABSOLUTE_TIMES)
+            yield records(ABSOLUTE, best, stamp, ABSOLUTE_TIMES)
 
 
 def _until(stop: Stop, played: Iterator[Played]) -> Iterator[Played]:

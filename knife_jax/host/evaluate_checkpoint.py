@@ -1,0 +1,79 @@
+"""Greedy evaluation of the policy that a checkpoint holds: ``python -m knife_jax.evaluate``."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import jax
+
+from knife_jax.config.run import from_dict
+from knife_jax.console.messages import say
+from knife_jax.host import compile_cache
+from knife_jax.host.evaluate import ABSOLUTE_TIMES, SEED, greedy_records, play, policy
+from knife_jax.host.progress import Progress
+from knife_jax.host.resume import Checkpoint, ResumeError, check_schema, newest, start
+from knife_jax.host.run import seeds_of
+from knife_jax.host.show import show_evaluation
+from knife_jax.host.summary import results
+from knife_jax.parallel import devices
+from knife_jax.records.checkpoint import Checkpoints, step_of
+from knife_jax.records.directory import CHECKPOINTS
+from knife_jax.records.lines import ABSOLUTE, FINAL
+from knife_jax.sinks.format import title
+
+
+def evaluate_checkpoint(run: Path, which: str, episodes: int | None, seed: int | None) -> None:
+    """Play the policy of a checkpoint of a run, and print its scores.
+
+    ``which`` is ``newest``, ``best`` or the env steps of one. By default the episodes are those of
+    the run's own final evaluation, for ``best`` those of its absolute metric; with ``episodes``
+    or ``seed`` (of the episodes) they are others. Raises ``ResumeError``.
+    """
+    from knife_jax.builders.program import build
+
+    devices.begin(None)
+    found = _found(run, which)
+    config = from_dict(found.about["config"])
+    if config.compile_cache:
+        compile_cache.keep()
+    if episodes is not None:
+        config = replace(config, evaluation=replace(config.evaluation, episodes=episodes))
+    program = build(replace(config, devices=None))
+    seeds = seeds_of(config)
+    state = policy(program, found, jax.eval_shape(partial(start, program, seeds)))
+    stamp = Progress.recalled(found.about["progress"]).stamp()
+    kind = ABSOLUTE if which == "best" and episodes is None else FINAL
+    times = ABSOLUTE_TIMES if kind == ABSOLUTE else 1
+    base = SEED if seed is None else seed
+    played = play(program, state, kind, seeds, found.step, base, times)
+    rows = greedy_records(program, kind, seeds, played, stamp)
+    say(f"{title(config)}, checkpoint {found.step:,} of {run}")
+    say(f"greedy evaluation, {config.evaluation.episodes * times:,} episodes per seed")
+    show_evaluation({"seeds": seeds, **results(rows, seeds)}, kind)
+    if program.joint_values is not None:
+        tables = devices.fetch(program.joint_values(state, jax.random.key(SEED)))
+        for s, table in zip(seeds, tables, strict=True):
+            say(f"seed {s}: values of joint actions at the start, first agent by rows")
+            say("\n".join("".join(f"{value:9.3f}" for value in row) for row in table))
+
+
+def _found(run: Path, which: str) -> Checkpoint:
+    with closing(Checkpoints(run / CHECKPOINTS)) as stored:
+        steps, only = stored.steps(), step_of(which)
+        if not steps:
+            raise ResumeError(f"{run} is refused: it holds no checkpoint")
+        if which == "best":
+            best = newest(stored, check_schema)
+            if best is None or best.about["progress"]["best"] is None:
+                raise ResumeError(f"--checkpoint best is refused: {run} has no evaluation yet")
+            only = best.about["progress"]["best"]["env_steps"]
+        elif which != "newest" and only not in steps:
+            known = ", ".join(map(str, reversed(steps)))
+            raise ResumeError(f"--checkpoint {which} is refused: must be newest, best, {known}")
+        found = newest(stored, check_schema, only)
+    if found is None:
+        raise ResumeError(f"{run} has no checkpoint {only}")
+    return found

@@ -1,0 +1,98 @@
+"""Where a run stands before its first chunk: at its beginning, or at a checkpoint."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import closing, nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from knife_jax.builders.memory import check_saving
+from knife_jax.console import messages
+from knife_jax.host import compile_cache, summary
+from knife_jax.host.progress import Progress
+from knife_jax.host.prospects import warn_ahead
+from knife_jax.host.resume import (
+    Checkpoint,
+    CheckpointRef,
+    check_same,
+    newest,
+    resume_warnings,
+    start,
+)
+from knife_jax.host.run import NEVER, RunInfo, RunState
+from knife_jax.records import directory
+from knife_jax.records.checkpoint import Checkpoints, shapes, to_tree
+from knife_jax.records.reading import Status
+from knife_jax.sinks.format import title
+from knife_jax.sinks.terminal import compiling
+
+if TYPE_CHECKING:
+    from knife_jax.builders.program import Program
+    from knife_jax.types import PyTree
+
+
+def restore(info: RunInfo, checkpoints: Checkpoints, origin: CheckpointRef | None) -> RunState:
+    """Find where the run stands, make its directory, and compile what it needs."""
+    with compiling(title(info.config), info) if info.config.logger.table else nullcontext():
+        return _restore(info, checkpoints, origin)
+
+
+def _restore(info: RunInfo, checkpoints: Checkpoints, origin: CheckpointRef | None) -> RunState:
+    from knife_jax.builders.program import build
+
+    program = build(info.config)
+    info.n_params, info.mesh = program.n_params, dict(program.mesh)
+    like = jax.eval_shape(partial(start, program, info.seeds))
+    check_saving(info.config, like["state"])
+    found = None if origin is None else _found(info, origin, shapes(like))
+    begun = start(program, info.seeds) if found is None else _resumed(info, program, found, like)
+    directory.begin(info.folder, info.config, b"" if found is None else found.metrics())
+    info.begun = True
+    progress = info.progress
+    checkpoints.go_on_from(progress.env_steps)
+    if origin and progress.best:
+        checkpoints.take(origin.folder, progress.best["env_steps"])
+    summary.write(info, Status.RUNNING)
+    warn_ahead(program.budget, info.config, begun["clock"])
+    state, clock = program.place(begun["state"], begun["clock"])
+    chunk = program.chunk
+    if progress.env_steps < program.env_steps:
+        began = time.perf_counter()
+        chunk, info.compile_cached = compile_cache.compiled(chunk.lower(state, clock))
+        progress.compile_seconds += time.perf_counter() - began
+    saved = NEVER if info.checkpoint is None else progress.moment
+    return RunState(info, program, checkpoints, state, clock, chunk, saved)
+
+
+def _found(
+    info: RunInfo, origin: CheckpointRef, shapes: Mapping[str, list[Any]]
+) -> Checkpoint | None:
+    """The checkpoint to resume from; the progress is then that of the run it is of."""
+    config, shares = info.config, info.mesh["data"]
+    with closing(Checkpoints(origin.folder)) as stored:
+        same = partial(check_same, config=config, shapes=shapes, shares=shares)
+        found = newest(stored, same, origin.step)
+    if found is None:
+        return None
+    for line in resume_warnings(found, config, info.versions, shares):
+        messages.warn(line)
+    messages.say(f"going on from checkpoint {found.step:,} of {origin.folder.parent}")
+    info.progress = Progress.recalled(found.about["progress"])
+    if origin.folder.resolve() == info.checkpoint_folder.resolve():  # else it gets its own
+        info.checkpoint = found.step
+    return found if found.shares == shares else found.without_shares()
+
+
+def _resumed(info: RunInfo, program: Program, found: Checkpoint, like: PyTree) -> dict[str, Any]:
+    """What ``start`` gives, as it was when the checkpoint was saved."""
+    begun = to_tree(found.arrays, like)
+    state, clock = begun["state"], begun["clock"]
+    if found.shares != program.mesh["data"]:
+        state = state.replace(actor=start(program, info.seeds)["state"].actor)
+    if not found.has_replay:
+        clock = clock._replace(replay_since=clock.rounds)
+    return {"state": state, "clock": program.budget.plan(clock)}
