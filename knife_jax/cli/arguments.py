@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from knife_jax.config.schema import INT32, Field, at_least, converted, shown
+from knife_jax.config.schema import INT32, Field, at_least, converted, shown, suggestion
 from knife_jax.console import messages
 from knife_jax.console.exit_codes import REFUSED
 
@@ -20,7 +20,10 @@ class Parser(argparse.ArgumentParser):
         self.register("action", None, _Once)
 
     def error(self, message: str) -> NoReturn:
-        messages.error(f"{message}; see --help")
+        unknown = next((word for word in message.split() if word.startswith("--")), "")
+        options = [name for action in self._actions for name in action.option_strings]
+        near = suggestion(unknown.partition("=")[0], options, 0.7)
+        messages.error(f"{message}{near or '; see --help'}")
         sys.exit(REFUSED)
 
 

@@ -19,14 +19,15 @@ from typing import NamedTuple
 
 from knife_jax import cli
 from knife_jax.cli.arguments import Parser
+from knife_jax.cli.files import options
 from knife_jax.config.run import Config
-from knife_jax.config.schema import ConfigError
+from knife_jax.config.schema import ConfigError, suggestion
 from knife_jax.console import messages
 from knife_jax.console.exit_codes import FAILED, REFUSED, is_of_signal, of_signal
 from knife_jax.console.messages import note, say
 from knife_jax.host.signals import caught
 from knife_jax.records.compare import config_hash
-from knife_jax.records.directory import RunDirectoryError
+from knife_jax.records.directory import RunDirectoryError, files_of_run
 from knife_jax.records.lines import RecordError
 from knife_jax.records.lock import held
 from knife_jax.records.reading import Status, read_run
@@ -66,7 +67,12 @@ def jobs(
     names = (methods or study.experiment.methods).split(",")
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"--methods: {twice} is given {names.count(twice)} times; give it once")
+    known = [file.stem for file in options("plasticity", Path(config_dir) if config_dir else None)]
     for method in names:
+        if method not in known:
+            near = suggestion(method, known)
+            one_of = ", ".join(known)
+            raise ConfigError(f"--methods {method} is refused: must be one of {one_of}{near}")
         algo = study.algo.name if method == "none" else f"{study.algo.name}_{method}"
         words = [*files, f"experiment={name}", f"algo={algo}", *rest]
         words += [f"run_dir={out / method}", "resume=auto"]
@@ -165,6 +171,9 @@ def main() -> None:
     args = _arguments()
     out = args.out or Path("runs") / args.name
     try:
+        if held_files := files_of_run(out):
+            text = f"--out {out} is refused: it holds a run ({', '.join(held_files)})"
+            raise ConfigError(f"{text}; choose a folder for the study alone")
         listed = jobs(args.name, args.methods, out, args.overrides, args.config_dir)
     except ConfigError as error:
         messages.error(str(error))

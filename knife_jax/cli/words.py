@@ -26,8 +26,8 @@ from hydra.errors import HydraException
 
 from knife_jax.cli import environment
 from knife_jax.cli.files import options, user_dir
-from knife_jax.config.run import GROUPS, PATHS
-from knife_jax.config.schema import LONGEST, ConfigError, shown, suggestion
+from knife_jax.config.run import GROUPS, PATHS, Config
+from knife_jax.config.schema import LONGEST, ConfigError, fields_of, shown, suggestion
 
 FLAGS = {
     "--help": "--help", "-h": "--help", "--version": "--version", "--hydra-help": "--hydra-help",
@@ -99,6 +99,8 @@ def parse(argv: Sequence[str]) -> Words:
             continue
         typed, equals, value = word.partition("=")
         if typed not in FLAGS:
+            if (field := typed.lstrip("-")) in fields_of(Config):
+                raise ConfigError(f"unknown option {typed!r}; write {field}=...")
             near = suggestion(typed, FLAGS, 0.7) or "; see --help"
             raise ConfigError(f"unknown option {_cut(typed)}{near}")
         name = FLAGS[typed]

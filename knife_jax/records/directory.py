@@ -33,10 +33,15 @@ def directory_of(config: Config) -> Path:
     return Path(config.run_dir or f"runs/{_fresh_name(config)}")
 
 
+def files_of_run(path: Path) -> list[str]:
+    """Names of what a folder holds of a run, be it damaged, or a link that leads nowhere."""
+    return [name for name in (*FILES, CHECKPOINTS) if os.path.lexists(path / name)]
+
+
 def check_free(path: Path, config: Config) -> None:
     """Raise ``RunDirectoryError`` where a run is that is not the one to be resumed, or something
     else has the name of one of its files."""
-    taken = [name for name in (*FILES, CHECKPOINTS) if os.path.lexists(path / name)]
+    taken = files_of_run(path)
     here, there = (os.path.realpath(p) for p in (path, config.resume or ""))
     if taken and config.resume != "auto" and (config.resume is None or here != there):
         raise RunDirectoryError(

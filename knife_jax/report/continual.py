@@ -26,16 +26,16 @@ class Scores(NamedTuple):
 def scores(rows: Sequence[Mapping[str, Any]], name: str = "return") -> Scores:
     """The matrix of greedy evaluations of a run.
 
-    Raises ValueError where a task was not judged at some moment, or no training ended there.
+    Raises ValueError where a task was not evaluated at some moment, or no training ended there.
     """
-    judged = [row for row in rows if row["kind"] == "eval"]
+    evaluated = [row for row in rows if row["kind"] == "eval"]
     trained = {row["env_steps"]: row["task"] for row in rows if row["kind"] == "train"}
     seeds, tasks, steps = (
-        sorted({row[key] for row in judged}) for key in ("seed", "task", "env_steps")
+        sorted({row[key] for row in evaluated}) for key in ("seed", "task", "env_steps")
     )
-    points = {(row["seed"], row["task"], row["env_steps"]): row[name] for row in judged}
+    points = {(row["seed"], row["task"], row["env_steps"]): row[name] for row in evaluated}
     if len(points) != len(seeds) * len(tasks) * len(steps) or not set(steps) <= set(trained):
-        raise ValueError("every task must be judged at the same moments, at ends of train rows")
+        raise ValueError("every task must be evaluated at the same moments, at ends of train rows")
     values = [[[points[s, k, t] for t in steps] for k in tasks] for s in seeds]
     return Scores(
         np.array(seeds), np.array(steps), np.array([trained[t] for t in steps]), np.array(values)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from knife_jax.records.compare import differences, result_fields
-from knife_jax.records.directory import CHECKPOINTS, FILES
+from knife_jax.records.directory import files_of_run
 from knife_jax.records.lines import EVAL, EVALUATIONS, Record, RecordError
 from knife_jax.records.reading import Status, read_run
 from knife_jax.report import continual
@@ -44,8 +44,7 @@ def folders(paths: Sequence[Path]) -> list[Path]:
 
 def is_run(path: Path) -> bool:
     """Whether there is anything of a run, be it damaged, or a link that leads nowhere."""
-    held = any(os.path.lexists(path / name) for name in (*FILES, CHECKPOINTS))
-    return held or (path.is_symlink() and not path.exists())
+    return bool(files_of_run(path)) or (path.is_symlink() and not path.exists())
 
 
 def load(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
@@ -74,8 +73,10 @@ def load(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
     ended = [run for run in read if _has_ended(run) and _reached(run) == goal > 0]
     for run in read:
         if run not in ended:
-            status = "" if _has_ended(run) else f", status {run.summary['status']}"
-            so_far = f"judged up to {_reached(run):,} of {goal:,} env steps{status}"
+            budget, status = goal, ""
+            if not _has_ended(run):
+                budget, status = run.config["env_steps"], f", status {run.summary['status']}"
+            so_far = f"evaluated up to {_reached(run):,} of {budget:,} env steps{status}"
             notes.append(f"{run.name} is left out: {so_far}")
     return _alike(ended, notes), notes
 
@@ -104,8 +105,8 @@ def _alike(runs: Sequence[Run], notes: list[str]) -> list[Run]:
 
 def _whole(run: Run, notes: list[str]) -> Run | None:
     """The run without the seeds that were lost; None if some score of it is missing."""
-    judged = run.of(EVAL)
-    seeds = {row["seed"] for row in judged if row["env_steps"] == _reached(run)}
+    evaluated = run.of(EVAL)
+    seeds = {row["seed"] for row in evaluated if row["env_steps"] == _reached(run)}
     kept = [row for row in run.rows if row["seed"] in seeds]
     run = run._replace(rows=kept, seeds=sorted(seeds))
     try:
@@ -119,13 +120,13 @@ def _whole(run: Run, notes: list[str]) -> Run | None:
 
 def _scored(run: Run) -> tuple:
     """The tasks of a run and the names of its scores. Raises ValueError if some are missing."""
-    judged = run.of(EVAL)
-    names = [name for name in ("return", "win_rate", "regret") if name in judged[0]]
+    evaluated = run.of(EVAL)
+    names = [name for name in ("return", "win_rate", "regret") if name in evaluated[0]]
     for row in run.rows:
         scored = row["kind"] in EVALUATIONS
         if scored and any(row.get(name) is None for name in names if name != "regret"):
             raise ValueError(f"no score of seed {row['seed']} at {row['env_steps']:,} env steps")
-    return tuple(sorted({row["task"] for row in judged})), *names
+    return tuple(sorted({row["task"] for row in evaluated})), *names
 
 
 def _usual(runs: Sequence[Run], what: Callable[[Run], Any]) -> Run:
@@ -154,5 +155,5 @@ def _has_ended(run: Run) -> bool:
 
 
 def _reached(run: Run) -> int:
-    """How far a run was judged."""
+    """How far a run was evaluated."""
     return max((row["env_steps"] for row in run.of(EVAL)), default=0)

@@ -29,11 +29,11 @@ class Compared(NamedTuple):
 
 
 def compare(runs: Sequence[Run]) -> Compared:
-    """Scores on one scale. Raises ValueError where tasks were not judged together."""
-    judged = [row for run in runs for row in run.of("eval")]
-    metric = "win_rate" if all("win_rate" in row for row in judged) else "return"
+    """Scores on one scale. Raises ValueError where tasks were not evaluated together."""
+    evaluated = [row for run in runs for row in run.of("eval")]
+    metric = "win_rate" if all("win_rate" in row for row in evaluated) else "return"
     raw = {run.name: continual.scores(run.rows, metric) for run in runs}
-    low, high, scale = _range(judged, list(raw.values()), metric)
+    low, high, scale = _range(evaluated, list(raw.values()), metric)
     width = np.where(high > low, high - low, 1.0)
     courses = {
         name: continual.by_visit(p._replace(values=(p.values - low[:, None]) / width[:, None]))
@@ -42,7 +42,7 @@ def compare(runs: Sequence[Run]) -> Compared:
     return Compared(metric, scale, courses)
 
 
-def _range(judged: Sequence[dict[str, Any]], raw: Sequence[Scores], metric: str):
+def _range(evaluated: Sequence[dict[str, Any]], raw: Sequence[Scores], metric: str):
     """The scores of each task ``[K]`` that count as 0 and 1, and in words what they are."""
     seen = np.concatenate([p.values.swapaxes(0, 1).reshape(p.values.shape[1], -1) for p in raw], 1)
     if metric == "win_rate":
@@ -51,7 +51,7 @@ def _range(judged: Sequence[dict[str, Any]], raw: Sequence[Scores], metric: str)
     zero = (
         "0 is a return of 0" if (low == 0).all() else "0 the lowest return of any run, if below 0"
     )
-    best = {row["task"]: row["return"] + row["regret"] for row in judged if "regret" in row}
+    best = {row["task"]: row["return"] + row["regret"] for row in evaluated if "regret" in row}
     if len(best) == len(seen):
         high = np.array([best[task] for task in sorted(best)])
         return low, high, f"returns by task: {zero}, 1 the task's optimum"

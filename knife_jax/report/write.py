@@ -43,26 +43,43 @@ def write(paths: Sequence[Path], out: Path, command: str, export: Path | None = 
     if there is nothing to report or it cannot be written.
     """
     runs, notes = load(folders(paths))
-    for note in notes:
-        warn(note)
-    refused = "no report"
     try:
+        if not runs and len(notes) == 1:
+            raise ValueError(notes[0])
+        for note in notes:
+            warn(note)
         if not runs:
             raise ValueError("there is no run that came to its end")
         for folder in (out, *([export.parent] if export else [])):
             folder.mkdir(parents=True, exist_ok=True)
         _write(runs, notes, out, command)
         if export is not None:
-            refused = f"{export} is not written"
-            content = json.dumps(marl_eval.layout(runs), allow_nan=False)
-            directory.write(export, (content + "\n").encode())
+            _export(runs, export)
+    except ExportError as error:
+        messages.error(f"{export} is not written: {error}")
+        return False
     except ValueError as error:
-        messages.error(f"{refused}: {error}")
+        stale = f"; {out / TABLE} is that of an earlier report" * (out / TABLE).exists()
+        messages.error(f"no report: {error}{stale}")
         return False
     except OSError as error:
         messages.error(f"{error.filename or out} cannot be written: {error.strerror or error}")
         return False
     return True
+
+
+class ExportError(Exception):
+    """The scores cannot be exported. The message is one line."""
+
+
+def _export(runs: Sequence[Run], path: Path) -> None:
+    """Write the scores in marl-eval's layout. Raises ``ExportError`` if some are missing."""
+    try:
+        content = json.dumps(marl_eval.layout(runs), allow_nan=False)
+    except ValueError as error:
+        raise ExportError(str(error)) from None
+    directory.write(path, (content + "\n").encode())
+    say(f"scores for marl-eval: {path}")
 
 
 def _write(runs: Sequence[Run], notes: list[str], out: Path, command: str) -> None:

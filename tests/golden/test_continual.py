@@ -77,7 +77,7 @@ def test_repetitions_do_not_change_the_first_pass():
 
 
 def test_rows_that_cannot_be_compared_are_refused(run):
-    with pytest.raises(ValueError, match="judged at the same moments"):
+    with pytest.raises(ValueError, match="evaluated at the same moments"):
         continual.scores(rows(FIRST)[:-1])
     short = continual.Scores(run.seeds, run.env_steps[:4], run.trained[:4], run.values[..., :4])
     with pytest.raises(ValueError, match="task 2 was not trained"):

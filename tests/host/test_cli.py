@@ -203,6 +203,7 @@ SCENARIOS = "must be one of 3m, 2s3z, 25m, 3s5z, 8m, 5m_vs_6m, "
          "error: launcher=rocket is refused: must be one of joblib, ray, slurm, submitit"),
         ("-m launcher=joblib,ray", "error: launcher cannot be swept: "),
         ("-m search=qmix algo.gamma=interval(0,3)", "error: algo.gamma=3.0 is refused: "),
+        ("--resume", "error: unknown option '--resume'; write resume=..."),
         ("--mutlirun seed=1", "error: unknown option '--mutlirun'; did you mean '--multirun'?"),
         ("--config-dir=none", "error: --config-dir none: there is no such folder"),
         ("-m hydra/launcher=rocket",

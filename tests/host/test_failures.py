@@ -4,8 +4,10 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,6 +57,7 @@ def test_a_row_that_does_not_fit_leaves_no_half_of_it(tmp_path, monkeypatch, cap
 
 FULL = """
 import sys
+import time
 from pathlib import Path
 import fake_program
 from knife_jax.host.loop import train
@@ -147,6 +150,25 @@ def test_what_does_not_fit_is_told_in_one_line(tmp_path, monkeypatch, capsys, pl
     assert done["status"] == "failed" and done["error"] == told and done["env_steps"] == 0
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == b""
     assert (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_a_signal_while_the_program_is_compiled_waits_for_that_alone(tmp_path, monkeypatch, capfd):
+    fake_program.install(monkeypatch)
+    module = sys.modules["knife_jax.builders.program"]
+    build = module.build
+
+    def interrupted(config):
+        os.kill(os.getpid(), signal.SIGUSR1)
+        time.sleep(0.5)  # a thread of its own takes note
+        return build(config)
+
+    monkeypatch.setattr(module, "build", interrupted)
+    assert train(fake_program.config(run_dir=str(tmp_path))) == 128 + signal.SIGUSR1
+    assert capfd.readouterr().err == (
+        "SIGUSR1: ending once the program is compiled; Ctrl-C again leaves at once\n"
+    )
+    assert summary_of(tmp_path)["status"] == "interrupted"
+    assert read_records(tmp_path / "metrics.jsonl") == []
 
 
 def test_a_bug_shows_where_it_is_after_the_status_is_written(tmp_path, monkeypatch):

@@ -236,12 +236,12 @@ DAMAGES = [
     (in_summary(Path.write_text, '{"status": 1}'), "summary.json is not that of a run: status=1"),
     (in_summary(replace, b"2.5", b"3.5"), "summary.json does not match its sum"),
     (of_another_study, "algo.hidden=13 (fresh_per_task 32)"),
-    (longer, "judged up to 120 of 60 env steps"),
+    (longer, "evaluated up to 120 of 60 env steps"),
     (with_other_scores, "other tasks or scores than fresh_per_task"),
-    (without_some_scores, "every task must be judged at the same moments"),
+    (without_some_scores, "every task must be evaluated at the same moments"),
     (remove_all, "there is no metrics.jsonl"),
     (link_to_itself, "metrics.jsonl cannot be read (Too many levels"),
-    (stopped, "judged up to 60 of 60 env steps, status interrupted"),
+    (stopped, f"evaluated up to 60 of {CONFIG.env_steps:,} env steps, status interrupted"),
 ]
 
 

@@ -113,7 +113,7 @@ def test_runs_that_cannot_be_compared_are_named_and_left_out(tmp_path, capsys):
     assert told[0] == "warning: cbp is left out: there is no metrics.jsonl"
     assert told[1] == "warning: snr is left out: there is no config.yaml"
     assert told[2:] == [
-        "warning: redo is left out: judged up to 40 of 60 env steps",
+        "warning: redo is left out: evaluated up to 40 of 60 env steps",
         "warning: wider is left out: algo.hidden=13 (none 32)",
         "warning: knife: seed 4 diverged and is left out",
     ]
@@ -141,7 +141,9 @@ def test_the_files_of_a_report(tmp_path, runs, monkeypatch, capsys):
     assert (low, high) == pytest.approx((0.2, 0.8))
     assert "late_gap" not in record["methods"]["fresh_per_task"]
     text = (tmp_path / "report.md").read_text()
-    assert text in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert text in printed
+    assert printed.endswith(f"\nscores for marl-eval: {tmp_path / 'scores.json'}\n")
     head, _, fresh, row = [line for line in text.splitlines() if line.startswith("|")]
     cells = dict(zip(head.split(" | "), row.split(" | "), strict=True))
     assert cells["| method"] == "| `none`" and cells["gap, last quarter"] == "0.5 (0.2 to 0.8)"
@@ -157,9 +159,24 @@ def test_nothing_to_report_is_one_line(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         report.main()
     assert ended.value.code == 2
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last == "error: no report: there is no run that came to its end"
+    (line,) = capsys.readouterr().err.splitlines()
+    reason = f"{tmp_path.name} is left out: there is no metrics.jsonl"
+    assert line == f"error: no report: {reason}"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_any_run_each_is_named_and_an_earlier_report_is_called_so(tmp_path, capsys):
+    for name in ("none", "redo"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "report.md").write_text("of yesterday")
+    assert not write.write([tmp_path / "none", tmp_path / "redo"], tmp_path, "the command")
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: none is left out: there is no metrics.jsonl",
+        "warning: redo is left out: there is no metrics.jsonl",
+        "error: no report: there is no run that came to its end; "
+        f"{tmp_path / 'report.md'} is that of an earlier report",
+    ]
+    assert (tmp_path / "report.md").read_text() == "of yesterday"
 
 
 def test_folders_of_runs_are_opened(tmp_path):

@@ -98,7 +98,12 @@ def test_methods_and_algorithm_can_be_chosen(tmp_path):
     ("name", "methods", "word", "told"),
     [
         ("matrix", None, "seed=1", "experiment=matrix is refused: must be one of matrix_sequence"),
-        ("matrix_sequence", "none,radio", "seed=1", "algo=qmix_radio is refused: must be one of"),
+        (
+            "matrix_sequence",
+            "none,radio",
+            "seed=1",
+            "--methods radio is refused: must be one of",
+        ),
         ("matrix_sequence", "none", "algo.lrr=1", "unknown key 'algo.lrr'; did you mean"),
         ("matrix_sequence", "none", "seed=1,2", "seed=1,2 is a sweep"),
         ("matrix_sequence", "none", "+run_dir=a", "+run_dir=a is refused: the study says so"),
@@ -109,6 +114,14 @@ def test_what_a_study_cannot_run_is_refused(name, methods, word, told, tmp_path)
     with pytest.raises(ConfigError) as refused:
         jobs(name, methods, tmp_path, [word])
     assert str(refused.value).startswith(told)
+
+
+def test_a_method_that_does_not_exist_is_refused_by_methods(tmp_path):
+    with pytest.raises(ConfigError) as refused:
+        jobs("matrix_sequence", "nonee", tmp_path, [])
+    line = str(refused.value)
+    assert line.startswith("--methods nonee is refused: must be one of ")
+    assert line.endswith("; did you mean 'none'?") and "qmix" not in line
 
 
 def test_only_the_very_run_counts_as_complete(tmp_path):
@@ -175,6 +188,15 @@ def test_a_study_has_its_folder_alone_and_its_run_ends_with_it(tmp_path, start):
     first.kill()
     out, err = first.communicate(timeout=120)  # until the run has closed them, too
     assert err == "SIGTERM: ending after this chunk; Ctrl-C again leaves at once\n"
+    run = store(tmp_path / "run", rows(FIRST))
+    inside = start("matrix_sequence", "--methods", "none", "--out", "run")
+    out, err = inside.communicate(timeout=120)
+    assert (inside.returncode, out) == (REFUSED, "")
+    assert err == (
+        "error: --out run is refused: it holds a run (config.yaml, metrics.jsonl); "
+        "choose a folder for the study alone\n"
+    )
+    assert sorted(path.name for path in run.iterdir()) == ["config.yaml", "metrics.jsonl"]
     file = tmp_path / "file"
     file.write_text("mine")
     third = start("matrix_sequence", "--methods", "none", "--out", "file")
@@ -203,5 +225,11 @@ def test_the_command_line_is_refused_in_one_line_or_explained(start):
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (REFUSED, "")
     assert err.startswith("error: experiment=matrix is refused: ") and err.count("\n") == 1
+    for words, told in {
+        ("--resume",): "unrecognized arguments: --resume; see --help",
+        ("--method=none",): "unrecognized arguments: --method=none; did you mean '--methods'?",
+    }.items():
+        out, err = start("matrix_sequence", *words).communicate(timeout=120)
+        assert (out, err) == ("", f"error: {told}\n")
     out, err = start("--help").communicate(timeout=120)
     assert "matrix_sequence, predator_prey_sequence" in " ".join(out.split()) and err == ""
