@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import itertools
 import pkgutil
 import re
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 from knife_jax import plasticity
 from knife_jax.types import Patient
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "knife_jax/plasticity/README.md").read_text(encoding="utf-8")
 
 ALONE = """
 import sys
@@ -33,12 +34,12 @@ def test_it_needs_neither_configuration_nor_environments():
     subprocess.run([sys.executable, "-c", ALONE], check=True)
 
 
-def test_the_example_of_the_readme(capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(code.splitlines()) <= 46
+def test_the_examples_of_the_page(capsys):
+    example, own_method = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    assert len(example.splitlines()) <= 42 and example.count("p.step(") == 1
     names = {}
-    exec(compile(code, "README.md", "exec"), names)
-    patient, measured, key, x = (names[n] for n in ("patient", "measured", "key", "x"))
+    exec(compile(example, "README.md", "exec"), names)
+    patient, state, key, x = (names[n] for n in ("patient", "state", "key", "x"))
     assert "Occupancy" in capsys.readouterr().out
     assert names["value"] < 0.5 * jnp.mean(jnp.square(names["y"]))
     assert plasticity.occupancy(patient.online["grafts"], 3).slots_used > 0
@@ -52,7 +53,32 @@ def test_the_example_of_the_readme(capsys):
     plasticity.check_operation(patient, operated)
     values = lambda online: names["Net"]().apply(online, x, 3)[0]  # noqa: E731
     assert plasticity.change(values, patient.online, operated.online) == 0
-    plasticity.check_operation(patient, names["method"].operate(patient, measured, key)[0])
+    plasticity.check_operation(patient, names["method"].operate(patient, state, key)[0])
+
+    # the method of one's own, which recycles the most active neuron
+    exec(compile(own_method, "README.md", "exec"), names)
+    plain = Patient({"params": patient.online["params"]}, {}, patient.opt_state)
+    activation = jnp.ones(64).at[7].set(2.0)
+    clocks = [plasticity.Clock.zero()._replace(updates=jnp.int32(n)) for n in range(51)]
+    state, params = names["busiest"].init(plain.online), plain.online["params"]
+    stats = plasticity.neuron_stats(wiring, params, params, {"hidden": activation})
+    step = jax.jit(lambda *given: plasticity.step(names["busiest"], *given))
+    for before, after in itertools.pairwise(clocks):
+        operated, state, event = step(plain, state, stats, before, after, key)
+        assert event.due == (int(after.updates) == 50)
+    rows = np.any(operated.online["params"]["out"]["kernel"] != params["out"]["kernel"], axis=1)
+    np.testing.assert_array_equal(np.flatnonzero(rows), [7])
+
+
+def test_the_page_names_all_methods_and_no_parts_that_are_not_there():
+    """Names alone in code marks, in the first column of the methods and anywhere in the parts."""
+    methods, own = PAGE.split("## Methods")[1].split("## A method of your own")
+    first = [line.split("|")[1] for line in methods.splitlines() if line.startswith("| `")]
+    named = {name for column in first for name in re.findall(r"`(\w+)", column)}
+    assert named | {"none", "layer_norm", "wider"} == {*plasticity.METHODS}
+    parts = own.split("| part |")[1].split("\n\n")[0]
+    given = {name for line in parts.splitlines() for name in re.findall(r"`(\w+)`", line)}
+    assert given - {"scores", "mature"} <= {*plasticity.__all__} and len(given) > 20
 
 
 MODULES = [module.name for module in pkgutil.iter_modules(plasticity.__path__)]
