@@ -1,6 +1,6 @@
-"""Gradients agent by agent and window by window, and the curvature of a loss.
+"""Kernels and gradients of a network in NumPy, and the curvature of a loss.
 
-All by calling one compiled gradient from the host: compiling it again for each use, or a
+One compiled gradient is called from the host many times: compiling it again for each use, or a
 Hessian-vector product, would cost more than running it a hundred times. S seeds, P parameters.
 """
 
@@ -22,7 +22,7 @@ Kernels = dict[str, Float[np.ndarray, "*S I W"]]
 
 
 def kernels(params: PyTree) -> Kernels:
-    """The kernel of every layer, by its path joined by slashes.
+    """Return the kernel of every layer, by its path joined by slashes.
 
     Each gate of a GRU is a layer of its own: their gradients differ in size, and compared with
     each other most gates would look stagnant.
@@ -32,19 +32,19 @@ def kernels(params: PyTree) -> Kernels:
     return {"/".join(path[:-1]): leaf for path, leaf in named if path[-1] == "kernel"}
 
 
-def columns(kernel: Float[np.ndarray, "*S I W"]) -> Float[np.ndarray, "*S W"]:
-    """The norm of each neuron's incoming weights."""
+def column_norms(kernel: Float[np.ndarray, "*S I W"]) -> Float[np.ndarray, "*S W"]:
+    """Return the norm of each neuron's incoming weights."""
     return np.linalg.norm(kernel, axis=-2)
 
 
-def flat(tree: PyTree) -> Float[np.ndarray, "S P"]:
-    """All leaves ``[S, ...]`` as one row per seed."""
+def flatten(tree: PyTree) -> Float[np.ndarray, "S P"]:
+    """Join all leaves ``[S, ...]`` into one row per seed."""
     rows = [np.asarray(leaf).reshape(len(leaf), -1) for leaf in jax.tree.leaves(tree)]
     return np.concatenate(rows, axis=1)
 
 
-def like(tree: PyTree, rows: Float[np.ndarray, "S P"]) -> PyTree:
-    """The inverse of ``flat``, in the shapes of ``tree``."""
+def unflatten_like(tree: PyTree, rows: Float[np.ndarray, "S P"]) -> PyTree:
+    """Invert ``flatten``, in the shapes of ``tree``."""
     leaves, structure = jax.tree.flatten(tree)
     cuts = np.cumsum([leaf[0].size for leaf in leaves])[:-1]
     parts = np.split(rows, cuts, axis=1)
@@ -53,18 +53,18 @@ def like(tree: PyTree, rows: Float[np.ndarray, "S P"]) -> PyTree:
 
 
 class AgentSums(NamedTuple):
-    """Of each neuron of one layer, over agents."""
+    """Gradient norms of each neuron of one layer, over agents."""
 
     norm_of_sum: Float[np.ndarray, "S W"]
     sum_of_norms: Float[np.ndarray, "S W"]
 
 
-def over_agents(per_agent: list[Kernels]) -> dict[str, AgentSums]:
-    """‖Σ_a g_a‖ and Σ_a ‖g_a‖ of every layer."""
+def sum_over_agents(per_agent: list[Kernels]) -> dict[str, AgentSums]:
+    """Return ‖Σ_a g_a‖ and Σ_a ‖g_a‖ of every layer, from the gradients of each agent."""
     return {
         name: AgentSums(
-            columns(sum(grads[name] for grads in per_agent)),
-            sum(columns(grads[name]) for grads in per_agent),
+            column_norms(sum(grads[name] for grads in per_agent)),
+            sum(column_norms(grads[name]) for grads in per_agent),
         )
         for name in per_agent[0]
     }
@@ -73,20 +73,18 @@ def over_agents(per_agent: list[Kernels]) -> dict[str, AgentSums]:
 def largest_eigenvalue(
     gradient: Callable[[PyTree], PyTree], params: PyTree, steps: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "S"]:
-    """The eigenvalue of the Hessian that is largest in size, by power iteration.
+    """Estimate the eigenvalue of the Hessian that is largest in size, by power iteration.
 
     Hessian-vector products are central differences of the gradient. Returned is the Rayleigh
     quotient of the last vector: a lower bound if the largest eigenvalue is positive.
     """
-    at = flat(params).astype(np.float64)
+    at = flatten(params).astype(np.float64)
     vector = rng.normal(size=at.shape)
     value = np.zeros(len(at))
     for _ in range(steps):
         vector /= np.maximum(np.linalg.norm(vector, axis=1, keepdims=True), 1e-30)
-        ahead, behind = (
-            flat(gradient(like(params, (at + side * STEP * vector).astype(np.float32))))
-            for side in (1, -1)
-        )
+        moved = [(at + side * STEP * vector).astype(np.float32) for side in (1, -1)]
+        ahead, behind = (flatten(gradient(unflatten_like(params, rows))) for rows in moved)
         product = (ahead.astype(np.float64) - behind) / (2 * STEP)
         value = np.sum(vector * product, axis=1)
         vector = product

@@ -11,7 +11,7 @@ import numpy as np
 
 from knife_jax.clock import Clock
 from knife_jax.diagnostics import collect, regression
-from knife_jax.diagnostics.curvature import kernels, largest_eigenvalue, over_agents
+from knife_jax.diagnostics.curvature import kernels, largest_eigenvalue, sum_over_agents
 from knife_jax.diagnostics.summary import Collected, summarise
 from knife_jax.parallel.shards import SAME, SEEDS
 from knife_jax.training.chunk import Trainer
@@ -84,9 +84,9 @@ def make_probe(
         collected = Collected(
             view=fetch(view._replace(batch=(), target=())),
             weights=weights,
-            whole=whole,
-            windows=[gradient_at(weights, windows=one) for one in np.eye(k, dtype=bool)],
-            agents=over_agents([of_agent(one) for one in np.eye(n_agents, dtype=np.float32)]),
+            gradient=whole,
+            single=[gradient_at(weights, windows=one) for one in np.eye(k, dtype=bool)],
+            agents=sum_over_agents([of_agent(one) for one in np.eye(n_agents, dtype=np.float32)]),
             step=fetch(next_step(state.patient, whole, clock)),
             hessian=largest_eigenvalue(gradient_at, weights, POWER_STEPS, rng),
             fits={},

@@ -16,12 +16,12 @@ from knife_jax.builders.trainer import make_trainer
 from knife_jax.config.run import ProbesConfig
 from knife_jax.diagnostics import collect
 from knife_jax.diagnostics.curvature import (
-    columns,
-    flat,
+    column_norms,
+    flatten,
     kernels,
     largest_eigenvalue,
-    like,
-    over_agents,
+    sum_over_agents,
+    unflatten_like,
 )
 from knife_jax.diagnostics.regression import fit_random_functions
 from knife_jax.envs.base import vectorise
@@ -100,7 +100,7 @@ def test_windows_and_agents_add_up_to_the_whole_gradient():
         lambda *parts: sum(s * part for s, part in zip(share, parts, strict=True)), *windows
     )
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-6), mean, whole)
-    sums = over_agents([kernels({"agent": {"head": grad["head"]}}) for grad in agents])
+    sums = sum_over_agents([kernels({"agent": {"head": grad["head"]}}) for grad in agents])
     expected = np.linalg.norm(whole["agent"]["head"]["kernel"], axis=0)
     np.testing.assert_allclose(sums["agent/head"].norm_of_sum, expected, rtol=1e-3)
     by_agent = [np.linalg.norm(grad["head"]["kernel"], axis=0) for grad in agents]
@@ -128,10 +128,10 @@ def test_each_gate_of_the_memory_is_a_layer_of_its_own():
 
 def test_columns_and_rows_of_parameters():
     tree = {"a": {"kernel": np.array([[[3.0, 1], [4, 0]]]), "bias": np.array([[7.0, 8]])}}
-    np.testing.assert_array_equal(columns(kernels(tree)["a"]), [[5.0, 1.0]])
-    rows = flat(tree)
+    np.testing.assert_array_equal(column_norms(kernels(tree)["a"]), [[5.0, 1.0]])
+    rows = flatten(tree)
     assert sorted(rows[0]) == [0, 1, 3, 4, 7, 8]
-    jax.tree.map(np.testing.assert_array_equal, like(tree, rows), tree)
+    jax.tree.map(np.testing.assert_array_equal, unflatten_like(tree, rows), tree)
 
 
 def test_the_largest_eigenvalue_of_a_known_hessian():
