@@ -20,7 +20,7 @@ def main() -> None:
         sys.exit(REFUSED)
     # jax is first imported here
     from knife_jax.host.evaluate_checkpoint import evaluate_checkpoint
-    from knife_jax.host.resume import ResumeError
+    from knife_jax.host.stored import ResumeError
 
     try:
         evaluate_checkpoint(args.run, args.checkpoint, args.episodes, args.seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Sequence
 
 from knife_jax.console.scrub import scrub
 
@@ -36,6 +37,12 @@ def trace() -> None:
 def one_line(error: BaseException) -> str:
     """An exception as one line of at most 200 characters, without secrets."""
     return scrub(f"{type(error).__name__}: {' '.join(str(error).split())}")[:200]
+
+
+def listed(words: Sequence[object], most: int = 6) -> str:
+    """The first words of a list, and how many more there are."""
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(map(str, words[:most])) + more
 
 
 def printable(text: str, newlines: bool = True) -> str:

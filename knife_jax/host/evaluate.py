@@ -12,10 +12,10 @@ from jaxtyping import PRNGKeyArray
 
 from knife_jax.envs import contract
 from knife_jax.host.recording import evaluation_records
-from knife_jax.host.resume import OF_SHARES, Checkpoint, check_arrays
 from knife_jax.host.run import RunState
+from knife_jax.host.stored import PER_SHARD, Checkpoint, check_arrays
 from knife_jax.parallel import devices
-from knife_jax.records.checkpoint import shapes, to_tree
+from knife_jax.records.arrays import shapes, to_tree
 from knife_jax.records.lines import EVAL, EVALUATIONS, Record
 from knife_jax.sinks.base import FanOut
 from knife_jax.training.evaluator import Episodes
@@ -79,17 +79,17 @@ def greedy_records(
     played: Iterable[Played],
     stamp: Mapping[str, Any],
 ) -> list[Record]:
-    """Rows of what was played: one for each task and seed."""
+    """Records of what was played: one for each task and seed."""
     by_task: dict[int, list[Episodes]] = {}
     for task, episodes in played:
         by_task.setdefault(task, []).append(episodes)
-    rows = []
+    records = []
     for task, parts in by_task.items():
         episodes = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *parts)
         has_win, optimum = program.spec.has_win, program.optimum[task]
         now = {**stamp, "task": task}
-        rows += evaluation_records(kind, seeds, episodes, has_win, optimum, **now)
-    return rows
+        records += evaluation_records(kind, seeds, episodes, has_win, optimum, **now)
+    return records
 
 
 def evaluate(run: RunState, sinks: FanOut) -> bool:
@@ -107,6 +107,6 @@ def policy(program: Program, found: Checkpoint, like: PyTree) -> TrainState:
 
     It does not depend on how the seeds were shared out. Raises ``ResumeError``.
     """
-    check_arrays(found.step, found.about, shapes(like), OF_SHARES)
-    begun = to_tree(found.without_shares().arrays, like)
+    check_arrays(found.step, found.about, shapes(like), PER_SHARD)
+    begun = to_tree(found.without_shards().arrays, like)
     return program.place(begun["state"], begun["clock"])[0]

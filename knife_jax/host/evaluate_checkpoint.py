@@ -14,9 +14,9 @@ from knife_jax.console.messages import say
 from knife_jax.host import compile_cache
 from knife_jax.host.evaluate import ABSOLUTE_TIMES, SEED, greedy_records, play, policy
 from knife_jax.host.progress import Progress
-from knife_jax.host.resume import Checkpoint, ResumeError, check_schema, newest, start
 from knife_jax.host.run import seeds_of
 from knife_jax.host.show import show_evaluation
+from knife_jax.host.stored import Checkpoint, ResumeError, check_schema, newest, start
 from knife_jax.host.summary import results
 from knife_jax.parallel import devices
 from knife_jax.records.checkpoint import Checkpoints, step_of
@@ -44,15 +44,15 @@ def evaluate_checkpoint(run: Path, which: str, episodes: int | None, seed: int |
     program = build(replace(config, devices=None))
     seeds = seeds_of(config)
     state = policy(program, found, jax.eval_shape(partial(start, program, seeds)))
-    stamp = Progress.recalled(found.about["progress"]).stamp()
+    stamp = Progress.from_json(found.about["progress"]).stamp()
     kind = ABSOLUTE if which == "best" and episodes is None else FINAL
     times = ABSOLUTE_TIMES if kind == ABSOLUTE else 1
     base = SEED if seed is None else seed
     played = play(program, state, kind, seeds, found.step, base, times)
-    rows = greedy_records(program, kind, seeds, played, stamp)
+    records = greedy_records(program, kind, seeds, played, stamp)
     say(f"{title(config)}, checkpoint {found.step:,} of {run}")
     say(f"greedy evaluation, {config.evaluation.episodes * times:,} episodes per seed")
-    show_evaluation({"seeds": seeds, **results(rows, seeds)}, kind)
+    show_evaluation({"seeds": seeds, **results(records, seeds)}, kind)
     if program.joint_values is not None:
         tables = devices.fetch(program.joint_values(state, jax.random.key(SEED)))
         for s, table in zip(seeds, tables, strict=True):

@@ -11,8 +11,8 @@ from knife_jax.console.exit_codes import FAILED, REFUSED
 from knife_jax.console.messages import one_line
 from knife_jax.envs.contract import ContractError
 from knife_jax.host import summary
-from knife_jax.host.resume import ResumeError
 from knife_jax.host.run import RunInfo
+from knife_jax.host.stored import ResumeError
 from knife_jax.records.checkpoint import NotSavedError
 from knife_jax.records.directory import METRICS, RunDirectoryError, begin
 from knife_jax.records.lines import RecordError

@@ -11,9 +11,9 @@ from knife_jax.clock import Clock
 from knife_jax.console.messages import warn
 from knife_jax.host.evaluate import ABSOLUTE_TIMES, Played, greedy_records, play, policy
 from knife_jax.host.progress import Progress
-from knife_jax.host.resume import Checkpoint, ResumeError
 from knife_jax.host.run import RunInfo
 from knife_jax.host.signals import Stop
+from knife_jax.host.stored import Checkpoint, ResumeError
 from knife_jax.parallel import devices
 from knife_jax.records.checkpoint import Checkpoints, DamagedError
 from knife_jax.records.lines import ABSOLUTE, FINAL, Record
@@ -80,7 +80,7 @@ def _stored(
     try:
         about = checkpoints.about(step)
         state = policy(program, Checkpoint(step, about, checkpoints.arrays(step, about)), like)
-        stamp = Progress.recalled(about["progress"]).stamp()
+        stamp = Progress.from_json(about["progress"]).stamp()
     except (DamagedError, ResumeError) as error:
         warn(f"no absolute metric: the best checkpoint, {step:,}, cannot be used: {error}")
     unread = devices.agreed(None if state else 1)  # by any of the processes

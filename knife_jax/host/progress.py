@@ -49,7 +49,7 @@ class Progress:
         self.train_seconds += seconds
 
     def stamp(self) -> dict[str, int | float]:
-        """What identifies the moment in a row."""
+        """What identifies the moment in a record."""
         now = {"env_steps": self.env_steps, "updates": self.updates, "task": self.task}
         return now | {"wall_time": self.wall_time}
 
@@ -70,13 +70,13 @@ class Progress:
         """
         return every > 0 and self.env_steps // every > since // every
 
-    def note_evaluation(self, rows: Sequence[Record]) -> bool:
+    def note_evaluation(self, records: Sequence[Record]) -> bool:
         """Note an evaluation; whether it is the best so far, by win rate, then by return.
 
         Both sides are means over the same seeds, those that have not diverged since.
         """
         self.evaluated = self.env_steps
-        scores = _scores(rows)
+        scores = _scores(records)
         held = dict(self.best["scores"]) if self.best else {}
         seeds = [seed for seed in scores if seed in held] if held else list(scores)
         better = bool(seeds) and (not held or _mean(scores, seeds) > _mean(held, seeds))
@@ -84,23 +84,23 @@ class Progress:
             self.best = {"env_steps": self.env_steps, "scores": list(scores.items())}
         return better
 
-    def record(self) -> dict[str, Any]:
-        """All of it as JSON takes it; ``recalled`` is the inverse."""
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON takes it; ``from_json`` is the inverse."""
         out = asdict(self) | {"earlier_seconds": self.wall_time}
         out["frozen"] = list(self.frozen.items())
         del out["started"]
         return out
 
     @classmethod
-    def recalled(cls, record: Mapping[str, Any]) -> Progress:
+    def from_json(cls, values: Mapping[str, Any]) -> Progress:
         """The progress of a run that goes on now."""
-        return cls(**{**record, "frozen": dict(record["frozen"])})
+        return cls(**{**values, "frozen": dict(values["frozen"])})
 
 
-def _scores(rows: Sequence[Record]) -> dict[int, list[float]]:
+def _scores(records: Sequence[Record]) -> dict[int, list[float]]:
     """The win rate, where there is one, and the return of each seed, as means over its tasks."""
-    known = [row for row in over_tasks(rows) if row["return"] is not None]
-    return {row["seed"]: [row[n] for n in ("win_rate", "return") if n in row] for row in known}
+    known = [record for record in over_tasks(records) if record["return"] is not None]
+    return {r["seed"]: [r[n] for n in ("win_rate", "return") if n in r] for r in known}
 
 
 def _mean(scores: Mapping[int, list[float]], seeds: Sequence[int]) -> list[float]:

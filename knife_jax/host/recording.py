@@ -26,33 +26,33 @@ def number(value: Any) -> int | float | bool | None:
 def seed_records(
     kind: str, seeds: Sequence[int], values: Mapping[str, Any], **same: int | float
 ) -> list[Record]:
-    """One row per seed from values with axis ``[S]``; ``same`` is in all of them."""
-    rows = []
+    """One record per seed from values with axis ``[S]``; ``same`` is in all of them."""
+    records = []
     for s, seed in enumerate(seeds):
-        row = {name: number(value[s]) for name, value in values.items()}
-        row |= {"kind": kind, "seed": seed, **same}
-        rows.append({name: row.pop(name) for name in IDENTITY if name in row} | row)
-    return rows
+        record = {name: number(value[s]) for name, value in values.items()}
+        record |= {"kind": kind, "seed": seed, **same}
+        records.append({name: record.pop(name) for name in IDENTITY if name in record} | record)
+    return records
 
 
 def surgery_records(
     seeds: Sequence[int], events: Mapping[str, Any], **same: int | float
 ) -> list[Record]:
-    """One row per surgery that fired and seed, in time order, from events ``[S, R]``."""
+    """One record per surgery that fired and seed, in time order, from events ``[S, R]``."""
     values = {name: np.asarray(event) for name, event in events.items()}
     fired = values.pop("fired")
-    rows = []
+    records = []
     for r in np.flatnonzero(fired.any(axis=0)):
         at_r = {name: value[:, r] for name, value in values.items()}
         one = seed_records("surgery", seeds, at_r, **same)
-        rows += [row for s, row in enumerate(one) if fired[s, r]]
-    return rows
+        records += [record for s, record in enumerate(one) if fired[s, r]]
+    return records
 
 
 def chunk_records(
     seeds: Sequence[int], metrics: Mapping[str, Mapping[str, Any]], program: Program, **stamp: Any
 ) -> list[Record]:
-    """The rows of a chunk: its surgeries, then its end."""
+    """The records of a chunk: its surgeries, then its end."""
     has_win = program.spec.has_win
     values = {name: v for name, v in metrics["train"].items() if has_win or name != "win_rate"}
     events = dict(metrics["surgery"])

@@ -15,17 +15,12 @@ from knife_jax.console import messages
 from knife_jax.host import compile_cache, summary
 from knife_jax.host.progress import Progress
 from knife_jax.host.prospects import warn_ahead
-from knife_jax.host.resume import (
-    Checkpoint,
-    CheckpointRef,
-    check_same,
-    newest,
-    resume_warnings,
-    start,
-)
+from knife_jax.host.resume import CheckpointRef, check_same, resume_warnings
 from knife_jax.host.run import NEVER, RunInfo, RunState
+from knife_jax.host.stored import Checkpoint, newest, start
 from knife_jax.records import directory
-from knife_jax.records.checkpoint import Checkpoints, shapes, to_tree
+from knife_jax.records.arrays import shapes, to_tree
+from knife_jax.records.checkpoint import Checkpoints
 from knife_jax.records.reading import Status
 from knife_jax.sinks.format import title
 from knife_jax.sinks.terminal import compiling
@@ -72,26 +67,26 @@ def _found(
     info: RunInfo, origin: CheckpointRef, shapes: Mapping[str, list[Any]]
 ) -> Checkpoint | None:
     """The checkpoint to resume from; the progress is then that of the run it is of."""
-    config, shares = info.config, info.mesh["data"]
+    config, shards = info.config, info.mesh["data"]
     with closing(Checkpoints(origin.folder)) as stored:
-        same = partial(check_same, config=config, shapes=shapes, shares=shares)
+        same = partial(check_same, config=config, shapes=shapes, shards=shards)
         found = newest(stored, same, origin.step)
     if found is None:
         return None
-    for line in resume_warnings(found, config, info.versions, shares):
+    for line in resume_warnings(found, config, info.versions, shards):
         messages.warn(line)
     messages.say(f"going on from checkpoint {found.step:,} of {origin.folder.parent}")
-    info.progress = Progress.recalled(found.about["progress"])
+    info.progress = Progress.from_json(found.about["progress"])
     if origin.folder.resolve() == info.checkpoint_folder.resolve():  # else it gets its own
         info.checkpoint = found.step
-    return found if found.shares == shares else found.without_shares()
+    return found if found.n_shards == shards else found.without_shards()
 
 
 def _resumed(info: RunInfo, program: Program, found: Checkpoint, like: PyTree) -> dict[str, Any]:
     """What ``start`` gives, as it was when the checkpoint was saved."""
     begun = to_tree(found.arrays, like)
     state, clock = begun["state"], begun["clock"]
-    if found.shares != program.mesh["data"]:
+    if found.n_shards != program.mesh["data"]:
         state = state.replace(actor=start(program, info.seeds)["state"].actor)
     if not found.has_replay:
         clock = clock._replace(replay_since=clock.rounds)

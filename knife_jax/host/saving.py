@@ -10,7 +10,8 @@ from knife_jax.config.run import to_dict
 from knife_jax.console import messages
 from knife_jax.host import summary
 from knife_jax.host.run import RunState
-from knife_jax.records.checkpoint import NotSavedError, to_arrays
+from knife_jax.records.arrays import to_arrays
+from knife_jax.records.checkpoint import NotSavedError
 from knife_jax.records.directory import METRICS
 from knife_jax.records.reading import Status
 
@@ -30,7 +31,7 @@ def save(run: RunState) -> None:
         "config": to_dict(info.config),
         "versions": info.versions,
         "mesh": info.mesh,
-        "progress": progress.record(),
+        "progress": progress.to_json(),
     }
     try:
         finish_saving(run)

@@ -33,11 +33,11 @@ def write(info: RunInfo, status: Status) -> dict[str, Any]:
     While the run goes on, a file keeps room for its last word on a disk that fills meanwhile.
     """
     directory, seeds, progress = info.folder, info.seeds, info.progress
-    rows = read_records(directory / METRICS)
+    records = read_records(directory / METRICS)
     trained, steps = progress.train_seconds, progress.env_steps * len(seeds)
     summary = {
         "status": status,
-        **results(rows, seeds),
+        **results(records, seeds),
         "env_steps": progress.env_steps,
         "updates": progress.updates,
         "wall_seconds": progress.wall_time,
@@ -47,8 +47,8 @@ def write(info: RunInfo, status: Status) -> dict[str, Any]:
         "diverged_at": [progress.frozen.get(seed) for seed in seeds],
         "env_steps_per_second": round(steps / trained, 1) if trained else None,
         **info.facts(),
-        ROWS: len(rows),
-        ROWS_SUM: records_sum(rows),
+        ROWS: len(records),
+        ROWS_SUM: records_sum(records),
     }
     if status == Status.RUNNING:
         with suppress(OSError):
@@ -70,8 +70,8 @@ def write_results(run: RunState) -> None:
     write_file(info.folder / CURVE, plot.draw(records, title(info.config)))
 
 
-def results(rows: Sequence[Record], seeds: Sequence[int]) -> dict[str, Any]:
-    """What the rows of a run come to, as lists over its seeds.
+def results(records: Sequence[Record], seeds: Sequence[int]) -> dict[str, Any]:
+    """What the records of a run come to, as lists over its seeds.
 
     ``final_*`` are the greedy evaluation of the last policy, ``absolute_*`` that of the best one,
     the mean over the tasks of a sequence; None for seeds without one, and for win rates if the
@@ -80,11 +80,11 @@ def results(rows: Sequence[Record], seeds: Sequence[int]) -> dict[str, Any]:
     or not measured (methods that act at every update).
     """
     of_kind: dict[str, dict[int, Record]] = {FINAL: {}, ABSOLUTE: {}}
-    for row in over_tasks(rows):
-        if row["kind"] in of_kind:
-            of_kind[row["kind"]][row["seed"]] = row
-    surgeries = [row for row in rows if row["kind"] == "surgery"]
-    churn = [row["churn_max"] for row in surgeries]
+    for record in over_tasks(records):
+        if record["kind"] in of_kind:
+            of_kind[record["kind"]][record["seed"]] = record
+    surgeries = [record for record in records if record["kind"] == "surgery"]
+    churn = [record["churn_max"] for record in surgeries]
     units = {seed: [r["units_operated"] for r in surgeries if r["seed"] == seed] for seed in seeds}
     out: dict[str, Any] = {}
     for kind, found in of_kind.items():
@@ -92,10 +92,10 @@ def results(rows: Sequence[Record], seeds: Sequence[int]) -> dict[str, Any]:
             out[f"{kind}_{name}"] = values = [found.get(seed, {}).get(name) for seed in seeds]
             if name != "episodes":
                 out[f"{kind}_{name}_mean"] = mean(values)
-    best = [row["env_steps"] for row in of_kind[ABSOLUTE].values()]
+    best = [record["env_steps"] for record in of_kind[ABSOLUTE].values()]
     return out | {
         "best_env_steps": max(best, default=None),
-        "surgeries": len({row["updates"] for row in surgeries}),
+        "surgeries": len({record["updates"] for record in surgeries}),
         "units_operated": [sum(of_seed) for of_seed in units.values()],
         "churn_max": None if not churn or None in churn else max(churn),
     }

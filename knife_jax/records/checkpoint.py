@@ -24,15 +24,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import xxhash
 
 from knife_jax.console.messages import one_line
-from knife_jax.parallel.devices import fetch
+from knife_jax.records.arrays import Arrays
 from knife_jax.records.reading import json_sum
-from knife_jax.types import PyTree
 
 WILD = {*"*?[\\"}
 """characters of a path that Orbax takes for a pattern: it then leaves out files without a word"""
@@ -43,7 +41,6 @@ STEP = re.compile("0|[1-9][0-9]{0,18}")
 SCHEMA = 5
 """version of what is written; another one is refused"""
 
-Arrays = Mapping[str, np.ndarray]
 REMOVALS = 10
 ASIDE, TORN = ".aside", ".orbax-checkpoint-tmp"
 
@@ -98,7 +95,7 @@ class Checkpoints:
 
     def _write(self, step: int, arrays: Arrays, about: Mapping[str, Any]) -> None:
         """In a thread: even to begin takes Orbax half a second of a run of 230 MB."""
-        table = {name: _row(array) for name, array in arrays.items()}
+        table = {name: _entry(array) for name, array in arrays.items()}
         described = {**about, "schema": SCHEMA, "arrays": table}
         items = ocp.args.Composite(
             state=ocp.args.StandardSave({k: a for k, a in arrays.items() if a.size}),
@@ -152,14 +149,14 @@ class Checkpoints:
     def arrays(self, step: int, about: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """The arrays of a step, each with the sum that was saved. Raises ``DamagedError``."""
         table = about["arrays"]
-        empty = {name: np.empty(row["shape"], row["dtype"]) for name, row in table.items()}
+        empty = {name: np.empty(entry["shape"], entry["dtype"]) for name, entry in table.items()}
         asked = {name: array for name, array in empty.items() if array.size}
         try:
             found = self._restore(step, state=ocp.args.StandardRestore(asked))["state"]
         except Exception as error:
             raise DamagedError(f"its arrays cannot be read ({one_line(error)})") from error
         arrays = {name: np.asarray(found.get(name, empty[name])) for name in table}
-        wrong = [name for name, array in arrays.items() if _row(array) != table[name]]
+        wrong = [name for name, array in arrays.items() if _entry(array) != table[name]]
         if wrong:
             raise DamagedError(
                 f"{len(wrong)} of its arrays do not match their sums, first {wrong[0]}"
@@ -224,55 +221,7 @@ def _hush() -> None:
     sys.unraisablehook = hook
 
 
-def to_arrays(tree: PyTree, into: Arrays | None = None) -> dict[str, np.ndarray]:
-    """The leaves of a tree by name, copied; typed keys as their data.
-
-    Memory of arrays in ``into`` is used again: to touch new memory takes longer than to copy.
-    """
-
-    def copied(name: str, leaf: Any) -> np.ndarray:
-        now, held = fetch(_plain(leaf)), (into or {}).get(name)
-        if held is None or held.shape != now.shape or held.dtype != now.dtype:
-            return np.array(now)
-        np.copyto(held, now)
-        return held
-
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {name: copied(name, leaf) for path, leaf in leaves for name in [_name(path)]}
-
-
-def to_tree(arrays: Arrays, like: PyTree) -> PyTree:
-    """The inverse of ``to_arrays``; ``like`` has the structure, with shapes for leaves.
-
-    Leaves that ``arrays`` lack are zeros.
-    """
-
-    def leaf(path, shape):
-        plain = jax.eval_shape(_plain, shape)
-        array = arrays.get(_name(path), np.zeros(plain.shape, plain.dtype))
-        is_key = jnp.issubdtype(shape.dtype, jax.dtypes.prng_key)
-        return jax.random.wrap_key_data(array) if is_key else array
-
-    return jax.tree_util.tree_map_with_path(leaf, like)
-
-
-def shapes(like: PyTree) -> dict[str, list[Any]]:
-    """Name -> [shape, dtype] as they stand in a step's table."""
-    plain = jax.eval_shape(lambda tree: jax.tree.map(_plain, tree), like)
-    leaves = jax.tree_util.tree_leaves_with_path(plain)
-    return {_name(path): [list(leaf.shape), str(leaf.dtype)] for path, leaf in leaves}
-
-
-def _plain(leaf: Any) -> Any:
-    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return jax.random.key_data(leaf) if is_key else leaf
-
-
-def _name(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
-def _row(array: np.ndarray) -> dict[str, Any]:
+def _entry(array: np.ndarray) -> dict[str, Any]:
     """Shape, dtype and the xxh3 sum of both and of the bytes."""
     kind = {"shape": list(array.shape), "dtype": str(array.dtype)}
     digest = xxhash.xxh3_128(json.dumps(kind).encode())

@@ -39,8 +39,8 @@ def files_of_run(path: Path) -> list[str]:
 
 
 def check_free(path: Path, config: Config) -> None:
-    """Raise ``RunDirectoryError`` where a run is that is not the one to be resumed, or something
-    else has the name of one of its files."""
+    """Raise ``RunDirectoryError`` if the folder holds a run other than the one to be resumed, or
+    something else under the name of one of its files."""
     taken = files_of_run(path)
     here, there = (os.path.realpath(p) for p in (path, config.resume or ""))
     if taken and config.resume != "auto" and (config.resume is None or here != there):
@@ -57,7 +57,7 @@ def check_free(path: Path, config: Config) -> None:
 def begin(path: Path, config: Config, metrics: bytes = b"") -> None:
     """Make the run directory, with ``config.yaml`` and the metrics so far.
 
-    Rows of a start that came to no checkpoint are kept under another name. Raises
+    Records of a start that came to no checkpoint are kept under another name. Raises
     ``RunDirectoryError`` if it cannot be written.
     """
     resolved = to_yaml(replace(config, run_dir=str(path), resume=None), allow_unicode=True)
@@ -73,13 +73,14 @@ def begin(path: Path, config: Config, metrics: bytes = b"") -> None:
 
 
 def _set_aside(metrics: Path) -> None:
-    """Rename rows that are not gone on from."""
+    """Rename the records of a start that is not resumed."""
     if metrics.exists() and metrics.stat().st_size:
         numbered = (metrics.with_name(f"{METRICS}.aside{i}") for i in itertools.count(1))
         aside = next(path for path in numbered if not os.path.lexists(path))
         metrics.rename(aside)
         warn(
-            f"{metrics.parent} came to no checkpoint and begins anew: its rows are in {aside.name}"
+            f"{metrics.parent} came to no checkpoint and begins anew: "
+            f"its records are in {aside.name}"
         )
 
 

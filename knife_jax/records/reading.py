@@ -1,7 +1,7 @@
 """What a run directory holds, checked: the one place where runs are read. Free of jax.
 
-``summary.json`` has sums of the configuration, of the rows and of itself, so that a flipped digit
-is found as well as a file that cannot be parsed.
+``summary.json`` has sums of the configuration, of the records and of itself, so that a flipped
+digit is found as well as a file that cannot be parsed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Status(StrEnum):
 
 
 ROWS, ROWS_SUM, SUM = "rows", "rows_sum", "sum"
-"""in ``summary.json``: the number of rows, and the sums of these and of all its other fields"""
+"""in ``summary.json``: the number of records, and the sums of these and of all its other fields"""
 
 TYPES: dict[str, tuple[type, ...]] = {
     "status": (str,), "config_hash": (str,), "versions": (dict,), "wall_seconds": (int, float),
@@ -47,32 +47,32 @@ TYPES: dict[str, tuple[type, ...]] = {
 class StoredRun(NamedTuple):
     """A run as it stands in its directory."""
 
-    rows: list[Record]
+    records: list[Record]
     notes: list[str]
-    """what was dropped of its rows"""
+    """what was dropped of its records"""
     config: dict[str, Any]
     summary: dict[str, Any]
-    """empty where there is none"""
+    """empty if there is none"""
 
 
 def read_run(run: Path) -> StoredRun:
     """All of a run that reports are made of, checked. Raises ``RecordError``."""
-    rows, notes, torn_after = parsed(_content(run / METRICS))
+    records, notes, torn_after = parsed(_content(run / METRICS))
     config, summary = read_config(run), {}
     if os.path.lexists(run / SUMMARY):
         summary = read_summary(run)
     if summary.get("config_hash", told := hash_of(config)) != told:
         raise RecordError(f"{CONFIG} is not that of {SUMMARY}")
     # what a run ends with are evaluations beside its course: one torn line of them is no harm
-    spared = torn_after in (FINAL, ABSOLUTE) and summary.get(ROWS) == len(rows) + 1
+    spared = torn_after in (FINAL, ABSOLUTE) and summary.get(ROWS) == len(records) + 1
     ended = summary.get("status") != Status.RUNNING
-    if ended and not spared and summary.get(ROWS_SUM, told := records_sum(rows)) != told:
-        raise RecordError(f"the rows of {METRICS} are not those of {SUMMARY}")
-    seeds = summary.get("seeds", [row["seed"] for row in rows])
-    foreign = [row["seed"] for row in rows if row["seed"] not in seeds]
+    if ended and not spared and summary.get(ROWS_SUM, told := records_sum(records)) != told:
+        raise RecordError(f"the records of {METRICS} are not those of {SUMMARY}")
+    seeds = summary.get("seeds", [record["seed"] for record in records])
+    foreign = [record["seed"] for record in records if record["seed"] not in seeds]
     if foreign:
-        raise RecordError(f"{METRICS} has rows of seed {foreign[0]}, which {SUMMARY} has not")
-    return StoredRun(rows, notes, config, summary)
+        raise RecordError(f"{METRICS} has records of seed {foreign[0]}, which {SUMMARY} has not")
+    return StoredRun(records, notes, config, summary)
 
 
 def read_config(run: Path) -> dict[str, Any]:
@@ -116,9 +116,9 @@ def sealed(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {**fields, SUM: json_sum(fields)}
 
 
-def records_sum(rows: Sequence[Record]) -> str:
-    """The sum of rows that were read."""
-    return json_sum(list(rows))
+def records_sum(records: Sequence[Record]) -> str:
+    """The sum of records that were read."""
+    return json_sum(list(records))
 
 
 def json_sum(value: Any) -> str:
@@ -130,7 +130,7 @@ def computed(run: Path) -> list[str]:
     """Names of what a run without a checkpoint has computed, and would lose if it began anew.
 
     A start that broke off before it had trained, or before its first checkpoint was kept, has
-    nothing to lose but rows, which ``directory.begin`` sets aside.
+    nothing to lose but records, which ``directory.begin`` sets aside.
     """
     aside = sorted(path.name for path in (run / CHECKPOINTS).glob("*.aside"))
     held = [name for name in (METRICS, PARAMS, CURVE) if _has_content(run / name)]

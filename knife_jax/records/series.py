@@ -10,12 +10,12 @@ import numpy as np
 from knife_jax.records.lines import EVALUATIONS, IDENTITY, Record
 
 
-def series(rows: Sequence[Record], kind: str, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Env steps ``[P]`` and values ``[S, P]`` of one quantity; NaN where a row has none."""
+def series(records: Sequence[Record], kind: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Env steps ``[P]`` and values ``[S, P]`` of one quantity; NaN where a record has none."""
     points = {
-        (row["seed"], row["env_steps"]): row[name]
-        for row in rows
-        if row["kind"] == kind and row.get(name) is not None
+        (record["seed"], record["env_steps"]): record[name]
+        for record in records
+        if record["kind"] == kind and record.get(name) is not None
     }
     seeds = sorted({seed for seed, _ in points})
     steps = sorted({step for _, step in points})
@@ -23,19 +23,19 @@ def series(rows: Sequence[Record], kind: str, name: str) -> tuple[np.ndarray, np
     return np.array(steps), np.array(values, float).reshape(len(seeds), len(steps))
 
 
-def over_tasks(rows: Sequence[Record]) -> list[Record]:
-    """Rows with the evaluations of all tasks of a sequence at one moment as their mean."""
+def over_tasks(records: Sequence[Record]) -> list[Record]:
+    """Records with the evaluations of all tasks of a sequence at one moment as their mean."""
     moments: dict[tuple, list[Record]] = {}
-    for i, row in enumerate(rows):
-        evaluated = row.get("kind") in EVALUATIONS
-        moment = (row["kind"], row["seed"], row["env_steps"]) if evaluated else (i,)
-        moments.setdefault(moment, []).append(row)
+    for i, record in enumerate(records):
+        evaluated = record.get("kind") in EVALUATIONS
+        moment = (record["kind"], record["seed"], record["env_steps"]) if evaluated else (i,)
+        moments.setdefault(moment, []).append(record)
     return [together[0] | _means(together) for together in moments.values()]
 
 
-def _means(rows: Sequence[Record]) -> Record:
-    names = [name for name in rows[0] if name not in IDENTITY] if len(rows) > 1 else []
-    columns = {name: [row[name] for row in rows] for name in names}
+def _means(records: Sequence[Record]) -> Record:
+    names = [name for name in records[0] if name not in IDENTITY] if len(records) > 1 else []
+    columns = {name: [record[name] for record in records] for name in names}
     return {name: _mean(column) for name, column in columns.items()}
 
 

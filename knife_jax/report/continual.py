@@ -1,6 +1,6 @@
-"""Measures of a run over a sequence of tasks, from the rows of its ``metrics.jsonl`` alone.
+"""Measures of a run over a sequence of tasks, from the records of its ``metrics.jsonl`` alone.
 
-S seeds, K tasks, P moments of evaluation. Scores are better the higher they are. Where a sequence
+S seeds, K tasks, P moments of evaluation. Scores are better the higher they are. If a sequence
 repeats, its first pass counts.
 """
 
@@ -23,19 +23,19 @@ class Scores(NamedTuple):
     values: Float[np.ndarray, "S K P"]
 
 
-def scores(rows: Sequence[Mapping[str, Any]], name: str = "return") -> Scores:
+def scores(records: Sequence[Mapping[str, Any]], name: str = "return") -> Scores:
     """The matrix of greedy evaluations of a run.
 
-    Raises ValueError where a task was not evaluated at some moment, or no training ended there.
+    Raises ``ValueError`` if a task was not evaluated at some moment, or no chunk ended there.
     """
-    evaluated = [row for row in rows if row["kind"] == "eval"]
-    trained = {row["env_steps"]: row["task"] for row in rows if row["kind"] == "train"}
+    evaluated = [record for record in records if record["kind"] == "eval"]
+    trained = {r["env_steps"]: r["task"] for r in records if r["kind"] == "train"}
     seeds, tasks, steps = (
-        sorted({row[key] for row in evaluated}) for key in ("seed", "task", "env_steps")
+        sorted({record[key] for record in evaluated}) for key in ("seed", "task", "env_steps")
     )
-    points = {(row["seed"], row["task"], row["env_steps"]): row[name] for row in evaluated}
+    points = {(r["seed"], r["task"], r["env_steps"]): r[name] for r in evaluated}
     if len(points) != len(seeds) * len(tasks) * len(steps) or not set(steps) <= set(trained):
-        raise ValueError("every task must be evaluated at the same moments, at ends of train rows")
+        raise ValueError("every task must be evaluated at the same moments, when a chunk ends")
     values = [[[points[s, k, t] for t in steps] for k in tasks] for s in seeds]
     return Scores(
         np.array(seeds), np.array(steps), np.array([trained[t] for t in steps]), np.array(values)
@@ -43,7 +43,7 @@ def scores(rows: Sequence[Mapping[str, Any]], name: str = "return") -> Scores:
 
 
 def by_visit(p: Scores) -> Scores:
-    """The same with a row for each time that a task was trained, in the order of training.
+    """Scores with a row for each time that a task was trained, in the order of training.
 
     A sequence that repeats is then a longer one: all passes count, not only the first.
     """
@@ -52,7 +52,7 @@ def by_visit(p: Scores) -> Scores:
 
 
 def _window(p: Scores, task: int) -> np.ndarray:
-    """Which moments lie in the training of a task. Raises ValueError where none does."""
+    """Which moments lie in the training of a task. Raises ``ValueError`` if none does."""
     moments = np.flatnonzero(p.trained == task)
     if not len(moments):
         raise ValueError(f"task {task} was not trained up to an evaluation")
@@ -83,9 +83,9 @@ def forgetting(p: Scores) -> Float[np.ndarray, "S K"]:
 def forward_transfer(p: Scores, fresh: Scores, best: float | None) -> Float[np.ndarray, "S K"]:
     """How much more area a task has than with a fresh network, seed by seed.
 
-    As a share of what was left to gain, (a - b) / (best - b), with the best score there is
-    (Continual World, where it is 1); with ``best=None`` as a share of the fresh one's, (a - b) / b
-    (MEAL).
+    As a fraction of what was left to gain, (a - b) / (best - b), with the best score there is
+    (Continual World, where it is 1); with ``best=None`` as a fraction of the fresh network's area,
+    (a - b) / b (MEAL).
     """
     a, b = area(p), area(fresh)
     return (a - b) / (b if best is None else best - b)
@@ -101,8 +101,8 @@ def slope(over_tasks: Float[np.ndarray, "S K"]) -> Float[np.ndarray, "S"]:
     return np.polyfit(np.arange(over_tasks.shape[1]), over_tasks.T, deg=1)[0]
 
 
-def recovery_time(p: Scores, share: float = 0.9) -> Float[np.ndarray, "S K"]:
-    """Env steps from a switch until ``share`` of the way to the best score of the task is made.
+def recovery_time(p: Scores, fraction: float = 0.9) -> Float[np.ndarray, "S K"]:
+    """Env steps from a switch until ``fraction`` of the way to the best score of the task is made.
 
     The way begins at the score just before the switch. NaN for the first task, which has none.
     """
@@ -112,7 +112,7 @@ def recovery_time(p: Scores, share: float = 0.9) -> Float[np.ndarray, "S K"]:
         moments = _window(p, k)
         before = p.values[:, k, moments[0] - 1]
         course = p.values[:, k, moments]
-        wanted = before + share * (course.max(axis=1) - before)
+        wanted = before + fraction * (course.max(axis=1) - before)
         reached = np.argmax(course >= wanted[:, None], axis=1)
         out[:, k] = p.env_steps[moments[reached]] - p.env_steps[moments[0] - 1]
     return out

@@ -36,7 +36,7 @@ def draw(runs: Sequence[Run], compared: Compared) -> bytes:
             places + 1, estimate.value, color=colour, lw=1.5, marker="o", ms=3, label=run.name
         )
         for axes, name in zip(rights, ("dormant_pct", "stagnant_pct"), strict=True):
-            steps, values = series(run.rows, "train", name)
+            steps, values = series(run.records, "train", name)
             if steps.size:
                 axes.plot(steps, np.nanmean(values, axis=0), color=colour, lw=1.2)
     left.set(xlabel="task", ylabel=f"greedy {compared.metric.replace('_', ' ')} at task end")

@@ -17,23 +17,23 @@ from knife_jax.report import continual
 
 
 class Run(NamedTuple):
-    """A run that came to its end. ``name`` is that of its folder, the method."""
+    """A complete run. ``name`` is that of its folder, the method."""
 
     name: str
-    rows: list[Record]
+    records: list[Record]
     """of the seeds that came to their end, too"""
     seeds: list[int]
     config: Mapping[str, Any]
     summary: Mapping[str, Any]
-    """of its cost and origin; empty where there is none"""
+    """of its cost and origin; empty if there is none"""
 
     def of(self, kind: str) -> list[Record]:
-        """The rows of one kind."""
-        return [row for row in self.rows if row["kind"] == kind]
+        """The records of one kind."""
+        return [record for record in self.records if record["kind"] == kind]
 
 
 def folders(paths: Sequence[Path]) -> list[Path]:
-    """The run directories among the paths and, where a path is none, in it; each once."""
+    """The run directories among the paths and, if a path is none, inside it; each once."""
     out: dict[str, Path] = {}
     for path in paths:
         inside = [] if is_run(path) else sorted(filter(is_run, path.glob("*")))
@@ -50,14 +50,14 @@ def is_run(path: Path) -> bool:
 def load(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
     """The runs that can be compared, and a line for each run or seed that is left out.
 
-    What most of them share counts: how far they were evaluated, their configuration apart from the
-    method, and their tasks. So a single one that differs leaves out itself alone.
+    What counts is what most of them agree in: how far they were evaluated, their configuration
+    apart from the method, and their tasks. So a single one that differs is left out alone.
     """
     read, notes = list[Run](), list[str]()
     for path in paths:
         name = Path(os.path.abspath(path)).name
         try:
-            rows, dropped, config, summary = read_run(path)
+            records, dropped, config, summary = read_run(path)
         except RecordError as error:
             notes.append(f"{name} is left out: {error}")
             continue
@@ -65,10 +65,10 @@ def load(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
         if name in (run.name for run in read):
             notes.append(f"{path} is left out: another run is called {name}, too")
         else:
-            seeds = sorted({row["seed"] for row in rows})
-            read.append(Run(name, rows, seeds, config, summary))
-    told = [run for run in read if _has_ended(run)]
-    ends = Counter(reached for run in told or read if (reached := _reached(run)))
+            seeds = sorted({record["seed"] for record in records})
+            read.append(Run(name, records, seeds, config, summary))
+    complete = [run for run in read if _has_ended(run)]
+    ends = Counter(reached for run in complete or read if (reached := _reached(run)))
     goal = max(ends.items(), key=lambda end: (end[1], end[0]), default=(0, 0))[0]
     ended = [run for run in read if _has_ended(run) and _reached(run) == goal > 0]
     for run in read:
@@ -106,12 +106,12 @@ def _alike(runs: Sequence[Run], notes: list[str]) -> list[Run]:
 def _whole(run: Run, notes: list[str]) -> Run | None:
     """The run without the seeds that were lost; None if some score of it is missing."""
     evaluated = run.of(EVAL)
-    seeds = {row["seed"] for row in evaluated if row["env_steps"] == _reached(run)}
-    kept = [row for row in run.rows if row["seed"] in seeds]
-    run = run._replace(rows=kept, seeds=sorted(seeds))
+    seeds = {record["seed"] for record in evaluated if record["env_steps"] == _reached(run)}
+    kept = [record for record in run.records if record["seed"] in seeds]
+    run = run._replace(records=kept, seeds=sorted(seeds))
     try:
         for name in {"return", "win_rate"} & {*_scored(run)}:
-            continual.at_task_end(continual.by_visit(continual.scores(run.rows, name)))
+            continual.at_task_end(continual.by_visit(continual.scores(run.records, name)))
     except ValueError as error:
         notes.append(f"{run.name} is left out: {error}")
         return None
@@ -122,11 +122,12 @@ def _scored(run: Run) -> tuple:
     """The tasks of a run and the names of its scores. Raises ValueError if some are missing."""
     evaluated = run.of(EVAL)
     names = [name for name in ("return", "win_rate", "regret") if name in evaluated[0]]
-    for row in run.rows:
-        scored = row["kind"] in EVALUATIONS
-        if scored and any(row.get(name) is None for name in names if name != "regret"):
-            raise ValueError(f"no score of seed {row['seed']} at {row['env_steps']:,} env steps")
-    return tuple(sorted({row["task"] for row in evaluated})), *names
+    for record in run.records:
+        scored = record["kind"] in EVALUATIONS
+        if scored and any(record.get(name) is None for name in names if name != "regret"):
+            seed, steps = record["seed"], record["env_steps"]
+            raise ValueError(f"no score of seed {seed} at {steps:,} env steps")
+    return tuple(sorted({record["task"] for record in evaluated})), *names
 
 
 def _usual(runs: Sequence[Run], what: Callable[[Run], Any]) -> Run:
@@ -142,7 +143,7 @@ def _differing(run: Run, other: Run) -> str | None:
 
 
 def _shared(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What all runs of a study have the same."""
+    """The fields that all runs of a study agree in."""
     own = ("plasticity.", "seed", "num_seeds")
     return {
         name: value for name, value in result_fields(config).items() if not name.startswith(own)
@@ -150,10 +151,10 @@ def _shared(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _has_ended(run: Run) -> bool:
-    """Whether a run has nothing left to do; without a summary its rows have to tell."""
+    """Whether a run has nothing left to do; without a summary only its records can show it."""
     return run.summary.get("status", Status.COMPLETE) == Status.COMPLETE
 
 
 def _reached(run: Run) -> int:
-    """How far a run was evaluated."""
-    return max((row["env_steps"] for row in run.of(EVAL)), default=0)
+    """The env steps of the newest evaluation of a run; 0 without one."""
+    return max((record["env_steps"] for record in run.of(EVAL)), default=0)

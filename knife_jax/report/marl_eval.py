@@ -1,4 +1,4 @@
-"""marl-eval's layout of raw results (Gorsane et al. 2022), from the rows of runs."""
+"""marl-eval's layout of raw results (Gorsane et al. 2022), from the records of runs."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def layout(runs: Sequence[Run]) -> dict[str, Any]:
     Each value is a list of one mean over the evaluation's episodes. ``absolute_metrics`` comes
     last, as marl-eval expects: the policy with the best evaluation over all tasks and seeds, played
     again. Only seeds that all runs have, since marl-eval wants equal numbers of them. Raises
-    ValueError if a run has no absolute metric.
+    ``ValueError`` if a run has no absolute metric.
     """
     seeds = set.intersection(*(set(run.seeds) for run in runs))
-    best = {(run.name, row["task"], row["seed"]): row for run in runs for row in run.of("absolute")}
+    best = {(run.name, r["task"], r["seed"]): r for run in runs for r in run.of("absolute")}
     tasks: dict[str, Any] = {}
     for run in runs:
         courses: dict[tuple[int, int], list[Record]] = {}
-        for row in run.of("eval"):
-            if row["seed"] in seeds:
-                courses.setdefault((row["task"], row["seed"]), []).append(row)
+        for record in run.of("eval"):
+            if record["seed"] in seeds:
+                courses.setdefault((record["task"], record["seed"]), []).append(record)
         for (task, seed), course in sorted(courses.items()):
             methods = tasks.setdefault(f"task_{task}", {})
             if (run.name, task, seed) not in best:
@@ -41,10 +41,10 @@ def _steps(course: Sequence[Record], absolute: Record) -> dict[str, Any]:
     names = [name for name in METRICS if name in course[0]]
     steps: dict[str, Any] = {
         f"step_{i}": {
-            "step_count": row["env_steps"],
-            "elapsed_time": round(row["wall_time"] - course[0]["wall_time"], 3),
-            **{name: [row[name]] for name in names},
+            "step_count": record["env_steps"],
+            "elapsed_time": round(record["wall_time"] - course[0]["wall_time"], 3),
+            **{name: [record[name]] for name in names},
         }
-        for i, row in enumerate(course)
+        for i, record in enumerate(course)
     }
     return steps | {"absolute_metrics": {name: [absolute[name]] for name in names}}

@@ -1,4 +1,4 @@
-"""What the methods of a study come to: scores in [0, 1], and what is measured of them."""
+"""Scores of the methods of a study in [0, 1], and the measures made of them."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Compared(NamedTuple):
 
 
 def compare(runs: Sequence[Run]) -> Compared:
-    """Scores on one scale. Raises ValueError where tasks were not evaluated together."""
-    evaluated = [row for run in runs for row in run.of("eval")]
-    metric = "win_rate" if all("win_rate" in row for row in evaluated) else "return"
-    raw = {run.name: continual.scores(run.rows, metric) for run in runs}
+    """Scores on one scale. Raises ``ValueError`` if tasks were not evaluated together."""
+    evaluated = [record for run in runs for record in run.of("eval")]
+    metric = "win_rate" if all("win_rate" in record for record in evaluated) else "return"
+    raw = {run.name: continual.scores(run.records, metric) for run in runs}
     low, high, scale = _range(evaluated, list(raw.values()), metric)
     width = np.where(high > low, high - low, 1.0)
     courses = {
@@ -51,7 +51,7 @@ def _range(evaluated: Sequence[dict[str, Any]], raw: Sequence[Scores], metric: s
     zero = (
         "0 is a return of 0" if (low == 0).all() else "0 the lowest return of any run, if below 0"
     )
-    best = {row["task"]: row["return"] + row["regret"] for row in evaluated if "regret" in row}
+    best = {r["task"]: r["return"] + r["regret"] for r in evaluated if "regret" in r}
     if len(best) == len(seen):
         high = np.array([best[task] for task in sorted(best)])
         return low, high, f"returns by task: {zero}, 1 the task's optimum"
@@ -59,7 +59,7 @@ def _range(evaluated: Sequence[dict[str, Any]], raw: Sequence[Scores], metric: s
 
 
 class Values(NamedTuple):
-    """What a measure is made of: its IQM is reported, less that of ``less`` where there is one."""
+    """What a measure is made of: its IQM is reported, less that of ``less`` if there is one."""
 
     values: Float[np.ndarray, "S K"]
     less: Float[np.ndarray, "S K"] | None = None
@@ -70,7 +70,7 @@ class Values(NamedTuple):
 
 
 def measure(run: Run, p: Scores, fresh: Scores | None) -> dict[str, Values]:
-    """All measures of a method; those of the gap only where there are fresh networks."""
+    """All measures of a method; those of the gap only if there are fresh networks."""
     ends = continual.at_task_end(p)
     n_tasks = ends.shape[1]
     late = slice(n_tasks - math.ceil(n_tasks / 4), None)
@@ -91,20 +91,20 @@ def measure(run: Run, p: Scores, fresh: Scores | None) -> dict[str, Values]:
             slopes = continual.slope(wanted - ends[ours])
             out["gap_slope"] = Values(slopes[:, None])
     for name in ("stagnant_pct", "dormant_pct"):
-        last = {row["seed"]: row[name] for row in run.of("train") if row.get(name) is not None}
+        last = {r["seed"]: r[name] for r in run.of("train") if r.get(name) is not None}
         if last:
             out[f"final_{name}"] = Values(np.array(list(last.values()))[:, None])
     return out
 
 
 def surgery(run: Run) -> dict[str, float | None]:
-    """The largest change of a value by surgery, None where it was not measured, and the mean
-    number of units operated on per seed; empty where there was none."""
-    rows = run.of("surgery")
-    if not rows:
+    """The largest change of a value by surgery, None if it was not measured, and the mean
+    number of units operated on per seed; empty if there was none."""
+    records = run.of("surgery")
+    if not records:
         return {}
-    churn = [row["churn_max"] for row in rows]
-    units = sum(row["units_operated"] for row in rows)
+    churn = [record["churn_max"] for record in records]
+    units = sum(record["units_operated"] for record in records)
     return {
         "churn_max": None if None in churn else max(churn),
         "units_operated": units / len(run.seeds),

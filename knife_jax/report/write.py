@@ -118,7 +118,7 @@ def _record(
             (run.summary["versions"] for run in runs if "versions" in run.summary), None
         ),
         "env": runs[0].config["env"],
-        "env_steps": max(row["env_steps"] for row in runs[0].rows),
+        "env_steps": max(row["env_steps"] for row in runs[0].records),
         "scale": compared.scale,
         "notes": list(notes),
         "methods": {

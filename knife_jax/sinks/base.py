@@ -1,4 +1,4 @@
-"""Sinks: where the rows of a run go."""
+"""Sinks: where the records of a run go."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from knife_jax.records.series import over_tasks
 
 
 class Sink(Protocol):
-    """Takes rows as they come."""
+    """Takes records as they come."""
 
-    def write(self, rows: Sequence[Record]) -> None:
-        """Take rows of one moment: whole sets over the seeds, in time order."""
+    def write(self, records: Sequence[Record]) -> None:
+        """Take records of one moment: whole sets over the seeds, in time order."""
         ...
 
     def close(self) -> None:
@@ -28,7 +28,7 @@ class Sink(Protocol):
 
 
 class JsonLines:
-    """Rows as lines of JSON, on disk when ``write`` returns: all of them, or none.
+    """Records as lines of JSON, on disk when ``write`` returns: all of them, or none.
 
     An ``OSError`` has the file's name.
     """
@@ -37,8 +37,8 @@ class JsonLines:
         self._path = path
         self._file = path.open("ab", buffering=0)
 
-    def write(self, rows: Sequence[Record]) -> None:
-        lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+    def write(self, records: Sequence[Record]) -> None:
+        lines = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
         left, before = memoryview(lines.encode()), self._file.seek(0, os.SEEK_END)
         try:
             while left:
@@ -61,22 +61,22 @@ class FanOut:
     An error of the record is raised. A mirror that fails is dropped with one warning line.
     """
 
-    def __init__(self, record: Sink, mirrors: Iterable[Sink]) -> None:
-        self._record = record
+    def __init__(self, log: Sink, mirrors: Iterable[Sink]) -> None:
+        self._log = log
         self._mirrors = list(mirrors)
 
-    def write(self, rows: Sequence[Record]) -> None:
-        self._record.write(rows)
-        rows = over_tasks(rows)
+    def write(self, records: Sequence[Record]) -> None:
+        self._log.write(records)
+        records = over_tasks(records)
         for mirror in tuple(self._mirrors):
             try:
-                mirror.write(rows)
+                mirror.write(records)
             except Exception as error:
                 self._mirrors.remove(mirror)
                 warn(f"{type(mirror).__name__} failed and is switched off: {one_line(error)}")
 
     def close(self) -> None:
-        self._record.close()
+        self._log.close()
         for mirror in self._mirrors:
             try:
                 mirror.close()

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 from knife_jax.config.run import Config
 from knife_jax.records.lines import Record
 
 
 class Shown(NamedTuple):
-    """A watched value: the rows that have it, its label, and how to find the worst seed."""
+    """A watched value: the records that have it, its label, and which end is bad."""
 
     kind: str
     name: str
     label: str
-    worst: Callable[..., Any] | None = None
+    worst: Literal["lowest", "highest"] | None = None
 
 
 SHOWN = (
-    Shown("train", "return", "return", min),
-    Shown("train", "win_rate", "win rate", min),
-    Shown("train", "loss", "loss", max),
+    Shown("train", "return", "return", "lowest"),
+    Shown("train", "win_rate", "win rate", "lowest"),
+    Shown("train", "loss", "loss", "highest"),
     Shown("train", "epsilon", "epsilon"),
-    Shown("train", "stagnant_pct", "stagnant %", max),
-    Shown("train", "dormant_pct", "dormant %", max),
+    Shown("train", "stagnant_pct", "stagnant %", "highest"),
+    Shown("train", "dormant_pct", "dormant %", "highest"),
     Shown("train", "grafted_units", "grafted units"),
-    Shown("eval", "return", "evaluation return", min),
-    Shown("eval", "win_rate", "evaluation win rate", min),
+    Shown("eval", "return", "evaluation return", "lowest"),
+    Shown("eval", "win_rate", "evaluation win rate", "lowest"),
 )
 
 
@@ -47,24 +47,25 @@ class Spread(NamedTuple):
     low: float
     high: float
     worst: int | None
-    """the seed number, where seeds differ and one end of the range is the bad one"""
+    """the seed number, if seeds differ and one end of the range is the bad one"""
 
 
-def spread(rows: Sequence[Record], shown: Shown) -> Spread | None:
-    """The value over seeds; None if no row has one."""
-    values = {row["seed"]: row[shown.name] for row in rows if row.get(shown.name) is not None}
+def spread(records: Sequence[Record], shown: Shown) -> Spread | None:
+    """The value over seeds; None if no record has one."""
+    values = {r["seed"]: r[shown.name] for r in records if r.get(shown.name) is not None}
     if not values:
         return None
     known = values.values()
     low, high = min(known), max(known)
     worst = None
     if shown.worst is not None and brief(low) != brief(high):
-        worst = shown.worst(values, key=values.__getitem__)
+        worst_of = min if shown.worst == "lowest" else max
+        worst = worst_of(values, key=values.__getitem__)
     return Spread(sum(known) / len(known), low, high, worst)
 
 
 def span(s: Spread) -> str:
-    """The range over seeds; empty where they agree as far as shown."""
+    """The range over seeds; empty if they agree as far as shown."""
     low, high = brief(s.low), brief(s.high)
     return "" if low == high else f"{low} to {high}"
 

@@ -14,7 +14,7 @@ from knife_jax.sinks.wandb import open_wandb
 
 
 def open_sinks(config: Config, env_steps: int, directory: Path, wall_time: float) -> FanOut:
-    """Where the rows of a run of ``env_steps`` go that has taken ``wall_time`` so far.
+    """Where the records of a run of ``env_steps`` go that has taken ``wall_time`` so far.
 
     W&B that cannot be started is a warning.
     """

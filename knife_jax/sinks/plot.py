@@ -17,12 +17,12 @@ EVALUATION, TRAINING = "#1f5fa8", "0.6"
 STAGNANT, DORMANT, GRAFTED = "#c0392b", "#d98e04", "#2e7d4f"
 
 
-def draw(rows: Sequence[Record], title: str) -> bytes:
+def draw(records: Sequence[Record], title: str) -> bytes:
     """A PNG: return, win rate if there is one, and the state of the neurons, over env steps.
 
     Lines are means over seeds, bands go from the lowest to the highest seed.
     """
-    names = {name for row in rows if row["kind"] in ("train", "eval") for name in row}
+    names = {name for record in records if record["kind"] in ("train", "eval") for name in record}
     performance = [("return", "return per episode")]
     if "win_rate" in names:
         performance.append(("win_rate", "win rate"))
@@ -31,11 +31,11 @@ def draw(rows: Sequence[Record], title: str) -> bytes:
     *tops, bottom = figure.subplots(n_panels, sharex=True)
     tops[0].set_title(title, loc="left", fontsize=11, pad=20)
     for axes, (name, label) in zip(tops, performance, strict=True):
-        _performance(axes, rows, name, label)
+        _performance(axes, records, name, label)
     if "win_rate" in names:
         tops[1].set_ylim(-0.03, 1.03)
     _legend(tops[0], tops[0].get_legend_handles_labels())
-    _neurons(bottom, rows)
+    _neurons(bottom, records)
     bottom.set_xlabel("environment steps per seed")
     bottom.set_xlim(left=0)
     bottom.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -49,11 +49,11 @@ def _mean(values: np.ndarray) -> np.ndarray:
     return np.ma.masked_invalid(values).mean(axis=0).filled(np.nan)
 
 
-def _performance(axes: Axes, rows: Sequence[Record], name: str, label: str) -> None:
-    steps, values = series(rows, "train", name)
+def _performance(axes: Axes, records: Sequence[Record], name: str, label: str) -> None:
+    steps, values = series(records, "train", name)
     if steps.size:
         axes.plot(steps, _mean(values), color=TRAINING, lw=1, label="training, exploring")
-    steps, values = series(rows, "eval", name)
+    steps, values = series(records, "eval", name)
     if steps.size:
         over_seeds = " (mean and range of seeds)" if len(values) > 1 else ""
         _band(axes, steps, values, EVALUATION, f"greedy evaluation{over_seeds}")
@@ -76,25 +76,25 @@ def _band(
     )
 
 
-def _neurons(axes: Axes, rows: Sequence[Record]) -> None:
+def _neurons(axes: Axes, records: Sequence[Record]) -> None:
     for name, label, color in (
         ("stagnant_pct", "stagnant", STAGNANT),
         ("dormant_pct", "dormant", DORMANT),
     ):
-        steps, values = series(rows, "train", name)
+        steps, values = series(records, "train", name)
         if steps.size:
             _band(axes, steps, values, color, label)
     axes.set_ylabel("neurons (%)")
     axes.set_ylim(bottom=0)
     _plain(axes)
     handles, labels = axes.get_legend_handles_labels()
-    surgeries, _ = series(rows, "surgery", "units_operated")
+    surgeries, _ = series(records, "surgery", "units_operated")
     if surgeries.size:
         ticks = axes.vlines(
             surgeries, 0, 0.06, transform=axes.get_xaxis_transform(), color="0.2", lw=0.8
         )
         handles, labels = [*handles, ticks], [*labels, "surgery"]
-    steps, values = series(rows, "train", "grafted_units")
+    steps, values = series(records, "train", "grafted_units")
     if surgeries.size:
         units = axes.twinx()
         _band(units, steps, values, GRAFTED, "grafted (right)", jumps=True)

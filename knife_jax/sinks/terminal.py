@@ -29,22 +29,22 @@ class PlainLines:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
 
-    def write(self, rows: Sequence[Record]) -> None:
+    def write(self, records: Sequence[Record]) -> None:
         for kind in WATCHED:
-            of_kind = [row for row in rows if row["kind"] == kind]
+            of_kind = [record for record in records if record["kind"] == kind]
             if of_kind:
                 say(self._line(kind, of_kind))
 
     def close(self) -> None:
         pass
 
-    def _line(self, kind: str, rows: Sequence[Record]) -> str:
-        plan, first = self._plan, rows[0]
+    def _line(self, kind: str, records: Sequence[Record]) -> str:
+        plan, first = self._plan, records[0]
         parts = [f"{first['env_steps']:,}/{plan.env_steps:,} env steps"]
         if kind == "train":
             parts += [f"eta {eta(plan, first)}", speed(plan, first)]
         for shown in SHOWN:
-            if shown.kind == kind and (s := spread(rows, shown)):
+            if shown.kind == kind and (s := spread(records, shown)):
                 worst = "" if s.worst is None else f", worst seed {s.worst}"
                 over_seeds = f" [{span(s)}{worst}]" if span(s) else ""
                 parts.append(f"{shown.label} {brief(s.mean)}{over_seeds}")
@@ -60,9 +60,9 @@ class LiveTable:
         self._live = Live(console=console, auto_refresh=False)
         self._live.start()
 
-    def write(self, rows: Sequence[Record]) -> None:
+    def write(self, records: Sequence[Record]) -> None:
         for kind in WATCHED:
-            self._newest[kind] = [r for r in rows if r["kind"] == kind] or self._newest[kind]
+            self._newest[kind] = [r for r in records if r["kind"] == kind] or self._newest[kind]
         if self._newest["train"]:
             self._live.update(self._picture(), refresh=True)
 

@@ -20,16 +20,16 @@ INIT_SECONDS = 20.0
 
 
 class WandbSink:
-    """Rows as W&B history over ``env_steps``: the moments of ``metrics.jsonl``, numbered from 0."""
+    """Records as W&B history over ``env_steps``; its steps are the moments of ``metrics.jsonl``."""
 
     def __init__(self, run: Any) -> None:
         self._run = run
         self._step, self._known = 0, run.starting_step
         run.define_metric("*", step_metric="env_steps")
 
-    def write(self, rows: Sequence[Record]) -> None:
+    def write(self, records: Sequence[Record]) -> None:
         names = ("kind", "updates", "env_steps")
-        for _, moment in groupby(rows, key=lambda row: [row[name] for name in names]):
+        for _, moment in groupby(records, key=lambda record: [record[name] for name in names]):
             if self._step >= self._known:  # the server has the earlier ones
                 self._run.log(history(moment), step=self._step, commit=True)
             self._step += 1
@@ -38,19 +38,19 @@ class WandbSink:
         self._run.finish()
 
 
-def history(rows: Iterable[Record]) -> dict[str, Any]:
-    """Rows of one moment as W&B names: ``seed3/return`` per seed, ``return`` their mean.
+def history(records: Iterable[Record]) -> dict[str, Any]:
+    """Records of one moment as W&B names: ``seed3/return`` per seed, ``return`` their mean.
 
-    Rows of other kinds than ``train`` are named ``eval/return`` and ``seed3/eval/return``.
+    Records of other kinds than ``train`` are named ``eval/return`` and ``seed3/eval/return``.
     """
-    seeds = list(rows)
+    seeds = list(records)
     kind = seeds[0]["kind"]
     prefix = "" if kind == "train" else f"{kind}/"
     out = {name: seeds[0][name] for name in ("env_steps", "updates", "task", "wall_time")}
     for name in seeds[0]:
         if name in IDENTITY:
             continue
-        known = {row["seed"]: row[name] for row in seeds if row[name] is not None}
+        known = {record["seed"]: record[name] for record in seeds if record[name] is not None}
         out |= {f"seed{seed}/{prefix}{name}": value for seed, value in known.items()}
         if known:
             out[f"{prefix}{name}"] = sum(known.values()) / len(known)
@@ -58,11 +58,11 @@ def history(rows: Iterable[Record]) -> dict[str, Any]:
 
 
 def open_wandb(config: Config, directory: Path) -> WandbSink:
-    """Start a W&B run inside the run directory, or go on with the one that is there.
+    """Start a W&B run inside the run directory, or resume the one that is there.
 
-    Online only if asked for. Without a key or a network it goes on offline after one warning. The
-    rows so far come first, so that a run that was resumed is one history: they replace what earlier
-    processes left offline.
+    Online only if the configuration says so, else offline; offline also after one warning if there
+    is no key or no network. The records so far come first, so that a resumed run is one history:
+    they replace what earlier processes left offline.
     """
     known, earlier = known_id(directory), _set_aside(directory)
     sink = _open(config, directory, known)
@@ -97,7 +97,7 @@ def _start(mode: str, config: Config, directory: Path, known: str | None) -> Any
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
-    # silent from the start: otherwise a terminal without a key is asked for one, and waits
+    # silent from the start: otherwise it would ask for a key in a terminal, and wait
     wandb.setup(wandb.Settings(silent=True))
     settings = wandb.Settings(
         mode=mode,

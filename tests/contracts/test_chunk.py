@@ -16,7 +16,7 @@ from knife_jax.builders.trainer import make_trainer
 from knife_jax.config.run import DebugConfig
 from knife_jax.envs.base import Env, EnvSpec, TimeStep, vectorise
 from knife_jax.host.evaluate import episode_keys
-from knife_jax.records.checkpoint import to_arrays
+from knife_jax.records.arrays import to_arrays
 from knife_jax.training import chunk as training
 from knife_jax.training.replay import unpack
 

@@ -287,7 +287,7 @@ class Bench:
         def ask() -> None:
             if study.is_complete(job, study_folder / victim):
                 now, then = read_run(study_folder / victim), read_run(self.whole / victim)
-                assert now.rows == then.rows, "other rows"
+                assert now.records == then.records, "other records"
                 assert hash_of(now.config) == hash_of(then.config), "another configuration"
 
         return called(ask)

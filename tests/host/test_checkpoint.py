@@ -13,15 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from knife_jax.host import resume
-from knife_jax.records.checkpoint import (
-    Checkpoints,
-    DamagedError,
-    NotSavedError,
-    shapes,
-    to_arrays,
-    to_tree,
-)
+from knife_jax.host.stored import ResumeError, check_schema, newest
+from knife_jax.records.arrays import shapes, to_arrays, to_tree
+from knife_jax.records.checkpoint import Checkpoints, DamagedError, NotSavedError
 
 
 class State(NamedTuple):
@@ -128,7 +122,7 @@ def test_no_fault_in_any_file_is_loaded_in_silence(tmp_path, capfd):
         shutil.copytree(tmp_path / "whole", folder := tmp_path / "hurt")
         kind = damage(chance.choice(files_of(folder / "2")), chance)
         with closing(Checkpoints(folder)) as stored:
-            found = resume.newest(stored, resume.check_schema)
+            found = newest(stored, check_schema)
         assert found is not None
         back = jax.tree.map(jnp.asarray, to_tree(found.arrays, LIKE))
         assert found.about["note"] == f"step {found.step}", kind
@@ -159,13 +153,13 @@ def test_if_all_are_damaged_nothing_is_loaded(tmp_path):
     with closing(saved(tmp_path, 1, 2)) as stored:
         for step in (1, 2):
             shutil.rmtree(tmp_path / str(step) / "state")
-        with pytest.raises(resume.ResumeError, match="none of the checkpoints 2, 1 can be used"):
-            resume.newest(stored, resume.check_schema)
+        with pytest.raises(ResumeError, match="none of the checkpoints 2, 1 can be used"):
+            newest(stored, check_schema)
 
 
 def test_an_empty_folder_has_none(tmp_path):
     with closing(Checkpoints(tmp_path / "nothing")) as stored:
-        assert resume.newest(stored, resume.check_schema) is None
+        assert newest(stored, check_schema) is None
 
 
 def test_a_full_disk_is_told_in_one_line_and_leaves_the_last_good_one(tmp_path):
@@ -181,7 +175,7 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_the_last_good_one(tmp_path):
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert "\n" not in str(error.value) and len(str(error.value)) <= 200
         assert stored.steps() == [1]
-        found = resume.newest(stored, resume.check_schema)
+        found = newest(stored, check_schema)
         assert found is not None and found.step == 1
         with suppress(NotSavedError):
             stored.wait()

@@ -144,7 +144,7 @@ def test_without_a_first_checkpoint_a_run_begins_again_and_keeps_its_rows(run, c
         (run / "metrics.jsonl").write_bytes(content)
         assert train(config(run, resume="auto")) == 0
         (line,) = capsys.readouterr().err.splitlines()
-        kept = f"its rows are in metrics.jsonl.aside{i}"
+        kept = f"its records are in metrics.jsonl.aside{i}"
         assert line == f"warning: {run} came to no checkpoint and begins anew: {kept}"
         assert (run / f"metrics.jsonl.aside{i}").read_bytes() == content
         assert end_of(run) == end_of(complete)
@@ -264,5 +264,5 @@ def test_doubled_rows_in_a_checkpoint_are_dropped(run, complete, capsys):
     shutil.rmtree(run / "checkpoints" / "1000")
     assert train(config(run, resume="auto")) == 0
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == "warning: checkpoint 800, metrics.jsonl: 30 doubled rows are dropped"
+    assert line == "warning: checkpoint 800, metrics.jsonl: 30 doubled records are dropped"
     assert end_of(run) == end_of(complete)

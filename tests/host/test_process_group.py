@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from wandb_history import logged, moments
 
-from knife_jax.host import resume
+from knife_jax.host.stored import check_schema, newest
 from knife_jax.records.checkpoint import Checkpoints
 
 HERE = Path(__file__).parent
@@ -75,6 +75,6 @@ def test_the_run_is_saved_and_wandb_has_all_of_its_rows(tmp_path, command, numbe
     assert code == 128 + number and seconds < 30
     assert err == f"{number.name}: ending after this chunk; Ctrl-C again leaves at once\n"
     with closing(Checkpoints(run / "checkpoints")) as stored:
-        found = resume.newest(stored, resume.check_schema)
+        found = newest(stored, check_schema)
     assert found is not None and found.metrics() == (run / "metrics.jsonl").read_bytes()
     assert logged(run) == moments(run)

@@ -56,35 +56,36 @@ def test_doubled_rows_are_dropped_with_a_warning(tmp_path, capsys):
     interleaved = [line for pair in zip(distinct, later, strict=True) for line in pair]
     path.write_bytes(text(*interleaved))
     assert read_records(path) == distinct
-    assert capsys.readouterr().err == f"warning: {path}: 6 doubled rows are dropped\n"
+    assert capsys.readouterr().err == f"warning: {path}: 6 doubled records are dropped\n"
     path.write_bytes(text(*distinct, row(**{"return": 5.0})))
     assert read_records(path) == distinct
-    told = "1 doubled rows are dropped, 1 of them with other numbers: two runs wrote here"
+    told = "1 doubled records are dropped, 1 of them with other numbers: two runs wrote here"
     assert capsys.readouterr().err == f"warning: {path}: {told}\n"
 
 
 def test_rows_out_of_order_are_put_in_order():
     content = [row(seed=s, steps=n) for n in (10, 20, 30) for s in (0, 1)]
     mixed = random.Random(0).sample(content, len(content))
-    assert parsed(text(*mixed)).rows == content
+    assert parsed(text(*mixed)).records == content
 
 
+NO_RECORD = "line 1 of metrics.jsonl is not a record: "
 WRONG = {
     b"not json": "line 1 of metrics.jsonl cannot be read (",
     b"\xff\xfe": "line 1 of metrics.jsonl cannot be read (",
     b"[" * 100_000: "line 1 of metrics.jsonl cannot be read (",
     text(row(loss=float("nan"))): "line 1 of metrics.jsonl cannot be read (NaN is not JSON)",
-    b"[1, 2]": "line 1 of metrics.jsonl is not a row: it has no fields",
-    b"{}": "line 1 of metrics.jsonl is not a row: kind=None must be one of",
-    text(row(kind="evil")): "line 1 of metrics.jsonl is not a row: kind='evil' must be one of",
-    text(row(seed=True)): "line 1 of metrics.jsonl is not a row: seed=True must be a whole number",
-    text(row(steps=-5)): "line 1 of metrics.jsonl is not a row: env_steps=-5 must be a whole",
-    text(row(steps=10**30)): "line 1 of metrics.jsonl is not a row: env_steps=1000",
-    text(row() | {"task": 1.5}): "line 1 of metrics.jsonl is not a row: task=1.5 must be a whole",
-    text(row(loss="1")): "line 1 of metrics.jsonl is not a row: 'loss'='1' must be a number",
-    text(row()).replace(b"0.5", b"1e999"): "line 1 of metrics.jsonl is not a row: 'wall_time'=inf",
-    text(row("eval")): "line 1 of metrics.jsonl is not a row: return is missing",
-    text(row("surgery")): "line 1 of metrics.jsonl is not a row: units_operated is missing",
+    b"[1, 2]": NO_RECORD + "it has no fields",
+    b"{}": NO_RECORD + "kind=None must be one of",
+    text(row(kind="evil")): NO_RECORD + "kind='evil' must be one of",
+    text(row(seed=True)): NO_RECORD + "seed=True must be a whole number",
+    text(row(steps=-5)): NO_RECORD + "env_steps=-5 must be a whole",
+    text(row(steps=10**30)): NO_RECORD + "env_steps=1000",
+    text(row() | {"task": 1.5}): NO_RECORD + "task=1.5 must be a whole",
+    text(row(loss="1")): NO_RECORD + "'loss'='1' must be a number",
+    text(row()).replace(b"0.5", b"1e999"): NO_RECORD + "'wall_time'=inf",
+    text(row("eval")): NO_RECORD + "return is missing",
+    text(row("surgery")): NO_RECORD + "units_operated is missing",
 }  # fmt: skip
 
 
@@ -102,7 +103,7 @@ def finish(folder, *scores):
     summary = {
         "status": "complete", "config_hash": config_hash(CONFIG), "seeds": [3, 4],
         "versions": {"jax": "1.0"}, "wall_seconds": 2.5, "env_steps": 60,
-        "rows_sum": records_sum(parsed((run / "metrics.jsonl").read_bytes()).rows),
+        "rows_sum": records_sum(parsed((run / "metrics.jsonl").read_bytes()).records),
     }  # fmt: skip
     write_json(run / "summary.json", sealed(summary))
     return run
@@ -210,7 +211,7 @@ def in_summary(damage, *more):
     return in_file("summary.json", damage, *more)
 
 
-ROWS = "the rows of metrics.jsonl are not those of summary.json"
+ROWS = "the records of metrics.jsonl are not those of summary.json"
 NOT_READ = " cannot be read ("
 NO_CONFIG = "config.yaml is not the configuration of a run"
 DAMAGES = [
@@ -220,7 +221,7 @@ DAMAGES = [
     (in_metrics(as_folder), "metrics.jsonl" + NOT_READ),
     (in_metrics(as_loop), "metrics.jsonl" + NOT_READ),
     (in_metrics(replace, b'"return": 6.0', b'"return": 7.0'), ROWS),
-    (in_metrics(replace, b"\n", b"\n{}\n"), "line 2 of metrics.jsonl is not a row"),
+    (in_metrics(replace, b"\n", b"\n{}\n"), "line 2 of metrics.jsonl is not a record"),
     (in_config(cut), "config.yaml" + NOT_READ),
     (in_config(empty), NO_CONFIG),
     (in_config(Path.unlink), "there is no config.yaml"),
@@ -263,7 +264,7 @@ def test_what_is_whole_without_the_damage_is_reported(study, finished, capsys):
     path = study / "none" / "metrics.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     for content, note in (
-        (lines + lines[3:9], "6 doubled rows are dropped"),
+        (lines + lines[3:9], "6 doubled records are dropped"),
         (lines[::-1], None),
         ([*lines, b'{"kind'], "its last line is torn and is dropped"),
     ):
@@ -279,7 +280,7 @@ def test_a_torn_row_of_the_end_is_dropped_and_one_of_the_course_is_missed(study,
     ends = [{**row("final", seed=seed), "return": 1.0} for seed in (3, 4)]
     about = json.loads(summary.read_text()) | {
         "rows": course.count(b"\n") + 2,
-        "rows_sum": records_sum(parsed(course + text(*ends)).rows),
+        "rows_sum": records_sum(parsed(course + text(*ends)).records),
     }
     write_json(summary, sealed(about))
     for content, left in ((course + text(*ends), 2), (course + text(*ends)[:-9], 1)):

@@ -53,7 +53,7 @@ def test_the_gap_to_fresh_networks_is_paired_by_seed(runs):
     assert values["late_gap"].estimate().value == pytest.approx(1 - 0.5)
     slopes = continual.slope(gap)
     np.testing.assert_allclose(values["gap_slope"].values[:, 0], slopes)
-    other = runs[1]._replace(rows=[r for r in runs[1].rows if r["seed"] == 4], seeds=[4])
+    other = runs[1]._replace(records=[r for r in runs[1].records if r["seed"] == 4], seeds=[4])
     paired, _ = measured([runs[0], other])
     np.testing.assert_allclose(paired["late_gap"].less, [[0.2]])
 
@@ -63,9 +63,9 @@ def test_neurons_and_surgery_at_the_end(runs):
     np.testing.assert_array_equal(values["final_dormant_pct"].values, [[5], [15]])
     np.testing.assert_array_equal(values["final_stagnant_pct"].values, [[5], [5]])
     assert surgery(runs[0]) == {"churn_max": 0.5, "units_operated": 5}
-    assert surgery(runs[0]._replace(rows=[])) == {}
+    assert surgery(runs[0]._replace(records=[])) == {}
     unmeasured = [{**row, "churn_max": None} for row in runs[0].of("surgery")]
-    assert surgery(runs[0]._replace(rows=unmeasured))["churn_max"] is None
+    assert surgery(runs[0]._replace(records=unmeasured))["churn_max"] is None
 
 
 def test_without_optima_the_best_of_any_run_is_1_and_the_worst_below_0_is_0(tmp_path):
@@ -203,7 +203,7 @@ def test_the_layout_of_marl_eval_by_hand(runs):
 
 
 def test_marl_eval_gets_equal_numbers_of_seeds_and_the_best_policy_played_again(runs):
-    lost = runs[1]._replace(rows=[r for r in runs[1].rows if r["seed"] == 3], seeds=[3])
+    lost = runs[1]._replace(records=[r for r in runs[1].records if r["seed"] == 3], seeds=[3])
     scores = marl_eval.layout([runs[0], lost])
     assert {tuple(m) for t in scores["seq_matrix"].values() for m in t.values()} == {("seed_3",)}
     won = [
@@ -211,7 +211,8 @@ def test_marl_eval_gets_equal_numbers_of_seeds_and_the_best_policy_played_again(
         for kind in ("eval", "absolute")
         for row in runs[0].of(kind)
     ]
-    run = marl_eval.layout([runs[0]._replace(rows=won)])["seq_matrix"]["task_2"]["none"]["seed_3"]
+    scores = marl_eval.layout([runs[0]._replace(records=won)])
+    run = scores["seq_matrix"]["task_2"]["none"]["seed_3"]
     assert run["absolute_metrics"] == {"win_rate": [-7.5], "return": [7.5]}
 
 

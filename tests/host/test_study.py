@@ -144,7 +144,7 @@ def test_a_damaged_run_is_not_complete(tmp_path, name, content):
     (job,) = jobs("matrix_sequence", "none", tmp_path, [])
     run = store(tmp_path / "none", rows(FIRST), job.config)
     summary = {"status": "complete", "config_hash": config_hash(job.config)}
-    summary["rows_sum"] = records_sum(parsed((run / "metrics.jsonl").read_bytes()).rows)
+    summary["rows_sum"] = records_sum(parsed((run / "metrics.jsonl").read_bytes()).records)
     (run / "summary.json").write_text(json.dumps(summary))
     assert is_complete(job, run)
     (run / name).unlink()
