@@ -32,6 +32,7 @@ from knife_jax.plasticity.base import (
     Select,
 )
 from knife_jax.plasticity.combine import identity, reset_per_task, surgery, with_monitor
+from knife_jax.plasticity.edits import absorb, blend, redraw, seed_neurons
 from knife_jax.plasticity.invariants import change, check_operation
 from knife_jax.plasticity.meters import (
     relative_activation,
@@ -59,15 +60,7 @@ from knife_jax.plasticity.moments import restart, seed_moments
 from knife_jax.plasticity.per_update import cbp, snr
 from knife_jax.plasticity.reborn import reborn
 from knife_jax.plasticity.regularise import fixed_norms, toward_initial
-from knife_jax.plasticity.rewrite import (
-    absorb,
-    blend,
-    graft,
-    prune,
-    recycle,
-    redraw,
-    seed_neurons,
-)
+from knife_jax.plasticity.rewrite import graft, prune, recycle
 from knife_jax.plasticity.select import all_units, at_least, at_most, below, random_like
 from knife_jax.plasticity.stats import dormant_pct, neuron_stats, pct_below
 from knife_jax.types import Patient

@@ -1,4 +1,4 @@
-"""The combinators that make a method of its parts."""
+"""Combinators: a method from its parts, and methods from methods."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from knife_jax.plasticity.base import (
 
 
 def operated(chosen: Chosen) -> Report:
-    """How many neurons were chosen."""
+    """Report how many neurons were chosen."""
     units: Int[Array, ""] = sum((jnp.sum(c) for c in chosen.values()), jnp.zeros((), jnp.int32))
     return Report(units_operated=units)
 
 
 def identity() -> PlasticityTransform:
-    """No surgery."""
+    """Make the method without surgery, for others to be derived from."""
 
     def operate(patient, state, key):
         del key
@@ -49,10 +49,32 @@ def identity() -> PlasticityTransform:
 def surgery(
     wiring: Wiring, meter: Meter, select: Select, rewrite: Rewrite, when: Trigger
 ) -> PlasticityTransform:
-    """Measure at every step; when it is due, select among the mature and operable, and rewrite.
+    """Make a method of its parts: meter × select × rewrite × when.
 
-    ``init`` raises ValueError for a network that the wiring does not describe or that cannot be
-    rewritten in this way.
+    It measures at every update; when surgery is due, it selects among the neurons that are mature
+    and operable, and rewrites them. It claims nothing: ``dataclasses.replace`` its ``claims``.
+
+    Args:
+      wiring: The groups whose neurons are operated on.
+      meter: What is measured of every neuron.
+      select: Which neurons are chosen, by their scores.
+      rewrite: How the chosen neurons are rewritten.
+      when: When surgery is due.
+
+    Returns:
+      The method. Its state is that of the meter; its ``init`` raises ValueError for a network that
+      the wiring does not describe or that cannot be rewritten in this way.
+
+    Raises:
+      ValueError: The meter measures other groups than those of the wiring.
+
+    Example:
+      >>> from knife_jax import plasticity as p
+      >>> wiring = (p.NeuronGroup("hidden", 64, p.torch_init().columns, outgoing=("out",)),)
+      >>> meter, select = p.relative_activation(wiring, 20), p.below(0.1, cap=0.3)
+      >>> method = p.surgery(wiring, meter, select, p.recycle(wiring), p.every_updates(100))
+      >>> method.claims.preserves
+      'nothing'
     """
     measured = jax.eval_shape(lambda: meter.mature(meter.init()))
     if {*measured} != {group.name for group in some(wiring)}:
@@ -78,8 +100,16 @@ def surgery(
 
 @checked
 def reset_per_task(method: PlasticityTransform, meter: Meter, after: Size) -> PlasticityTransform:
-    """The same, but every new task is measured from nothing, its first ``after`` gradient steps not
-    at all: until then stands what the task before left."""
+    """Reset the meter of a method at each task.
+
+    Args:
+      method: A method whose state is that of ``meter``.
+      meter: The meter to reset.
+      after: Updates of a new task that are not measured; until then the old scores remain.
+
+    Returns:
+      The method with another ``measure``.
+    """
 
     def measure(state, stats, clock):
         step = clock.updates - clock.task_since
@@ -93,7 +123,16 @@ def reset_per_task(method: PlasticityTransform, meter: Meter, after: Size) -> Pl
 
 @checked
 def with_monitor(method: PlasticityTransform, meter: Meter) -> PlasticityTransform:
-    """A method with a meter beside it, for the log alone."""
+    """Put a meter beside a method, for the log alone.
+
+    Args:
+      method: Any method.
+      meter: What the log shows, for instance ``relative_update_activity`` of all hidden groups.
+
+    Returns:
+      The method, whose ``extras.scores`` are those of the meter. The meter does not forget the
+      neurons that were operated on.
+    """
 
     def operate(patient, state, key):
         own, watch = state

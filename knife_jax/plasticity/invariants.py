@@ -1,4 +1,4 @@
-"""What surgery must not change, as checks for any network."""
+"""Checks of what surgery must not change, for any network."""
 
 from __future__ import annotations
 
@@ -14,16 +14,43 @@ from knife_jax.types import Patient, PyTree, Variables
 def change(
     values: Callable[[Variables], PyTree], before: Variables, after: Variables
 ) -> Float[Array, ""]:
-    """Largest change of any value, both sides computed by the same code: exactly 0 for a method
-    that preserves the outputs."""
+    """Measure the largest change of any value: exactly 0 if an operation preserved the outputs.
+
+    Both sides are computed by the same compiled code, one after the other.
+
+    Args:
+      values: Variables -> a tree of arrays, for instance the network's output on a batch.
+      before: Variables before the operation.
+      after: Variables after it.
+
+    Returns:
+      max |after - before| over all entries of all arrays.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from knife_jax import plasticity as p
+      >>> double = lambda variables: 2 * variables["params"]
+      >>> float(p.change(double, {"params": jnp.zeros(3)}, {"params": jnp.array([0.0, -1.5, 1.0])}))
+      3.0
+    """
     both = jax.tree.map(lambda *leaves: jnp.stack(leaves), before, after)
     found = jax.tree.leaves(jax.lax.map(values, both))
     return jnp.max(jnp.stack([jnp.max(jnp.abs(leaf[1] - leaf[0])) for leaf in found]))
 
 
 def check_operation(before: Patient, after: Patient) -> None:
-    """Raise ValueError where an operation changed the structure, a shape or a dtype of the patient,
-    or left a number that is not finite. Not for use inside jit."""
+    """Check that an operation kept structure, shapes and dtypes and left finite numbers.
+
+    Not for use inside jit.
+
+    Args:
+      before: The patient before the operation.
+      after: The patient after it.
+
+    Raises:
+      ValueError: The operation changed the structure, a shape or a dtype of the patient, or left a
+        number that is not finite; the message names the leaf.
+    """
     if jax.tree.structure(before) != jax.tree.structure(after):
         raise ValueError("the operation changed the structure of the patient")
     olds = jax.tree_util.tree_leaves_with_path(before)

@@ -41,11 +41,28 @@ def running(
     value: Callable[[NeuronStats, str], Float[Array, "W"]],
     maturity: Count | None = None,
 ) -> Meter:
-    """The running mean of ``value(stats, group name)`` over its mean in the layer.
+    """Measure the running mean of a statistic, relative to its mean in the layer.
 
     The plain mean over a neuron's first ``window`` steps since it was last operated on, and an
-    exponential mean with that time constant afterwards. A neuron is mature once it has been
-    measured for ``maturity`` steps, one full window if not given.
+    exponential mean with that time constant afterwards.
+
+    Args:
+      wiring: The groups to measure.
+      window: Updates that are averaged over.
+      value: (statistics, group name) -> one number per neuron ``[W]``.
+      maturity: Updates after which a neuron can be operated on; ``window`` if None.
+
+    Returns:
+      The meter. Its scores are 1 for a neuron like the mean of its layer.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from knife_jax import plasticity as p
+      >>> wiring = (p.NeuronGroup("hidden", 3, p.torch_init().columns),)
+      >>> meter = p.running(wiring, 10, lambda stats, name: stats.activation[name])
+      >>> stats = p.NeuronStats({"hidden": jnp.array([0.0, 1.0, 2.0])}, {}, {})
+      >>> meter.scores(meter.update(meter.init(), stats))["hidden"].tolist()
+      [0.0, 1.0, 2.0]
     """
 
     needed = window if maturity is None else maturity
@@ -81,26 +98,32 @@ def running(
 
 @checked
 def relative_update_activity(wiring: Wiring, window: Count, maturity: Count | None = None) -> Meter:
-    """KNIFE's stagnation measure: UA_i = ‖g_i‖ / (‖w_i‖ + ε), running mean over layer mean."""
+    """Measure relative update activity (RUA): UA_i = ‖g_i‖ / (‖w_i‖ + ε), over its layer mean.
+
+    KNIFE's measure of stagnation (arXiv 2606.25335). Arguments as in ``running``.
+    """
     activity = lambda p, name: p.gradient[name] / (p.weight[name] + EPS)  # noqa: E731
     return running(wiring, window, activity, maturity)
 
 
 @checked
 def relative_activation(wiring: Wiring, window: Count) -> Meter:
-    """Dormancy and over-activity: mean |h_i| over layer mean (Sokar et al. 2023, eq. 1)."""
+    """Measure dormancy and over-activity: mean |h_i| over layer mean (Sokar et al. 2023, eq. 1)."""
     return running(wiring, window, lambda p, name: p.activation[name])
 
 
 @checked
 def relative_sensitivity(wiring: Wiring, window: Count) -> Meter:
-    """ReGraMa's measure: mean |∂L/∂z_i| over layer mean (arXiv 2505.24061)."""
+    """Measure mean |∂L/∂z_i| over layer mean: ReGraMa's measure (arXiv 2505.24061).
+
+    A method with this meter needs ``Extras(needs=("sensitivity",))``.
+    """
     return running(wiring, window, lambda p, name: p.sensitivity[name])
 
 
 @checked
 def unmeasured(wiring: Wiring) -> Meter:
-    """The meter of methods that operate on everyone: nothing is measured, all are mature."""
+    """Measure nothing: all neurons are mature. For methods that operate on all of them."""
 
     def zeros():
         return {g.name: jnp.zeros(g.width) for g in wiring}

@@ -16,6 +16,7 @@ from knife_jax.config.schema import Count, Fraction, Positive, Share, StepsOrZer
 from knife_jax.nets.wiring import Wiring, check, layer, relu_groups, some
 from knife_jax.plasticity.base import Claims, Extras, Meter, PlasticityTransform
 from knife_jax.plasticity.combine import identity, operated, reset_per_task, surgery
+from knife_jax.plasticity.edits import blend, redraw, seed_neurons
 from knife_jax.plasticity.meters import (
     relative_activation,
     relative_sensitivity,
@@ -26,7 +27,7 @@ from knife_jax.plasticity.moments import restart
 from knife_jax.plasticity.per_update import cbp, snr
 from knife_jax.plasticity.reborn import reborn
 from knife_jax.plasticity.regularise import fixed_norms, toward_initial
-from knife_jax.plasticity.rewrite import blend, graft, prune, recycle, redraw, seed_neurons
+from knife_jax.plasticity.rewrite import graft, prune, recycle
 from knife_jax.plasticity.select import all_units, at_least, at_most, below, random_like
 
 

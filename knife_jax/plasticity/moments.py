@@ -1,4 +1,4 @@
-"""What becomes of the optimiser's state where parameters were drawn anew."""
+"""Optimiser state of parameters that were drawn anew."""
 
 from __future__ import annotations
 
@@ -19,17 +19,28 @@ ANCHORS = ("initial", "norm")
 def seed_moments(
     opt_state: PyTree, path: tuple[str, ...], mask: Bool[Array, "W"], axis: int
 ) -> PyTree:
-    """Fresh moments for the new neurons along one axis of the parameter leaf at ``path``.
+    """Give fresh moments to the new neurons along one axis of a parameter leaf.
 
     First moments become 0, second moments their mean over the untouched neurons of the leaf (over
-    all of them where none is untouched). Zeroing both, with a step counter that is shared by all
-    entries, would make the first steps of Adam 3 to 7 times too large. Raises ValueError for an
-    optimiser whose per-parameter state has a name not known here, and for one that has moments, but
-    none of this leaf.
+    all of them if none is untouched). Zeroing both, with a step counter that is shared by all
+    entries, would make the first steps of Adam 3 to 7 times too large.
+
+    Args:
+      opt_state: State of an optax optimiser.
+      path: Path of the leaf in ``params``, for instance ``("agent", "encoder", "kernel")``.
+      mask: The new neurons.
+      axis: Axis of the neurons in the leaf: -1 for incoming weights and biases, -2 for outgoing.
+
+    Returns:
+      The optimiser's state.
+
+    Raises:
+      ValueError: The per-parameter state has a name not known here, or there are moments, but none
+        of this leaf.
     """
 
     def of(where) -> tuple[tuple[str, ...], str]:
-        """The parameter that a leaf of the state belongs to, and the field that it is."""
+        """Return the parameter that a leaf of the state belongs to, and its field."""
         keys = tuple(k.key for k in where if isinstance(k, jax.tree_util.DictKey))
         fields = ["", *(k.name for k in where if isinstance(k, jax.tree_util.GetAttrKey))]
         return keys, fields[-1]
@@ -59,8 +70,16 @@ def seed_moments(
 
 
 def restart(opt_state: PyTree) -> PyTree:
-    """The optimiser as it began: moments and their step counts 0. Learning-rate schedules go on,
-    since they belong to the run and not to the network."""
+    """Set moments and their step counts to 0, as at the start of training.
+
+    Learning-rate schedules go on, since they belong to the run and not to the network.
+
+    Args:
+      opt_state: State of an optax optimiser.
+
+    Returns:
+      The optimiser's state.
+    """
 
     def has_moments(state) -> bool:
         return bool({*FIRST, *SECOND} & set(getattr(state, "_fields", ())))

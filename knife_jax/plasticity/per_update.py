@@ -14,7 +14,8 @@ from knife_jax.config.schema import Count, Fraction, Share, Size
 from knife_jax.nets.wiring import Wiring, at, check, relu_groups, some
 from knife_jax.plasticity.base import Claims, Extras, NeuronStats, PlasticityTransform
 from knife_jax.plasticity.combine import operated
-from knife_jax.plasticity.rewrite import absorb, recycle
+from knife_jax.plasticity.edits import absorb
+from knife_jax.plasticity.rewrite import recycle
 from knife_jax.plasticity.select import lowest
 
 

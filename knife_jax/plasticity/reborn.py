@@ -14,14 +14,9 @@ from knife_jax.config.schema import Count, Positive
 from knife_jax.nets.wiring import NeuronGroup, Wiring, at, check, layer, put, relu_groups, some
 from knife_jax.plasticity.base import Claims, PlasticityTransform
 from knife_jax.plasticity.combine import operated
+from knife_jax.plasticity.edits import edited, fresh_biases, fresh_kernels, seed_neurons
 from knife_jax.plasticity.meters import relative_activation
-from knife_jax.plasticity.rewrite import (
-    edited,
-    fresh_biases,
-    fresh_kernels,
-    require_readers,
-    seed_neurons,
-)
+from knife_jax.plasticity.rewrite import require_readers
 from knife_jax.plasticity.select import ranks
 from knife_jax.types import PyTree
 

@@ -1,4 +1,4 @@
-"""Methods that belong to the optimiser's chain: ordinary optax transformations."""
+"""Ordinary optax transformations that keep plasticity, for the optimiser's chain."""
 
 from __future__ import annotations
 
@@ -28,8 +28,16 @@ class Norms(NamedTuple):
 
 @checked
 def toward_initial(strength: Positive) -> optax.GradientTransformation:
-    """The gradient of L + λ Σ (θ - θ_0)²: add 2λ (θ - θ_0). First in the chain, so that clipping
-    and the optimiser see the whole gradient (L2 Init, Kumar et al. 2023, eq. 1)."""
+    """Add 2λ (θ - θ_0) to the gradient, that of L + λ Σ (θ - θ_0)² (L2 Init, Kumar et al. 2023).
+
+    To be the first of the chain, so that clipping and the optimiser see the whole gradient.
+
+    Args:
+      strength: λ.
+
+    Returns:
+      An optax transformation, whose state holds a copy of the initial parameters (eq. 1).
+    """
 
     def update(grads, state, params):
         pulled = jax.tree.map(
@@ -45,8 +53,13 @@ def _norm(leaf: Array) -> Array:
 
 
 def fixed_norms() -> optax.GradientTransformation:
-    """Every kernel goes back to its initial Frobenius norm: W ← ρ W / ‖W‖. Last in the chain
-    (NaP, Lyle et al. 2024, alg. 1). Biases are free."""
+    """Scale every kernel back to its initial Frobenius norm ρ: W ← ρ W / ‖W‖.
+
+    To be the last of the chain (NaP, Lyle et al. 2024, alg. 1). Biases are free.
+
+    Returns:
+      An optax transformation, whose state holds the norms.
+    """
 
     def update(updates, state, params):
         def projected(update, old, norm):

@@ -1,52 +1,29 @@
-"""How the chosen neurons are rewritten: online and target network alike, with the same draws."""
+"""Rewrites of the chosen neurons: recycle, prune, graft."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from knife_jax.checks import checked, refuse
-from knife_jax.config.schema import Count, Fraction
+from knife_jax.config.schema import Count
 from knife_jax.nets.wiring import NeuronGroup, Wiring, at, check_slots, layer, put
-from knife_jax.plasticity.base import Chosen, PerNeuron, Rewrite
-from knife_jax.plasticity.moments import seed_moments
-from knife_jax.types import Patient, PyTree, Variables
-
-Edit = Callable[[PyTree], PyTree]
-"""params -> params"""
-Kernels = dict[str, Array]
-"""name of a group -> [I, W]"""
-
-
-def of_both(patient: Patient, rewrite: Callable[[Variables], Variables]) -> Patient:
-    """The patient with both networks rewritten; a target of {} stays one. Raises ValueError for a
-    target of another structure."""
-    online, target = patient.online, patient.target
-    if target:
-        own, theirs = _shapes(online), _shapes(target)
-        for where in own | theirs:
-            if own.get(where) != theirs.get(where):
-                allowed = f"{own.get(where)} as online, or the target {{}}"
-                raise refuse(f"target{where}", theirs.get(where), allowed)
-    return patient._replace(online=rewrite(online), target=target and rewrite(target))
-
-
-def _shapes(variables: Variables) -> dict[str, tuple[int, ...]]:
-    found = {name: variables[name] for name in ("params", "grafts") if name in variables}
-    leaves = jax.tree_util.tree_leaves_with_path(found)
-    return {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in leaves}
-
-
-def edited(patient: Patient, edit: Edit) -> Patient:
-    """The patient with the parameters of both networks edited."""
-    return of_both(patient, lambda variables: {**variables, "params": edit(variables["params"])})
+from knife_jax.plasticity.base import Chosen, Rewrite
+from knife_jax.plasticity.edits import (
+    Kernels,
+    edited,
+    fresh_kernels,
+    of_both,
+    renew_incoming,
+    scale_outgoing,
+    seed_neurons,
+)
+from knife_jax.types import Patient, Variables
 
 
 def require_readers(wiring: Wiring) -> Wiring:
-    """The wiring. Raises ValueError where it does not say what reads the neurons of a group."""
+    """Return the wiring. Raises ValueError if it names no readers of the neurons of a group."""
     for group in wiring:
         if not group.outgoing:
             allowed = "the layers that read its neurons: their outgoing weights are rewritten, too"
@@ -54,52 +31,8 @@ def require_readers(wiring: Wiring) -> Wiring:
     return wiring
 
 
-def fresh_kernels(wiring: Wiring, params: PyTree, key: PRNGKeyArray) -> Kernels:
-    """A kernel for every group as its network would draw it anew."""
-    keys = jax.random.split(key, len(wiring))
-    kernels = [layer(params, group)["kernel"] for group in wiring]
-    return {
-        g.name: g.fresh(k, w.shape, w.dtype) for g, k, w in zip(wiring, keys, kernels, strict=True)
-    }
-
-
-def renew_incoming(wiring: Wiring, params: PyTree, chosen: Chosen, kernels: Kernels) -> PyTree:
-    """The chosen neurons with incoming weights from ``kernels`` and bias 0."""
-    for group in wiring:
-        old, mask = layer(params, group), chosen[group.name]
-        renewed = {
-            "kernel": jnp.where(mask, kernels[group.name], old["kernel"]),
-            "bias": jnp.where(mask, 0.0, old["bias"]),
-        }
-        params = put(params, group.path, renewed)
-    return params
-
-
-def scale_outgoing(wiring: Wiring, params: PyTree, factors: PerNeuron) -> PyTree:
-    """Every neuron's outgoing weights times its factor."""
-    for group in wiring:
-        for reader in group.readers:
-            old = at(params, reader)
-            kernel = factors[group.name][:, None] * old["kernel"]
-            params = put(params, reader, {**old, "kernel": kernel})
-    return params
-
-
-def seed_neurons(
-    wiring: Wiring, opt_state: PyTree, chosen: Chosen, outgoing: bool = True
-) -> PyTree:
-    """Fresh moments (see ``seed_moments``) for all that belongs to the chosen neurons."""
-    for group in wiring:
-        mask = chosen[group.name]
-        for leaf in ("kernel", "bias"):
-            opt_state = seed_moments(opt_state, (*group.path, leaf), mask, -1)
-        for reader in group.readers if outgoing else ():
-            opt_state = seed_moments(opt_state, (*reader, "kernel"), mask, -2)
-    return opt_state
-
-
 def replaced(wiring: Wiring, patient: Patient, chosen: Chosen, kernels: Kernels) -> Patient:
-    """The chosen neurons with incoming weights from ``kernels``, bias 0 and outgoing weights 0."""
+    """Give the chosen neurons incoming weights from ``kernels``, bias 0 and outgoing weights 0."""
     kept = {name: jnp.where(mask, 0.0, 1.0) for name, mask in chosen.items()}
 
     def edit(params):
@@ -112,8 +45,19 @@ def replaced(wiring: Wiring, patient: Patient, chosen: Chosen, kernels: Kernels)
 
 @checked
 def recycle(wiring: Wiring) -> Rewrite:
-    """Fresh incoming weights, bias 0, outgoing weights 0: ReDo's rewrite (Sokar et al. 2023,
-    alg. 1). The function changes by what the old neurons put out."""
+    """Give neurons fresh incoming weights, bias 0, outgoing weights 0 (Sokar et al. 2023, alg. 1).
+
+    ReDo's rewrite. The function changes by what the old neurons put out.
+
+    Args:
+      wiring: The groups whose neurons may be chosen, with their readers.
+
+    Returns:
+      The rewrite; it can be applied to every neuron any number of times.
+
+    Raises:
+      ValueError: A group has no ``outgoing`` layers.
+    """
     require_readers(wiring)
 
     def operable(patient: Patient) -> Chosen:
@@ -128,7 +72,17 @@ def recycle(wiring: Wiring) -> Rewrite:
 
 @checked
 def prune(wiring: Wiring) -> Rewrite:
-    """Incoming weights, bias and outgoing weights 0: no gradient ever reaches the neuron again."""
+    """Set incoming weights, bias and outgoing weights to 0: no gradient reaches the neuron again.
+
+    Args:
+      wiring: The groups whose neurons may be chosen, with their readers.
+
+    Returns:
+      The rewrite; neurons with incoming weights of 0 are no longer operable.
+
+    Raises:
+      ValueError: A group has no ``outgoing`` layers.
+    """
     require_readers(wiring)
 
     def alive(patient: Patient) -> Chosen:
@@ -144,65 +98,9 @@ def prune(wiring: Wiring) -> Rewrite:
     return Rewrite(alive, apply)
 
 
-def absorb(wiring: Wiring, patient: Patient, chosen: Chosen, mean: PerNeuron) -> Patient:
-    """The next biases plus what the chosen neurons put out on average, v_i · mean h_i: CBP's
-    correction, to be made before they are recycled (Dohare et al. 2024, methods)."""
-
-    def edit(params):
-        for group in wiring:
-            given = jnp.where(chosen[group.name], mean[group.name], 0.0)
-            for reader in group.readers:
-                old = at(params, reader)
-                bias = old["bias"] + given @ old["kernel"]
-                params = put(params, reader, {**old, "bias": bias})
-        return params
-
-    return edited(patient, edit)
-
-
-def fresh_biases(wiring: Wiring, params: PyTree, key: PRNGKeyArray) -> dict[str, Array]:
-    """The biases of every group that has them, [W], as its network would draw them anew."""
-    keys = jax.random.split(key, len(wiring))
-    drawn = {}
-    for group, k in zip(wiring, keys, strict=True):
-        old = layer(params, group)
-        if "bias" in old:
-            draw = group.fresh_bias(old["kernel"].shape[-2])
-            drawn[group.name] = draw(k, old["bias"].shape, old["bias"].dtype)
-    return drawn
-
-
-def redraw(wiring: Wiring, params: PyTree, key: PRNGKeyArray) -> PyTree:
-    """The parameters with every layer of the wiring as its network would draw it anew."""
-    weight_key, bias_key = jax.random.split(key)
-    kernels = fresh_kernels(wiring, params, weight_key)
-    biases = fresh_biases(wiring, params, bias_key)
-    for group in wiring:
-        fresh = {"kernel": kernels[group.name]}
-        if group.name in biases:
-            fresh["bias"] = biases[group.name]
-        params = put(params, group.path, fresh)
-    return params
-
-
-@checked
-def blend(wiring: Wiring, patient: Patient, goal: PyTree, share: Fraction) -> Patient:
-    """θ ← share · θ + (1 - share) · goal for every layer of the wiring, in both networks."""
-
-    def edit(params):
-        for group in wiring:
-            old, new = layer(params, group), layer(goal, group)
-            if share:
-                new = jax.tree.map(lambda o, n: share * o + (1.0 - share) * n, old, new)
-            params = put(params, group.path, new)
-        return params
-
-    return edited(patient, edit)
-
-
 @checked
 def graft(wiring: Wiring, slots: Count, readers: Wiring = ()) -> Rewrite:
-    """KNIFE: keep the neuron, add a fresh one, and compensate what the fresh one adds.
+    """Keep the neuron, add a fresh one, and compensate what the fresh one adds: KNIFE's rewrite.
 
     The active neuron moves into the next free slot as the frozen *knowledge* neuron; one fresh
     draw becomes both the new *active* neuron and the frozen *compensation* neuron. The output is
@@ -211,9 +109,20 @@ def graft(wiring: Wiring, slots: Count, readers: Wiring = ()) -> Rewrite:
     moments of the new neurons are cleared and second moments set to their mean over the
     layer's untouched neurons, so that the first steps are of the usual size.
 
-    Where the layers that read the neurons are given as ``readers``, outgoing weights move and are
-    drawn anew like incoming ones, and the output is unchanged up to rounding. Raises ValueError
-    where such a reader has grafts itself: its kept neurons could not see what is added to it.
+    If the layers that read the neurons are given as ``readers``, outgoing weights move and are
+    drawn anew like incoming ones, and the output is unchanged up to rounding.
+
+    Args:
+      wiring: The groups whose neurons may be chosen; their layers are ``GraftedDense``.
+      slots: Surgeries that one neuron can take, equal to that of the layers.
+      readers: Groups of the layers that read the neurons, for outgoing weights of their own.
+
+    Returns:
+      The rewrite; neurons are operable as long as they have a free slot.
+
+    Raises:
+      ValueError: A reader has grafts itself (its kept neurons could not see what is added to it),
+        or a layer that reads the neurons is not among the readers.
     """
     grafted_readers = {g.name for g in wiring if any(g.name in other.outgoing for other in wiring)}
     if readers and grafted_readers:

@@ -15,7 +15,7 @@ from knife_jax.plasticity.base import Select
 
 
 def ranks(scores: Float[Array, "W"]) -> Int[Array, "W"]:
-    """0 for the lowest score, W - 1 for the highest."""
+    """Rank scores: 0 for the lowest, W - 1 for the highest."""
     order = jnp.argsort(scores)
     return jnp.zeros_like(order).at[order].set(jnp.arange(order.size))
 
@@ -23,14 +23,28 @@ def ranks(scores: Float[Array, "W"]) -> Int[Array, "W"]:
 def lowest(
     scores: Float[Array, "W"], among: Bool[Array, "W"], count: Int[Array, ""]
 ) -> Bool[Array, "W"]:
-    """The ``count`` lowest scores among the neurons that may be chosen."""
+    """Choose the ``count`` lowest scores among the allowed neurons."""
     return among & (ranks(jnp.where(among, scores, jnp.inf)) < count)
 
 
 @checked
 def below(threshold: Positive, cap: Share) -> Select:
-    """The neurons whose score is below the threshold, the lowest first, at most a share ``cap``
-    of each layer."""
+    """Choose the neurons whose score is below a threshold, the lowest first.
+
+    Args:
+      threshold: Scores strictly below it are chosen.
+      cap: Largest fraction of a layer that is chosen at once.
+
+    Returns:
+      The selection rule.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from knife_jax import plasticity as p
+      >>> scores, allowed = {"a": jnp.array([0.1, 0.9, 0.2, 0.0])}, {"a": jnp.ones(4, bool)}
+      >>> p.below(0.25, cap=0.5)(scores, allowed, jax.random.key(0))["a"].tolist()
+      [True, False, False, True]
+    """
 
     def select(scores, allowed, key):
         del key
@@ -45,32 +59,38 @@ def below(threshold: Positive, cap: Share) -> Select:
 
 
 def those(test: Callable[[Float[Array, "W"]], Bool[Array, "W"]]) -> Select:
-    """The neurons whose score passes a test, however many."""
+    """Choose the neurons whose score passes a test, however many."""
     return lambda scores, allowed, key: {n: allowed[n] & test(scores[n]) for n in scores}
 
 
 @checked
 def at_most(threshold: NotNegative) -> Select:
-    """The neurons whose score is the threshold or less (ReDo's dormant ones)."""
+    """Choose the neurons whose score is ``threshold`` or less (ReDo's dormant ones)."""
     return those(lambda score: score <= threshold)
 
 
 @checked
 def at_least(threshold: Positive) -> Select:
-    """The neurons whose score is the threshold or more (ReBorn's over-active ones)."""
+    """Choose the neurons whose score is ``threshold`` or more (ReBorn's over-active ones)."""
     return those(lambda score: score >= threshold)
 
 
 def all_units(scores, allowed, key):
-    """All neurons that may be chosen."""
+    """Choose all allowed neurons."""
     del scores, key
     return dict(allowed)
 
 
 @checked
 def random_like(select: Select) -> Select:
-    """As many neurons in each layer as ``select`` would choose, but drawn at random: the control
-    of every selection rule."""
+    """Choose as many neurons in each layer as another rule would, but at random: its control.
+
+    Args:
+      select: The rule that is controlled for; its choice gives only the numbers.
+
+    Returns:
+      The selection rule, which draws among the allowed neurons.
+    """
 
     def selected(scores, allowed, key):
         counts = {name: jnp.sum(c) for name, c in select(scores, allowed, key).items()}

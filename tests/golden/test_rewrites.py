@@ -15,11 +15,12 @@ from knife_jax.nets.initialisers import INITS
 from knife_jax.nets.wiring import NeuronGroup, check, relu_groups
 from knife_jax.plasticity import methods
 from knife_jax.plasticity.base import NeuronStats
+from knife_jax.plasticity.edits import absorb
 from knife_jax.plasticity.moments import restart, seed_moments
 from knife_jax.plasticity.per_update import Gaps, Utility, arrivals, own_limits
 from knife_jax.plasticity.reborn import pair
 from knife_jax.plasticity.regularise import fixed_norms, toward_initial
-from knife_jax.plasticity.rewrite import absorb, graft, prune, recycle
+from knife_jax.plasticity.rewrite import graft, prune, recycle
 from knife_jax.types import Patient
 
 I, W, O, ROWS = 5, 13, 3, 29
