@@ -93,6 +93,13 @@ def after_task_switch(updates: Size) -> Trigger:
 
 
 @checked
+def with_late_switches(trigger: Trigger, updates: Size) -> Trigger:
+    """The trigger, which sees a task switch after so many gradient steps of the new task."""
+    late = after_task_switch(updates)
+    return lambda clock: trigger(clock._replace(task=late(clock)))
+
+
+@checked
 def any_of(*triggers: Trigger) -> Trigger:
     """Due whenever one of the triggers is."""
     return lambda clock: sum((trigger(clock) for trigger in triggers), never(clock))

@@ -2,7 +2,7 @@
 
 from knife_jax.config.algo import AlgoConfig
 from knife_jax.config.environments import SmaxConfig
-from knife_jax.config.plasticity import PLASTICITIES
+from knife_jax.config.methods import PLASTICITIES
 from knife_jax.config.run import Config, EvaluationConfig
 
 

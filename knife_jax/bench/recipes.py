@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from knife_jax.clock import at_task_switch
+from knife_jax.clock import at_task_switch, once
 from knife_jax.nets.wiring import Wiring
 from knife_jax.plasticity.base import PlasticityTransform
 from knife_jax.plasticity.methods import METHODS
@@ -31,14 +31,13 @@ def recipes(*, slots: int, window: int, steps: int) -> dict[str, Recipe]:
     updates, KNIFE has ``slots``, and what happens once happens after half of all ``steps``.
     ``reset_full`` is here ``fresh_per_task``, a new network for each task.
     """
-    given: dict[str, Any] = {
-        "when": at_task_switch, "window": window, "slots": slots, "at": steps // 2
-    }  # fmt: skip
+    given: dict[str, Any] = {"when": at_task_switch, "window": window, "slots": slots}
     out = {name: Recipe(_made(factory, given)) for name, factory in METHODS.items()}
     out["knife"] = out["knife"]._replace(slots=slots)
     random = _made(METHODS["knife"], given | {"select": "random"})
     out["knife_random"] = Recipe(random, slots)
-    out["plasticity_injection"] = out["plasticity_injection"]._replace(slots=1)
+    injection = _made(METHODS["plasticity_injection"], {"when": once(steps // 2)})
+    out["plasticity_injection"] = Recipe(injection, slots=1)
     out["fresh_per_task"] = out.pop("reset_full")
     out["wider"] = out["wider"]._replace(widen=True)
     for name in ("layer_norm", "nap"):

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from knife_jax.config.plasticity import KnifeConfig, WiderConfig
+from knife_jax.config.grafting import KnifeConfig, WiderConfig
 from knife_jax.config.run import Config
 from knife_jax.envs.base import EnvSpec
 from knife_jax.mixers import MIXERS
@@ -23,10 +23,9 @@ from knife_jax.training.learner import init_networks
 def make_networks(config: Config, spec: EnvSpec) -> tuple[nn.Module, nn.Module, Wiring]:
     """The agents' network, the mixer, and where their neurons are."""
     algo, init = config.algo, INITS[config.algo.init]
-    method = config.plasticity
-    options = method.graft_slots, method.layer_norm, method.own_outgoing
+    options = config.plasticity.networks()
     agent = RecurrentAgent(
-        spec.n_actions, algo.hidden, init(1.0), method.graft_slots, algo.agent_id,
+        spec.n_actions, algo.hidden, init(1.0), options.slots, algo.agent_id,
         algo.last_action, *options[1:],
     )  # fmt: skip
     mixer = MIXERS[algo.mixer](

@@ -14,7 +14,6 @@ from jaxtyping import Array, Int, PRNGKeyArray
 from knife_jax.builders import memory
 from knife_jax.builders.budget import make_budget
 from knife_jax.builders.envs import make_tasks
-from knife_jax.builders.plasticity import stagnation
 from knife_jax.builders.trainer import make_trainer
 from knife_jax.clock import (
     Clock,
@@ -167,7 +166,7 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
         probe=make_probe(
             trainer,
             sizes,
-            stagnation(config.plasticity).window,
+            config.plasticity.stagnation().window,
             over_seeds=lambda f, layout: over_seeds(f, mesh, layout, SEEDS),
             fetch=devices.fetch,
         ),

@@ -8,7 +8,7 @@ from knife_jax.builders.budget import make_budget
 from knife_jax.builders.envs import make_sequence
 from knife_jax.builders.networks import make_networks, widened
 from knife_jax.builders.optimiser import learning_rate, make_optimiser
-from knife_jax.builders.plasticity import make_plasticity, stagnation
+from knife_jax.builders.plasticity import make_plasticity
 from knife_jax.clock import (
     every_env_steps,
     linear,
@@ -63,8 +63,8 @@ def make_trainer(
             rounds_of(config.log_every, budget.round_steps), budget.rounds, training.LONGEST
         ),
         hidden=algo.hidden,
-        slots=plasticity.graft_slots,
-        stagnant_threshold=stagnation(plasticity).threshold,
+        slots=plasticity.networks().slots,
+        stagnant_threshold=plasticity.stagnation().threshold,
         episodes_only=episodes_only,
         length=length,
         updates=algo.updates_per_round,

@@ -16,7 +16,9 @@ import yaml
 from knife_jax.config.algo import AlgoConfig
 from knife_jax.config.env import EnvConfig
 from knife_jax.config.environments import ENVS
-from knife_jax.config.plasticity import PLASTICITIES, NoneConfig, PlasticityConfig
+from knife_jax.config.grafting import NoneConfig
+from knife_jax.config.methods import PLASTICITIES
+from knife_jax.config.plasticity import PlasticityConfig
 from knife_jax.config.schema import (
     ConfigError,
     Count,

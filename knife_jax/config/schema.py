@@ -107,7 +107,7 @@ class Section:
                 dotted = f"{self.section}.{name}".lstrip(".")
                 object.__setattr__(self, name, converted(getattr(self, name), field, dotted))
 
-    def beyond(self, *bases: type[Section]) -> dict[str, Any]:
+    def beyond(self, *bases: type) -> dict[str, Any]:
         """The fields that none of the given classes declares, with their values."""
         known = {name for base in bases for name in fields_of(base)}
         return {name: getattr(self, name) for name in fields_of(type(self)) if name not in known}
@@ -125,8 +125,8 @@ def is_section(type_: Any) -> bool:
 
 
 @cache
-def fields_of(section: type[Section]) -> dict[str, Field]:
-    """The declared fields of a section, in order."""
+def fields_of(section: type) -> dict[str, Field]:
+    """The declared fields of a section or of a part of one, in order."""
     return {
         name: field_of(hint)
         for name, hint in hints_of(section, include_extras=True).items()

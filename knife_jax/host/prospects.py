@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from knife_jax.clock import Clock
-from knife_jax.config.plasticity import InjectionConfig, NoneConfig, ScheduledConfig
 from knife_jax.config.run import Config
 from knife_jax.console.messages import warn
 from knife_jax.training.budget import Budget
@@ -45,21 +44,22 @@ def _never_acts(budget: Budget, config: Config) -> list[str]:
     """Why the method of a run is without effect, if it is."""
     method, idle = config.plasticity, max(budget.waits - 1, 0)
     within = f"within env_steps={config.env_steps}"
-    moment = ""
-    if isinstance(method, InjectionConfig):
-        if not idle * budget.round_steps < method.at <= budget.env_steps:
-            moment = f"plasticity.at={method.at} is not after the first gradient step {within}"
-    elif isinstance(method, ScheduledConfig):
-        apart = max(method.interval, budget.round_steps)
+    moment, schedule = "", method.schedule()
+    if schedule is not None and schedule.once is not None:
+        if not idle * budget.round_steps < schedule.once <= budget.env_steps:
+            moment = f"plasticity.at={schedule.once} is not after the first gradient step {within}"
+    elif schedule is not None:
+        apart = max(schedule.interval, budget.round_steps)
         first, last = (n * budget.round_steps // apart for n in (idle, budget.rounds))
-        switched = method.at_task_switch and budget.task(budget.rounds - 1) > 0
-        if not switched and not (method.interval and last > first):
-            moment = f"plasticity.interval={method.interval} gives no moment {within}"
+        switched = schedule.at_task_switch and budget.task(budget.rounds - 1) > 0
+        if not switched and not (schedule.interval and last > first):
+            moment = f"plasticity.interval={schedule.interval} gives no moment {within}"
             if config.env.sequence() is not None:
-                switch = str(method.at_task_switch).lower()
+                switch = str(schedule.at_task_switch).lower()
                 moment += f", and plasticity.at_task_switch={switch} none either"
-    measured = "maturity" if getattr(method, "maturity", None) else "window"
-    needed, made = getattr(method, measured, 0), budget.updates_from()
-    if not moment and needed > made and not isinstance(method, NoneConfig):
+    arguments = method.arguments()
+    measured = "maturity" if arguments.get("maturity") else "window"
+    needed, made = arguments.get(measured, 0), budget.updates_from()
+    if not moment and needed > made:
         moment = f"plasticity.{measured}={needed} is more than the {made} gradient steps {within}"
     return [f"{moment}: {method.name} never acts"] * bool(moment)

@@ -1,18 +1,20 @@
-"""The methods, each a recipe over the shared vocabulary: meter × select × rewrite × when."""
+"""The methods as recipes: meter × select × rewrite × when. ``config`` has their defaults."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from knife_jax.checks import checked
-from knife_jax.clock import Trigger, once
-from knife_jax.config.schema import Count, Fraction, Positive, Share, StepsOrZero
+from knife_jax.clock import Trigger, with_late_switches
+from knife_jax.config.grafting import KnifeConfig, Measure, OutMode, Selection, WiderConfig
+from knife_jax.config.recycling import PruningConfig, ReDoConfig, ReGraMaConfig, ReverseReDoConfig
+from knife_jax.config.resets import L2InitConfig, MarrConfig, ShrinkPerturbConfig
+from knife_jax.config.schema import Count, Fraction, Positive, Share
 from knife_jax.nets.wiring import Wiring, check, layer, relu_groups, some
 from knife_jax.plasticity.base import Claims, Extras, Meter, PlasticityTransform
 from knife_jax.plasticity.combine import identity, operated, reset_per_task, surgery
@@ -43,14 +45,14 @@ def knife(
     wiring: Wiring,
     *,
     when: Trigger,
-    slots: Count = 2,
-    threshold: Positive = 0.25,
-    window: Count = 200,
-    cap: Share = 0.5,
-    maturity: Count | None = None,
-    select: Literal["stagnant", "random"] = "stagnant",
-    measure: Literal["running", "pre_switch", "post_switch"] = "running",
-    out_mode: Literal["shared", "fresh"] = "shared",
+    slots: Count = KnifeConfig.slots,
+    threshold: Positive = KnifeConfig.threshold,
+    window: Count = KnifeConfig.window,
+    cap: Share = KnifeConfig.cap,
+    maturity: Count | None = KnifeConfig.maturity,
+    select: Selection = KnifeConfig.select,
+    measure: Measure = KnifeConfig.measure,
+    out_mode: OutMode = KnifeConfig.out_mode,
 ) -> PlasticityTransform:
     """KNIFE (arXiv 2606.25335), as described in its abstract, with our documented choices.
 
@@ -64,15 +66,17 @@ def knife(
     that is stagnant because its outgoing weights are small, and preserves the function up to
     rounding. The network must be made for it (``own_outgoing``).
 
-    ``measure="running"`` lets the average run through task switches. The other two start it again
-    with each task: ``"pre_switch"`` after a surgery at its first gradient step, which judges the
-    task before; ``"post_switch"`` before, for a trigger that waits for one window of the new task
-    (``after_task_switch``).
+    ``measure`` says what a task switch means, without which the three are one. ``"post_switch"``:
+    the average starts again, and ``when`` sees the switch one window late. ``"pre_switch"``: it
+    starts again after surgery at the first gradient step, which goes by the task before.
+    ``"running"``: it runs through.
     """
     groups = some(relu_groups(wiring))
     meter, stagnant = relative_update_activity(groups, window, maturity), below(threshold, cap)
     rule = random_like(stagnant) if select == "random" else stagnant
     rewrite = graft(groups, slots, wiring if out_mode == "fresh" else ())
+    if measure == "post_switch":
+        when = with_late_switches(when, window)
     method = surgery(groups, meter, rule, rewrite, when)
     if measure != "running":
         method = reset_per_task(method, meter, after=0 if measure == "post_switch" else 1)
@@ -80,8 +84,9 @@ def knife(
 
 
 @checked
-def plasticity_injection(wiring: Wiring, *, at: StepsOrZero) -> PlasticityTransform:
-    """Plasticity injection (Nikishin et al. 2023), once, after ``at`` rounds of the Clock.
+def plasticity_injection(wiring: Wiring, *, when: Trigger) -> PlasticityTransform:
+    """Plasticity injection (Nikishin et al. 2023): ``when`` is usually ``once(...)``, and no neuron
+    is injected a second time.
 
     It is KNIFE's rewrite with everyone selected: h(x) + h'(x) - h''(x) with h and h'' frozen. The
     paper's head ends in a linear layer but is not linear itself. A linear layer alone would gain
@@ -90,7 +95,7 @@ def plasticity_injection(wiring: Wiring, *, at: StepsOrZero) -> PlasticityTransf
     hypernetworks and, for the agents, the encoder. The readers' weights stay shared and trained.
     """
     groups = relu_groups(wiring)
-    method = surgery(groups, unmeasured(groups), all_units, graft(groups, 1), once(at))
+    method = surgery(groups, unmeasured(groups), all_units, graft(groups, 1), when)
     return replace(method, claims=Claims(preserves="outputs"))
 
 
@@ -101,7 +106,11 @@ def _recycled(wiring: Wiring, meter: Callable[[Wiring, int], Meter], select, win
 
 @checked
 def redo(
-    wiring: Wiring, *, when: Trigger, threshold: Positive = 0.1, window: Count = 20
+    wiring: Wiring,
+    *,
+    when: Trigger,
+    threshold: Positive = ReDoConfig.threshold,
+    window: Count = ReDoConfig.window,
 ) -> PlasticityTransform:
     """ReDo (Sokar et al. 2023): dormant neurons, at most ``threshold`` of the layer's mean
     activation over ``window`` updates, are recycled."""
@@ -110,7 +119,11 @@ def redo(
 
 @checked
 def reverse_redo(
-    wiring: Wiring, *, when: Trigger, threshold: Positive = 3.0, window: Count = 20
+    wiring: Wiring,
+    *,
+    when: Trigger,
+    threshold: Positive = ReverseReDoConfig.threshold,
+    window: Count = ReverseReDoConfig.window,
 ) -> PlasticityTransform:
     """Reverse ReDo (control in ReBorn's paper): over-active neurons are recycled."""
     return _recycled(wiring, relative_activation, at_least(threshold), window, when)
@@ -118,7 +131,11 @@ def reverse_redo(
 
 @checked
 def regrama(
-    wiring: Wiring, *, when: Trigger, threshold: Positive = 0.01, window: Count = 20
+    wiring: Wiring,
+    *,
+    when: Trigger,
+    threshold: Positive = ReGraMaConfig.threshold,
+    window: Count = ReGraMaConfig.window,
 ) -> PlasticityTransform:
     """ReGraMa (Liu et al. 2025): neurons whose pre-activations get at most ``threshold`` of the
     layer's mean gradient are recycled."""
@@ -128,7 +145,11 @@ def regrama(
 
 @checked
 def pruning(
-    wiring: Wiring, *, when: Trigger, threshold: Positive = 0.1, window: Count = 20
+    wiring: Wiring,
+    *,
+    when: Trigger,
+    threshold: Positive = PruningConfig.threshold,
+    window: Count = PruningConfig.window,
 ) -> PlasticityTransform:
     """Pruning (control in ReBorn's paper): dormant neurons are removed for good."""
     groups = relu_groups(wiring)
@@ -185,7 +206,9 @@ def reset_full(wiring: Wiring, *, when: Trigger) -> PlasticityTransform:
 
 
 @checked
-def shrink_perturb(wiring: Wiring, *, when: Trigger, share: Share = 0.8) -> PlasticityTransform:
+def shrink_perturb(
+    wiring: Wiring, *, when: Trigger, share: Share = ShrinkPerturbConfig.share
+) -> PlasticityTransform:
     """Shrink and perturb (Ash & Adams 2020): θ ← share · θ + (1 - share) · ψ with fresh ψ, every
     layer, both networks. The optimiser's state is kept."""
     return _blended(wiring, share, when, lambda opt_state: opt_state, Claims(moments="kept"))
@@ -193,7 +216,11 @@ def shrink_perturb(wiring: Wiring, *, when: Trigger, share: Share = 0.8) -> Plas
 
 @checked
 def marr(
-    wiring: Wiring, *, when: Trigger, share: Share = 0.8, amplitude: Fraction = 0.2
+    wiring: Wiring,
+    *,
+    when: Trigger,
+    share: Share = MarrConfig.share,
+    amplitude: Fraction = MarrConfig.amplitude,
 ) -> PlasticityTransform:
     """MARR (Yang et al. 2024): every layer of both networks goes back towards its own initial
     weights, θ ← share · θ + (1 - share) · θ_0, and every sampled window's observations are scaled
@@ -227,7 +254,7 @@ def _in_chain(
 
 
 @checked
-def l2_init(wiring: Wiring, *, strength: Positive = 1e-3) -> PlasticityTransform:
+def l2_init(wiring: Wiring, *, strength: Positive = L2InitConfig.strength) -> PlasticityTransform:
     """L2 Init (Kumar et al. 2023): weights are pulled towards their initial values."""
     del wiring
     return _in_chain(lambda tx: optax.chain(toward_initial(strength), tx))
@@ -242,7 +269,7 @@ def nap(wiring: Wiring) -> PlasticityTransform:
 
 
 @checked
-def wider(wiring: Wiring, *, slots: Count = 2) -> PlasticityTransform:
+def wider(wiring: Wiring, *, slots: Count = WiderConfig.slots) -> PlasticityTransform:
     """No surgery, on a network with as many weights as one with so many graft slots."""
     del slots
     return none(wiring)

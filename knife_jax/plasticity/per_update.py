@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from knife_jax.checks import checked, refuse
 from knife_jax.clock import Clock, every_updates
+from knife_jax.config.recycling import CbpConfig, SnrConfig
 from knife_jax.config.schema import Count, Fraction, Share, Size
 from knife_jax.nets.wiring import Wiring, at, check, relu_groups, some
 from knife_jax.plasticity.base import Claims, Extras, NeuronStats, PlasticityTransform
@@ -32,7 +33,11 @@ class Utility(NamedTuple):
 
 @checked
 def cbp(
-    wiring: Wiring, *, rate: Share = 1e-4, maturity: Size = 100, decay: Fraction = 0.99
+    wiring: Wiring,
+    *,
+    rate: Share = CbpConfig.rate,
+    maturity: Size = CbpConfig.maturity,
+    decay: Fraction = CbpConfig.decay,
 ) -> PlasticityTransform:
     """Continual backpropagation (Dohare et al. 2024, alg. 1).
 
@@ -124,10 +129,10 @@ def own_limits(gaps: Gaps, percentile: float) -> Gaps:
 def snr(
     wiring: Wiring,
     *,
-    percentile: Share = 0.99,
-    limit: Count = 100,
-    refresh: Count = 500,
-    longest: Count = 500,
+    percentile: Share = SnrConfig.percentile,
+    limit: Count = SnrConfig.limit,
+    refresh: Count = SnrConfig.refresh,
+    longest: Count = SnrConfig.longest,
 ) -> PlasticityTransform:
     """Self-normalised resets (Farias & Jozefiak 2025), as in its code.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from knife_jax.checks import checked, refuse
 from knife_jax.clock import Trigger
+from knife_jax.config.recycling import Form, ReBornConfig
 from knife_jax.config.schema import Count, Positive
 from knife_jax.nets.wiring import NeuronGroup, Wiring, at, check, layer, put, relu_groups, some
 from knife_jax.plasticity.base import Claims, PlasticityTransform
@@ -87,10 +88,10 @@ def reborn(
     wiring: Wiring,
     *,
     when: Trigger,
-    alpha: Positive = 0.1,
-    beta: Positive = 3.0,
-    window: Count = 20,
-    form: Literal["paper", "code"] = "paper",
+    alpha: Positive = ReBornConfig.alpha,
+    beta: Positive = ReBornConfig.beta,
+    window: Count = ReBornConfig.window,
+    form: Form = ReBornConfig.form,
 ) -> PlasticityTransform:
     """ReBorn (Qin et al. 2024): each over-active neuron, at least ``beta`` times the layer's mean
     activation, hands its weights to 2 to 5 dormant ones, at most ``alpha`` times the mean; dormant

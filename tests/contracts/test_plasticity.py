@@ -21,7 +21,7 @@ from knife_jax.builders.plasticity import make_plasticity
 from knife_jax.builders.program import build_in
 from knife_jax.cli import compose, options
 from knife_jax.clock import Clock
-from knife_jax.config.plasticity import PLASTICITIES
+from knife_jax.config.methods import PLASTICITIES
 from knife_jax.envs.base import vectorise
 from knife_jax.nets.wiring import layer, put, relu_groups
 from knife_jax.plasticity.apply import operate_if_due

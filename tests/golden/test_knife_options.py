@@ -17,9 +17,19 @@ from knife_jax.builders.envs import make_tasks
 from knife_jax.builders.networks import n_weights, widened
 from knife_jax.builders.plasticity import make_plasticity
 from knife_jax.builders.program import build_tasks
-from knife_jax.clock import Clock, after_task_switch, crossed, once
+from knife_jax.clock import (
+    Clock,
+    after_task_switch,
+    any_of,
+    at_task_switch,
+    crossed,
+    every_updates,
+    once,
+    with_late_switches,
+)
 from knife_jax.config.environments import MatrixSequenceConfig
-from knife_jax.config.plasticity import PLASTICITIES, KnifeConfig
+from knife_jax.config.grafting import KnifeConfig
+from knife_jax.config.methods import PLASTICITIES
 from knife_jax.nets.graft import GraftedDense, update_target
 from knife_jax.nets.gru import GRU
 from knife_jax.nets.initialisers import INITS
@@ -48,6 +58,12 @@ def test_gates_after_a_switch_and_once():
     assert fires == [TASK + WINDOW, 2 * TASK + WINDOW]
     short = after_task_switch(99)  # tasks end before: as the next one begins
     assert [s for s in range(1, 22) if crossed(short, clock_at(s - 1), clock_at(s))] == [15]
+    late = with_late_switches(any_of(at_task_switch, every_updates(4)), WINDOW)
+    expected = any_of(trigger, every_updates(4))
+    twice = with_late_switches(trigger, WINDOW)
+    for step in range(22):
+        assert late(clock_at(step)) == expected(clock_at(step))
+    assert [s for s in range(1, 22) if crossed(twice, clock_at(s - 1), clock_at(s))] == fires
     at = [int(once(500)(Clock.zero()._replace(rounds=jnp.asarray(n)))) for n in (0, 499, 500, 9999)]
     assert at == [0, 0, 1, 1]
 
@@ -88,6 +104,23 @@ def test_which_task_a_switch_is_judged_by(measure, judged):
         assert task is None or taken == number[task]
 
 
+def test_without_task_switches_it_does_not_matter_when_knife_measures():
+    """The library's default is the trainer's, and what it was for whoever has one task."""
+    default = METHODS["knife"](WIRING, when=every_updates(4), window=WINDOW)
+    running = METHODS["knife"](WIRING, when=every_updates(4), window=WINDOW, measure="running")
+    made = LAYER.init(jax.random.key(0), jnp.zeros((1, I)), 0)
+    online = {name: {"agent": made[name]} for name in ("params", "grafts")}
+    states = [method.init(online) for method in (default, running)]
+    for step in range(1, 3 * TASK):
+        clock = clock_at(step, task_steps=10**6)
+        ones, drawn = {"agent": jnp.ones(W)}, jax.random.uniform(jax.random.key(step), (W,))
+        stats = NeuronStats(ones, {"agent": drawn}, ones)
+        pairs = zip((default, running), states, strict=True)
+        states = [method.measure(state, stats, clock) for method, state in pairs]
+        chex.assert_trees_all_equal(*states)
+        assert default.trigger(clock) == running.trigger(clock) == step // 4
+
+
 def test_a_sequence_of_tasks_is_operated_on_one_window_into_each():
     """The replay is emptied at switches, so that learning waits for two of the four rounds."""
     window, rounds, per_round = 4, 4, 3
@@ -115,7 +148,7 @@ def test_plasticity_injection_is_the_graft_of_everyone():
     variables = layer.init(jax.random.key(0), jnp.zeros((1, I)), 0)
     online = {name: {"net": variables[name]} for name in ("params", "grafts")}
     patient = Patient(online, {}, optax.adam(0.1).init(online["params"]))
-    method = plasticity_injection((NeuronGroup("net", W, INIT.columns),), at=500)
+    method = plasticity_injection((NeuronGroup("net", W, INIT.columns),), when=once(500))
     after, _, report = method.operate(patient, method.init(online), jax.random.key(1))
     assert int(report.units_operated) == W
     x = np.asarray(jax.random.normal(jax.random.key(2), (ROWS, I)))
@@ -175,7 +208,7 @@ def test_layer_norm_by_hand_with_and_without_grafts():
 
 def test_sections_are_their_factories_arguments():
     """What a section has beyond name, method, scope and schedule, the factory takes."""
-    built_in = {"name", "method", "scope", "interval", "at_task_switch"}
+    built_in = {"name", "method", "scope", "interval", "at_task_switch", "at"}
     for method, section in PLASTICITIES.items():
         if method == "none":
             continue

@@ -12,7 +12,7 @@ import pytest
 from flax import linen as nn
 
 from knife_jax import plasticity as p
-from knife_jax.config.plasticity import PLASTICITIES
+from knife_jax.config.methods import PLASTICITIES
 from knife_jax.config.schema import ConfigError, fields_of
 from knife_jax.plasticity.methods import METHODS
 
@@ -55,7 +55,7 @@ VALUES = [
     ("knife", "out_mode", scheduled("knife", out_mode="freshh")),
     ("knife", "measure", scheduled("knife", measure="post")),
     ("knife", "when", lambda: p.knife(WIRING, when=3)),
-    ("plasticity_injection", "at", plain("plasticity_injection", at=-1)),
+    ("plasticity_injection", "when", plain("plasticity_injection", when=500)),
     ("redo", "threshold", scheduled("redo", threshold=NAN)),
     ("reverse_redo", "threshold", scheduled("reverse_redo", threshold=0)),
     ("regrama", "window", scheduled("regrama", window=0)),
@@ -137,7 +137,7 @@ WIRINGS = {
 @pytest.mark.parametrize("told", WIRINGS)
 def test_every_method_refuses_a_wrong_wiring_when_it_is_made(name, told):
     takes = inspect.signature(METHODS[name]).parameters
-    needed = {"when": WHEN, "at": 5, "slots": 2}
+    needed = {"when": WHEN, "slots": 2}
     given = {key: value for key, value in needed.items() if key in takes}
     idle = name in {"none", "layer_norm", "wider", "l2_init", "nap"}
     if "relu" in told and (idle or name in {"reset_full", "reset_last", "shrink_perturb", "marr"}):
@@ -168,7 +168,7 @@ NETWORKS = {
     "frozen outgoing weights for 0 readers, the method needs 1": (FRESH, net(3)),
     "for 1 readers, the method needs 0": (KNIFE, net(3, (3,))),
     "for 2 readers, the method needs 1": (FRESH, net(3, (3, 3))),
-    "needs 1": (p.plasticity_injection(WIRING, at=5), net(2)),
+    "needs 1": (p.plasticity_injection(WIRING, when=p.once(5)), net(2)),
     "params have no 'hidden'; there: no layers": (REDO, {}),
     "params have no 'hidden'; there: out": (REDO, {"params": {"out": net()["params"]["out"]}}),
     "says 6 neurons": (p.redo((HIDDEN._replace(width=6),), when=WHEN), net()),
@@ -240,21 +240,22 @@ def test_configuration_and_library_have_the_same_limits(name):
     section, factory = fields_of(PLASTICITIES[name]), METHODS[name]
     parameters = inspect.signature(factory).parameters
     shared = set(parameters) & set(section)
-    own = {"name", "method", "interval", "at_task_switch", "scope"}
+    own = {"name", "method", "interval", "at_task_switch", "at", "scope"}
     idle = {"threshold", "window"} if name == "none" else set()
     assert shared == set(section) - own - idle
     assert set(parameters) - shared == {"wiring"} | {"when"} & set(parameters)
     given = {"when": WHEN} if "when" in parameters else {}
-    required = {"at": 5} if "at" in parameters else {}
+    required = {"at": 5} if "at" in section else {}
+    made = PLASTICITIES[name](name=name, **required)
+    assert set(made.arguments()) == shared and (made.schedule() is not None) == bool(given)
     for key in shared:
         words = [word for allowed in section[key].allowed for word in allowed.options]
         for value in (-1, 0, 0.5, 1, 1.5, 2**31, NAN, "word", True, None, *words):
-            values = required | {key: value}
-            config = refuses(lambda: PLASTICITIES[name](name=name, **values))  # noqa: B023
+            values = {key: value}
+            config = refuses(lambda: PLASTICITIES[name](name=name, **required, **values))  # noqa: B023
             library = refuses(lambda: factory(WIRING, **given, **values))  # noqa: B023
             assert config == library, (key, value)
-        default = parameters[key].default
-        assert key in required or default == getattr(PLASTICITIES[name](name=name, **required), key)
+        assert parameters[key].default == getattr(made, key)
 
 
 def refuses(make):

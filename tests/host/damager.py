@@ -37,7 +37,7 @@ import fake_program
 from stored import end_of
 
 from knife_jax.cli import evaluate, report, study
-from knife_jax.config.plasticity import PLASTICITIES
+from knife_jax.config.methods import PLASTICITIES
 from knife_jax.config.run import Config
 from knife_jax.host.loop import train
 from knife_jax.records.compare import hash_of

@@ -6,13 +6,15 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from knife_jax.cli import compose, configs_dir, options
 from knife_jax.config.algo import AlgoConfig
 from knife_jax.config.environments import PredatorPreyConfig, SmaxConfig
-from knife_jax.config.plasticity import PLASTICITIES, KnifeConfig
+from knife_jax.config.grafting import KnifeConfig
+from knife_jax.config.methods import PLASTICITIES
 from knife_jax.config.run import LoggerConfig, defaults, from_dict, to_dict
 from knife_jax.config.scenarios import N_PREDATORS, SMAX_SCENARIOS
 from knife_jax.config.schema import ConfigError
@@ -83,6 +85,19 @@ def test_every_method_is_a_group_option_and_part_of_an_algorithm(name):
     for field in {"threshold", "slots", "share", "scope"} - fields:
         with pytest.raises(ConfigError, match=f"unknown key 'plasticity.{field}'"):
             compose([f"plasticity={name}", f"plasticity.{field}=0.5"])
+
+
+@pytest.mark.parametrize("file", options("plasticity"), ids=lambda file: file.stem)
+def test_a_methods_file_says_only_what_differs_from_its_section(file):
+    """A default stands once, in the section: the factory takes it from there."""
+    values = yaml.safe_load(file.read_text())
+    values = values.get("plasticity", values)
+    inherited = {"knife_fresh": "knife", "knife_random": "knife"}.get(file.stem)
+    assert ("defaults" in values) == (inherited is not None)
+    values.pop("defaults", None)
+    section = PLASTICITIES[inherited or values["method"]]
+    for name in {*values} - {"name", "method"}:
+        assert values[name] != getattr(section, name, None), name
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
