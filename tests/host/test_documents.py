@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 SITE = f"""
 import sys
 program = " ".join(sys.orig_argv)
-if "experiments/" not in program and "tests/host/" not in program:
+if "experiments/bench/" not in program and "tests/host/" not in program:
     import types
     def train(config):
         from pathlib import Path
@@ -157,7 +157,7 @@ def test_links_lead_somewhere(page):
 
 def test_every_page_is_found_from_the_readme():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 190
+    assert len(text.splitlines()) <= 160
     linked = {(ROOT / name).resolve() for name in re.findall(r"\]\(([^)#\s]+)", text)}
     assert {*pages()} - linked == {ROOT / "README.md"}
 

@@ -1,0 +1,83 @@
+"""The examples, run as a user runs them: in processes of their own, judged by what they print."""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "experiments" / "examples"
+
+
+@pytest.fixture
+def call(tmp_path):
+    """Runs Python with some words in an empty folder and returns what it prints."""
+
+    def called(*words):
+        path = os.pathsep.join(filter(None, sys.path))
+        done = subprocess.run(
+            [sys.executable, *map(str, words)], capture_output=True, text=True, timeout=600,
+            cwd=tmp_path, env=os.environ | {"PYTHONPATH": path, "WANDB_MODE": "disabled"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "warning" not in done.stderr
+        return done.stdout
+
+    return called
+
+
+def test_every_example_is_short_and_says_how_it_is_run():
+    examples = sorted(FOLDER.glob("*.py"))
+    assert len(examples) >= 3
+    for example in examples:
+        text = example.read_text(encoding="utf-8")
+        assert len(text.splitlines()) <= 60, example
+        assert f"\n    python experiments/examples/{example.name}" in text.split('"""')[1]
+
+
+def test_the_python_of_the_readme(call):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    assert len(code.splitlines()) <= 12
+    *chunks, greedy = call("-c", code).splitlines()
+    numbers = [[float(n) for n in re.findall(r"[\d.-]*\d", line)] for line in chunks]
+    assert [len(line) for line in numbers] == [5, 5]  # updates; returns and dormant % of two seeds
+    assert numbers[0][0] < numbers[1][0] and all(-12 <= x <= 8 for x in numbers[1][1:3])
+    returns = [float(number) for number in re.findall(r"-?\d+\.\d*", greedy)]
+    assert returns[-1] == 8.0 and {*returns[:-1]} <= {-12.0, 0.0, 8.0}
+
+
+def test_own_environment(call, tmp_path):
+    out = call(FOLDER / "own_environment.py", "env.length=5")
+    assert out.startswith("meeting, qmix, seed 0: compiling")
+    (summary,) = tmp_path.glob("runs/*/summary.json")
+    assert json.loads(summary.read_text())["final_win_rate"] == [pytest.approx(1, abs=0.1)]
+    assert "  length: 5\n" in (summary.parent / "config.yaml").read_text()
+
+
+def test_reading_metrics(call, tmp_path):
+    out = call(FOLDER / "read_metrics.py")
+    records = {kind: int(n) for kind, n in re.findall(r"records of kind (\w+): (\d+)", out)}
+    assert records.pop("surgery") >= 2 and records == {
+        "train": 8, "eval": 16, "probe": 0, "final": 4, "absolute": 4,
+    }  # fmt: skip
+    units, churn = re.search(
+        r"units operated on: (\d+), largest change of a value: (.+)", out
+    ).groups()
+    assert int(units) > 0 and float(churn) == 0
+    curves = [ast.literal_eval(curve) for curve in re.findall(r"over the tasks (.+)", out)]
+    assert len(curves) == 2 and all(0 <= x <= 10 for curve in curves for x in curve)
+    forgotten = ast.literal_eval(re.search(r"forgetting .*: (\[\[.+)", out)[1])
+    assert len(forgotten) == 2 and all(last == 0 for _, last in forgotten)
+
+
+def test_surgery_on_an_mlp(call):
+    out = call(FOLDER / "surgery_on_an_mlp.py")
+    losses = re.findall(r"(.+): loss (.+) after the first task, (.+) after the last", out)
+    (_, before, without), (_, same, with_redo) = losses
+    assert before == same and float(before) < 0.01
+    assert float(without) > 0.2 and float(with_redo) < 0.01
