@@ -13,7 +13,7 @@ from knife_jax.console.exit_codes import REFUSED
 
 
 def main() -> None:
-    """Print the evaluation of a run; exit with 2 and one line where it cannot be made."""
+    """Print the evaluation of a run; exit with 2 and one line if it cannot be made."""
     args = _arguments()
     if not args.run.is_dir():
         messages.error(f"{args.run} is refused: must be a run directory")

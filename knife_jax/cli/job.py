@@ -1,4 +1,4 @@
-"""One job of a sweep: its folder, its score, its failure. Hydra says when and where it runs."""
+"""One job of a sweep: its folder, its score, its failure. Hydra starts it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from knife_jax.console.streams import outlast_readers
 
 
 class JobError(Exception):
-    """A job ended with an exit code other than 0; launchers go on with the others."""
+    """A job ended with an exit code other than 0; launchers continue with the others."""
 
     def __init__(self, job: str, code: int) -> None:
         super().__init__(job, code)
@@ -35,7 +35,7 @@ class JobError(Exception):
 def run(composed: DictConfig, swept: Collection[str]) -> float:
     """Train in a folder inside that of the sweep, named by what is ``swept``; the final score.
 
-    Raises ``JobError`` where training fails, ``SystemExit`` where it is interrupted.
+    Raises ``JobError`` if training fails, ``SystemExit`` if it is interrupted.
     """
     outlast_readers()
     # jax is first imported here

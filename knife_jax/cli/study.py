@@ -1,39 +1,32 @@
 """``python -m knife_jax.study NAME``: an experiment's methods one after the other, then a report.
 
-Each method is a training run of all seeds, with ``resume=auto`` in a process of its own: the same
-command again goes on where it was stopped.
+Each method is a training run of all seeds, with ``resume=auto`` in a process of its own: the
+same command again resumes it.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
-import os
 import shlex
-import signal
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from knife_jax import cli
 from knife_jax.cli.arguments import Parser
 from knife_jax.cli.files import options
+from knife_jax.cli.runner import Runner
 from knife_jax.config.run import Config
 from knife_jax.config.schema import ConfigError, suggestion
 from knife_jax.console import messages
-from knife_jax.console.exit_codes import FAILED, REFUSED, is_of_signal, of_signal
+from knife_jax.console.exit_codes import FAILED, REFUSED, is_of_signal
 from knife_jax.console.messages import note, say
-from knife_jax.host.signals import caught
 from knife_jax.records.compare import config_hash
 from knife_jax.records.directory import RunDirectoryError, files_of_run
 from knife_jax.records.lines import RecordError
 from knife_jax.records.lock import held
 from knife_jax.records.reading import Status, read_run
-
-SET_PDEATHSIG = 1
-"""of ``prctl`` on Linux: which signal a process gets when its parent dies"""
 
 
 class Job(NamedTuple):
@@ -90,51 +83,6 @@ def is_complete(job: Job, folder: Path) -> bool:
     return ended and summary.get("config_hash") == config_hash(job.config)
 
 
-class Runner:
-    """Runs processes one at a time, and hands them the signals that it gets while it is open."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-        self._process: subprocess.Popen | None = None
-
-    def __enter__(self) -> Runner:
-        self._previous = {number: signal.signal(number, self._stop) for number in caught()}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _stop(self, number: int, _: object) -> None:
-        self.signal = number
-        if self._process is not None:
-            self._process.send_signal(number)
-
-    def run(self, command: list[str]) -> int:
-        """The exit code of a command: 128 + the signal where the study was asked to stop."""
-        # in a group of its own, so that a Ctrl-C reaches it once, from here
-        self._process = subprocess.Popen(command, process_group=0, preexec_fn=_die_with_parent())
-        if self.signal is not None:
-            self._process.send_signal(self.signal)
-        code = self._process.wait()
-        self._process = None
-        return of_signal(self.signal) if self.signal is not None else code
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    """What a new process does so that it gets SIGTERM when this one dies; None outside Linux."""
-    prctl, parent = getattr(ctypes.CDLL(None), "prctl", None), os.getpid()
-    if prctl is None:
-        return None
-
-    def begin() -> None:
-        prctl(SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it has died before this
-            os._exit(of_signal(signal.SIGTERM))
-
-    return begin
-
-
 def run(listed: list[Job], out: Path) -> int:
     """Train what is not complete yet, and report. Returns the exit code."""
     failed = []
@@ -167,7 +115,7 @@ def command() -> str:
 
 
 def main() -> None:
-    """Run a study; exit with 2 and one line where it cannot be accepted."""
+    """Run a study; exit with 2 and one line if it cannot be accepted."""
     args = _arguments()
     out = args.out or Path("runs") / args.name
     try:
@@ -192,7 +140,7 @@ def _arguments() -> argparse.Namespace:
     parser = Parser(
         prog="python -m knife_jax.study",
         description="Train all methods of a study, each with all seeds in one program, and report "
-        "on them. What is complete is left alone, what was interrupted goes on.",
+        "on them. What is complete is left alone, what was interrupted is resumed.",
         epilog="Ctrl-C or SIGTERM: the run at hand saves itself, and the study ends.",
     )
     parser.add_argument("name", metavar="NAME", help=f"configs/experiment/NAME.yaml: {known}")

@@ -34,7 +34,7 @@ def keep() -> None:
     """Let jax keep compiled programs in the user's cache folder, and find them there.
 
     To be called before anything is compiled. There is a folder for each kind of CPU, because XLA
-    would load what was compiled for another one. Without effect where
+    would load what was compiled for another one. Without effect if
     ``JAX_COMPILATION_CACHE_DIR`` names another folder, or this one cannot be made.
     """
     _replace_damaged()
@@ -63,7 +63,7 @@ def _cpu() -> str:
 
 @cache
 def _replace_damaged() -> None:
-    """Let programs that cannot be loaded be written anew, with a warning.
+    """Let programs that cannot be loaded be compiled and stored again, with a warning.
 
     jax compiles such a program again, but never writes over what is stored.
     """
@@ -71,7 +71,7 @@ def _replace_damaged() -> None:
     level = log.getEffectiveLevel()
 
     def heard(record: logging.LogRecord) -> bool:
-        """Between the search of the cache and the compilation, jax says in vain for which key."""
+        """Remove what jax did not load: it logs the key before it compiles."""
         if str(record.msg).startswith("PERSISTENT COMPILATION CACHE MISS"):
             folder, (_, key) = jax.config.jax_compilation_cache_dir, record.args  # type: ignore
             with suppress(OSError):
@@ -98,7 +98,7 @@ def _drop_half_written(folder: Path) -> None:
 def compiled(lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled, bool]:
     """A program, and whether it was found in the cache.
 
-    XLA may compile a program anew while it is loaded: it was found only if that took less time than
+    XLA may recompile a program while it is loaded: it was found only if that took less time than
     to compile it.
     """
     found, seconds = [], {RETRIEVED: 0.0, SAVED: 0.0}
@@ -119,6 +119,6 @@ def compiled(lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled, bool]:
         jax.monitoring.unregister_event_listener(listen)
         jax.monitoring.unregister_event_duration_listener(measure)
     for warning in caught:
-        if "Error reading" not in (told := str(warning.message)):
-            warn(" ".join(told.split()))
+        if "Error reading" not in (text := str(warning.message)):
+            warn(" ".join(text.split()))
     return program, bool(found) and (seconds[RETRIEVED] < 1.0 or seconds[SAVED] > 0)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from knife_jax.types import PyTree
 
 SEED = 128
-"""the same for all runs, so that methods are compared on equal episodes"""
+"""of the episodes of all runs, so that methods are compared on equal ones"""
 
 ABSOLUTE_TIMES = 10
 """how many times as many episodes the absolute metric takes (Gorsane et al. 2022)"""
@@ -38,10 +38,10 @@ Played = tuple[int, Episodes]
 def episode_keys(
     kind: str, seeds: Sequence[int], moment: int, part: int = 0, base: int = SEED
 ) -> PRNGKeyArray:
-    """What decides the episodes that each seed plays, as keys [S].
+    """The keys [S] of the episodes that each seed plays.
 
-    They are the seed's own, whatever other seeds are trained beside it, and differ between kinds
-    of evaluations, moments and parts.
+    A seed's key does not depend on the other seeds; keys differ between kinds of evaluations,
+    moments and parts.
     """
     key = jax.random.key(base)
     for number in (EVALUATIONS.index(kind), moment % 2**32, part):
@@ -60,7 +60,8 @@ def play(
 ) -> Iterator[Played]:
     """Play all tasks greedily, ``times`` times ``evaluation.episodes`` of each.
 
-    Other episodes at each moment; in a sequence always the same ones. Raises ``ContractError``.
+    The episodes of each moment differ; those of a sequence of tasks do not. Raises
+    ``ContractError`` for an episode that outlasts the horizon or a return that is not finite.
     """
     moment = env_steps if program.task_steps is None else 0
     for part in range(times):
@@ -105,7 +106,7 @@ def evaluate(run: RunState, sinks: FanOut) -> bool:
 def policy(program: Program, found: Checkpoint, like: PyTree) -> TrainState:
     """The state that a checkpoint holds, as far as playing needs it; ``like`` has its shapes.
 
-    It does not depend on how the seeds were shared out. Raises ``ResumeError``.
+    It does not depend on how seeds were split over devices. Raises ``ResumeError``.
     """
     check_arrays(found.step, found.about, shapes(like), PER_SHARD)
     begun = to_tree(found.without_shards().arrays, like)

@@ -30,8 +30,8 @@ def outcome(error: Exception) -> tuple[int, str] | None:
         case NotSavedError() | RecordError() | FloatingPointError() | ContractError():
             return FAILED, str(error)
         case OSError():
-            where = error.filename or "the run directory"
-            return FAILED, f"{where} cannot be written: {error.strerror or error}"
+            path = error.filename or "the run directory"
+            return FAILED, f"{path} cannot be written: {error.strerror or error}"
         case MemoryError() | OverflowError():
             return FAILED, f"the run is too large for this machine: {one_line(error)}"
         case jax.errors.JaxRuntimeError() if _is_out_of_memory(str(error)):

@@ -40,23 +40,23 @@ class Progress:
 
     @property
     def moment(self) -> tuple[int, int]:
-        """What tells one checkpoint from the next: its env steps, and those of its evaluation."""
+        """What distinguishes checkpoints: the env steps, and those of the newest evaluation."""
         return self.env_steps, self.evaluated
 
     def advance(self, env_steps: int, clock: Clock, seconds: float) -> None:
-        """A chunk that took ``seconds`` has brought the run to so many steps, and to ``clock``."""
+        """Note a chunk that took ``seconds`` and ended at ``env_steps`` and ``clock``."""
         self.env_steps, self.updates, self.task = env_steps, int(clock.updates), int(clock.task)
         self.train_seconds += seconds
 
     def stamp(self) -> dict[str, int | float]:
-        """What identifies the moment in a record."""
+        """The fields of a record that say when it was made."""
         now = {"env_steps": self.env_steps, "updates": self.updates, "task": self.task}
         return now | {"wall_time": self.wall_time}
 
     def freeze(self, seeds: Sequence[int], finite: Sequence[bool]) -> list[int]:
-        """Note which seeds are no longer finite after a chunk; those that are new.
+        """Note which seeds are no longer ``finite`` after a chunk; call it before ``advance``.
 
-        To be called before ``advance``.
+        Returns those that were finite before it.
         """
         lost = [seed for seed, fine in zip(seeds, finite, strict=True) if not fine]
         new = [seed for seed in lost if seed not in self.frozen]
@@ -64,16 +64,16 @@ class Progress:
         return new
 
     def passed(self, every: int, since: int) -> bool:
-        """Whether a multiple of ``every`` env steps lies behind that was ahead at ``since``.
+        """Whether a multiple of ``every`` env steps was reached after ``since``.
 
         Never for ``every=0``.
         """
         return every > 0 and self.env_steps // every > since // every
 
     def note_evaluation(self, records: Sequence[Record]) -> bool:
-        """Note an evaluation; whether it is the best so far, by win rate, then by return.
+        """Note an evaluation. Returns whether it is the best so far, by win rate, then by return.
 
-        Both sides are means over the same seeds, those that have not diverged since.
+        Both sides are means over those seeds that have not diverged since.
         """
         self.evaluated = self.env_steps
         scores = _scores(records)
@@ -85,7 +85,7 @@ class Progress:
         return better
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as JSON takes it; ``from_json`` is the inverse."""
+        """All fields as JSON holds them; ``from_json`` is the inverse."""
         out = asdict(self) | {"earlier_seconds": self.wall_time}
         out["frozen"] = list(self.frozen.items())
         del out["started"]
@@ -93,12 +93,12 @@ class Progress:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Progress:
-        """The progress of a run that goes on now."""
+        """The progress of a run that is resumed now."""
         return cls(**{**values, "frozen": dict(values["frozen"])})
 
 
 def _scores(records: Sequence[Record]) -> dict[int, list[float]]:
-    """The win rate, where there is one, and the return of each seed, as means over its tasks."""
+    """The win rate, if there is one, and the return of each seed, as means over its tasks."""
     known = [record for record in over_tasks(records) if record["return"] is not None]
     return {r["seed"]: [r[n] for n in ("win_rate", "return") if n in r] for r in known}
 

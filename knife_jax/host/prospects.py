@@ -1,4 +1,4 @@
-"""What a configuration asks for and will not happen, as its budget shows before it is compiled."""
+"""What will not happen within the budget, known before anything is compiled."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from knife_jax.training.budget import Budget
 
 
 def warn_ahead(budget: Budget, config: Config, clock: Clock) -> None:
-    """Warn of it, for a run that stands at the Clock."""
+    """Warn of what will not happen in a run that stands at the Clock."""
     for text in prospects(budget, config, clock):
         warn(text)
 
 
 def prospects(budget: Budget, config: Config, clock: Clock) -> list[str]:
-    """One line each."""
+    """What will not happen, one line each."""
     out = []
     rounds, since = int(clock.rounds), int(clock.replay_since)
     if rounds < budget.rounds and not budget.updates_from(rounds, since):
@@ -33,11 +33,11 @@ def prospects(budget: Budget, config: Config, clock: Clock) -> list[str]:
 def _nothing_learnt(budget: Budget, config: Config, left: int) -> str:
     starts = f"algo.learning_starts={config.algo.learning_starts}"
     if budget.clear_replay and budget.waits <= left:
-        where = "in any task, since env.clear_replay=true empties the replay at each"
-        where += f" (env.steps_per_task={budget.task_steps})"
+        when = "in any task, since env.clear_replay=true empties the replay at each"
+        when += f" (env.steps_per_task={budget.task_steps})"
     else:
-        where = f"with {left * budget.round_steps:,} env steps to go (env_steps={config.env_steps})"
-    return f"{starts} is not reached {where}: no gradient step is made, nothing is learnt"
+        when = f"with {left * budget.round_steps:,} env steps to go (env_steps={config.env_steps})"
+    return f"{starts} is not reached {when}: no gradient step is made, nothing is learnt"
 
 
 def _never_acts(budget: Budget, config: Config) -> list[str]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def number(value: Any) -> int | float | bool | None:
-    """A scalar as JSON takes it, in its fewest digits; None where it is NaN or infinite."""
+    """A scalar as JSON holds it, in the fewest digits; None if it is NaN or infinite."""
     value = np.asarray(value)[()]
     if isinstance(value, np.floating):
         return float(str(value)) if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Checkpoints of a run, written while training goes on."""
+"""Checkpoints of a run, written while training continues."""
 
 from __future__ import annotations
 
@@ -53,5 +53,5 @@ def finish_saving(run: RunState) -> None:
     first, steps = info.checkpoint is None, run.checkpoints.steps()
     if steps:
         info.checkpoint = steps[0]
-    if steps and first:  # from now on the run must not begin anew without it
+    if steps and first:  # from now on the run must not be restarted without it
         summary.write(info, Status.RUNNING)

@@ -18,7 +18,7 @@ from knife_jax.sinks.terminal import is_terminal
 
 
 def show(summary: Mapping[str, Any], directory: Path) -> None:
-    """Print the final evaluation per seed, a few numbers of the run, and where its files are."""
+    """Print the final evaluation per seed, a few numbers of the run, and its files."""
     final, absolute = (
         next((n for n in summary[f"{kind}_episodes"] if n is not None), None)
         for kind in (FINAL, ABSOLUTE)

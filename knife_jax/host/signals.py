@@ -19,7 +19,7 @@ SHOW_CURSOR = b"\x1b[?25h\n"
 
 
 def caught() -> list[signal.Signals]:
-    """``SIGNALS``, but for a SIGHUP that is ignored: under ``nohup`` a run goes on."""
+    """``SIGNALS``, but for a SIGHUP that is ignored: under ``nohup`` a run continues."""
     return [s for s in SIGNALS if s != signal.SIGHUP or signal.getsignal(s) != signal.SIG_IGN]
 
 
@@ -38,7 +38,7 @@ def stop_on_signal() -> Iterator[Stop]:
     """Turn the first signal of ``caught`` into a request; a second SIGINT ends the process at once.
 
     A thread reads the signals, because handlers in the main thread wait until compiled code
-    returns. Outside the main thread, where Python allows no handlers, nothing is caught.
+    returns. Python allows no handlers outside the main thread: nothing is caught there.
 
     At the end each signal but SIGINT is handed on to the handler that was there before, if a
     launcher has set one: submitit requeues its job then.

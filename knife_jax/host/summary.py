@@ -30,7 +30,7 @@ RESERVE, RESERVED_BYTES = ".reserve", 64 * 2**10
 def write(info: RunInfo, status: Status) -> dict[str, Any]:
     """Write ``summary.json`` as things stand, and return it.
 
-    While the run goes on, a file keeps room for its last word on a disk that fills meanwhile.
+    While the run continues, a file reserves room for its last summary on a disk that fills up.
     """
     directory, seeds, progress = info.folder, info.seeds, info.progress
     records = read_records(directory / METRICS)
@@ -71,7 +71,7 @@ def write_results(run: RunState) -> None:
 
 
 def results(records: Sequence[Record], seeds: Sequence[int]) -> dict[str, Any]:
-    """What the records of a run come to, as lists over its seeds.
+    """Scores and surgeries of a run, as lists over its seeds.
 
     ``final_*`` are the greedy evaluation of the last policy, ``absolute_*`` that of the best one,
     the mean over the tasks of a sequence; None for seeds without one, and for win rates if the

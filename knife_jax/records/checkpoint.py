@@ -65,7 +65,7 @@ def committed(folder: Path) -> list[int]:
 
 
 class Checkpoints:
-    """The checkpoints of a run: ``folder/ENV_STEPS``, written while training goes on."""
+    """The checkpoints of a run: ``folder/ENV_STEPS``, written while training continues."""
 
     def __init__(self, folder: Path) -> None:
         _hush()
@@ -84,13 +84,13 @@ class Checkpoints:
         return committed(self._folder)
 
     def save(self, step: int, arrays: Arrays, about: Mapping[str, Any]) -> None:
-        """Begin to write a step; raises ``NotSavedError`` where the one before it failed.
+        """Begin to write a step; raises ``NotSavedError`` if the one before it failed.
 
         ``arrays`` must be left alone until ``wait`` returns.
         """
         self.wait()
         self._pending = self._thread.submit(self._write, step, arrays, about)
-        if jax.process_count() > 1:  # where processes meet, they must all come in the same order
+        if jax.process_count() > 1:  # all processes must meet in one order
             futures.wait([self._pending])
 
     def _write(self, step: int, arrays: Arrays, about: Mapping[str, Any]) -> None:
@@ -136,13 +136,13 @@ class Checkpoints:
             self._link.cleanup()
 
     def about(self, step: int) -> dict[str, Any]:
-        """What a step says of itself. Raises ``DamagedError``."""
+        """The description stored with a step. Raises ``DamagedError``."""
         try:
             restored = self._restore(step, about=ocp.args.JsonRestore())["about"]
-            described, told = restored["about"], restored["sum"]
+            described, stored_sum = restored["about"], restored["sum"]
         except Exception as error:
             raise DamagedError(f"its description cannot be read ({one_line(error)})") from error
-        if json_sum(described) != told:
+        if json_sum(described) != stored_sum:
             raise DamagedError("its description does not match its sum")
         return described
 
@@ -150,9 +150,9 @@ class Checkpoints:
         """The arrays of a step, each with the sum that was saved. Raises ``DamagedError``."""
         table = about["arrays"]
         empty = {name: np.empty(entry["shape"], entry["dtype"]) for name, entry in table.items()}
-        asked = {name: array for name, array in empty.items() if array.size}
+        like = {name: array for name, array in empty.items() if array.size}
         try:
-            found = self._restore(step, state=ocp.args.StandardRestore(asked))["state"]
+            found = self._restore(step, state=ocp.args.StandardRestore(like))["state"]
         except Exception as error:
             raise DamagedError(f"its arrays cannot be read ({one_line(error)})") from error
         arrays = {name: np.asarray(found.get(name, empty[name])) for name in table}
@@ -199,7 +199,7 @@ class Checkpoints:
 
 
 def _reason(error: BaseException) -> str:
-    """In the system's words if it was the system that refused."""
+    """The reason of an error: the message of the operating system if it comes from there."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if code := re.search(r"os_error_code='(\d+)'", str(error)):
@@ -209,14 +209,14 @@ def _reason(error: BaseException) -> str:
 
 @cache
 def _hush() -> None:
-    """Orbax tells of each step, and of errors, which are raised as well, in hundreds of lines."""
+    """Silence Orbax, which logs each step, and errors that it also raises, at length."""
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    tell = sys.unraisablehook
+    shows = sys.unraisablehook
 
     def hook(raised: Any) -> None:
         if str(raised.exc_value) != "Event loop is closed":
-            tell(raised)
+            shows(raised)
 
     sys.unraisablehook = hook
 

@@ -1,4 +1,4 @@
-"""Whether two configurations are of the same run: which fields decide its results. Free of jax."""
+"""Whether two configurations are of one run: which fields decide its results. Free of jax."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NON_RESULT_FIELDS = (
     "run_dir", "devices", "compile_cache", "distributed", "resume", "logger", "checkpoint",
     "probes", "debug", "experiment",
 )  # fmt: skip
-"""fields that say where and how a run is made and reported, not which run it is"""
+"""fields that say how and in which folder a run is made and reported, not which run it is"""
 
 RESUMABLE_FIELDS = (
     *NON_RESULT_FIELDS, "env_steps", "log_every", "evaluation", "algo.name", "algo.preset",
@@ -24,7 +24,7 @@ RESUMABLE_FIELDS = (
 
 
 def config_hash(config: Config) -> str:
-    """SHA-256 of all that decides the results; not of where they are written."""
+    """SHA-256 of all that decides the results; not of the folder they are written to."""
     return hash_of(to_dict(config))
 
 
@@ -37,7 +37,7 @@ def hash_of(fields: Mapping[str, Any]) -> str:
 def result_fields(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Dotted fields on which each step of training depends: they must be equal to resume a run.
 
-    The budget, what is logged and evaluated, and where results go may change.
+    The budget, what is logged and evaluated, and the folder of the results may change.
     """
     out: dict[str, Any] = {}
     for name, value in values.items():

@@ -15,7 +15,7 @@ Record = dict[str, Any]
 
 EVAL, FINAL, ABSOLUTE = "eval", "final", "absolute"
 EVALUATIONS = (EVAL, FINAL, ABSOLUTE)
-"""kinds of greedy evaluations: while training goes on, of the policy at its end, and of the best
+"""kinds of greedy evaluations: during training, of the policy at its end, and of the best
 one (the absolute metric of Gorsane et al. 2022); no two play the same episodes"""
 
 IDENTITY = ("kind", "seed", "env_steps", "updates", "task", "wall_time", "train_seconds")
@@ -28,7 +28,7 @@ COUNTS = ("seed", "env_steps", "updates", "task")
 """whole numbers that tell the records of a kind apart: no two agree in all of them"""
 
 TIMES = ("wall_time", "train_seconds")
-"""fields that differ between two runs of the same configuration"""
+"""fields that differ between two runs of one configuration"""
 
 NEEDED = {
     "surgery": ("units_operated", "churn_max"),

@@ -1,7 +1,7 @@
 """One process at a time in a folder.
 
 The kernel holds the lock (``flock``) and frees it however its holder ends, so that nothing has to
-be cleaned up after a kill. Linux passes it on to the server of an NFS mount, where it holds between
+be cleaned up after a kill. Linux passes it on to the server of an NFS mount: it holds between
 machines; a file system that knows no locks is named in a warning. ``filelock`` is not used since it
 cannot say who holds a lock, and falls back to one that outlives its holder.
 """
@@ -33,7 +33,7 @@ MOST_TRIES = 100
 def held(folder: Path, name: str) -> Iterator[None]:
     """Make a folder, and keep other processes out of it until the end of the block.
 
-    ``name`` is what the command line calls it. Raises ``RunDirectoryError`` where another process
+    ``name`` is what the command line calls it. Raises ``RunDirectoryError`` if another process
     holds it, or it cannot be written. Folders that were made and are still empty at the end go.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]

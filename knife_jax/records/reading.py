@@ -1,4 +1,4 @@
-"""What a run directory holds, checked: the one place where runs are read. Free of jax.
+"""What a run directory holds, checked: the only file that reads runs. Free of jax.
 
 ``summary.json`` has sums of the configuration, of the records and of itself, so that a flipped
 digit is found as well as a file that cannot be parsed.
@@ -61,12 +61,12 @@ def read_run(run: Path) -> StoredRun:
     config, summary = read_config(run), {}
     if os.path.lexists(run / SUMMARY):
         summary = read_summary(run)
-    if summary.get("config_hash", told := hash_of(config)) != told:
+    if summary.get("config_hash", expected := hash_of(config)) != expected:
         raise RecordError(f"{CONFIG} is not that of {SUMMARY}")
     # what a run ends with are evaluations beside its course: one torn line of them is no harm
     spared = torn_after in (FINAL, ABSOLUTE) and summary.get(ROWS) == len(records) + 1
     ended = summary.get("status") != Status.RUNNING
-    if ended and not spared and summary.get(ROWS_SUM, told := records_sum(records)) != told:
+    if ended and not spared and summary.get(ROWS_SUM, expected := records_sum(records)) != expected:
         raise RecordError(f"the records of {METRICS} are not those of {SUMMARY}")
     seeds = summary.get("seeds", [record["seed"] for record in records])
     foreign = [record["seed"] for record in records if record["seed"] not in seeds]
@@ -127,7 +127,7 @@ def json_sum(value: Any) -> str:
 
 
 def computed(run: Path) -> list[str]:
-    """Names of what a run without a checkpoint has computed, and would lose if it began anew.
+    """Names of what a run without a checkpoint has computed, and would lose if it restarted.
 
     A start that broke off before it had trained, or before its first checkpoint was kept, has
     nothing to lose but records, which ``directory.begin`` sets aside.

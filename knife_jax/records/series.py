@@ -11,7 +11,7 @@ from knife_jax.records.lines import EVALUATIONS, IDENTITY, Record
 
 
 def series(records: Sequence[Record], kind: str, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Env steps ``[P]`` and values ``[S, P]`` of one quantity; NaN where a record has none."""
+    """Env steps ``[P]`` and values ``[S, P]`` of one quantity; NaN if a record has none."""
     points = {
         (record["seed"], record["env_steps"]): record[name]
         for record in records

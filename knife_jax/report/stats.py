@@ -17,7 +17,7 @@ QUANTILES = (0.025, 0.975)
 
 
 class Estimate(NamedTuple):
-    """A statistic and its 95 % percentile bootstrap interval; arrays where there are several."""
+    """A statistic and its 95 % percentile bootstrap interval; arrays if there are several."""
 
     value: np.ndarray
     low: np.ndarray
@@ -32,10 +32,10 @@ def iqm(values: Float[np.ndarray, "... N"]) -> Float[np.ndarray, "..."]:
 def resample(
     values: Float[np.ndarray, "S K"], whole_seeds: bool = False
 ) -> Float[np.ndarray, "B S K"]:
-    """``DRAWS`` draws of S seeds with replacement, always the same ones for a shape.
+    """``DRAWS`` draws of S seeds with replacement, equal for equal shapes.
 
-    In each task on its own, as is right where all tasks have runs of their own; with
-    ``whole_seeds`` a seed comes with all of its tasks, as is right where one run has them all.
+    In each task on its own, as is right if all tasks have runs of their own; with
+    ``whole_seeds`` a seed comes with all of its tasks, as is right if one run has them all.
     """
     s, k = values.shape
     drawn = np.random.default_rng(0).integers(s, size=(DRAWS, s, 1 if whole_seeds else k))

@@ -1,4 +1,4 @@
-"""The sinks of a run: its record, and the mirrors that the configuration asks for."""
+"""The sinks of a run: its record, and the mirrors that the configuration names."""
 
 from __future__ import annotations
 

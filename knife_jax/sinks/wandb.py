@@ -16,7 +16,7 @@ from knife_jax.records.lines import IDENTITY, Record, read_records
 from knife_jax.records.series import over_tasks
 
 INIT_SECONDS = 20.0
-"""how long an online start may take before the run goes on offline"""
+"""how long an online start may take before the run is logged offline"""
 
 
 class WandbSink:

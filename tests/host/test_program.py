@@ -1,12 +1,15 @@
 """Every program: Ctrl-C from its first moment, and what it prints to terminals of any kind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from knife_jax.console import exit_codes
 from knife_jax.console.entry import INTERRUPTED
 from knife_jax.console.messages import printable
 
@@ -81,3 +84,16 @@ def test_no_word_commands_the_terminal(program, words):
     assert process.returncode == 2
     assert printable(out + err) == out + err
     assert err.startswith("error: ") and err.count("\n") == 1 and "\\x1b" in err
+
+
+def test_the_exit_codes_of_the_page_are_those_of_the_program():
+    page = (Path(exit_codes.__file__).parents[1] / "host" / "README.md").read_text()
+    _, _, table = page.partition("| exit code | |\n|---|---|\n")
+    shown = dict(re.findall(r"^\| (.+?) \| (.+) \|$", table.partition("\n\n")[0], re.M))
+    begins = {"0": "complete", "1": "broke off", "2": "refused", "3": "all seeds have diverged"}
+    assert {
+        code: text[: len(begins[code])] for code, text in shown.items() if code in begins
+    } == begins
+    assert (exit_codes.FAILED, exit_codes.REFUSED, exit_codes.DIVERGED) == (1, 2, 3)
+    assert list(shown)[4:] == ["128 + signal"] and exit_codes.of_signal(15) == 128 + 15
+    assert [exit_codes.is_of_signal(code) for code in (3, 128, 129)] == [False, False, True]
