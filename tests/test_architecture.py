@@ -1,6 +1,8 @@
 """The house: imports point one way, only the host does I/O, files stay small."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 WINGS = (
     "console", "config", "checks", "types", "clock", "parallel", "nets", "mixers", "plasticity",
-    "envs", "training", "diagnostics", "builders", "records", "sinks", "host", "report", "cli",
+    "envs", "training", "diagnostics", "builders", "records", "sinks", "report", "host", "cli",
     "bench", "doors",
 )  # fmt: skip
 """from the ground up: a wing imports from those before it and from itself"""
@@ -77,3 +79,20 @@ def test_what_a_run_leaves_is_read_without_what_ran_it(reader):
     for path in sorted((PACKAGE / reader).rglob("*.py")):
         ours = {name for name in imported(path) if name.startswith("knife_jax.")}
         assert not {name for name in ours if wing(name) in apart}, own_name(path)
+
+
+WITHOUT_JAX = """
+import sys
+from importlib import import_module
+sys.modules["jax"] = None  # importing it raises
+for name in sys.argv[1:]:
+    import_module(name)
+"""
+
+
+@pytest.mark.parametrize("name", ["config", "cli", "report"])
+def test_configuration_command_line_and_report_import_no_jax(name):
+    """Not at import, nor does anything that they import; a program imports it when it begins."""
+    modules = [own_name(path) for path in FILES if wing(own_name(path)) == name]
+    assert modules
+    subprocess.run([sys.executable, "-c", WITHOUT_JAX, *modules], check=True)

@@ -22,7 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from knife_jax.cli.files import configs_dir, ill_formed, options
 from knife_jax.cli.words import parse, plain
-from knife_jax.config.run import GROUPS, Config, defaults, from_dict
+from knife_jax.config.plain import defaults, from_dict
+from knife_jax.config.run import GROUPS, Config
 from knife_jax.config.schema import ConfigError, suggestion
 
 PLUGINS = ("joblib", "ray", "submitit_local", "submitit_slurm", "optuna")

@@ -19,7 +19,7 @@ from knife_jax.cli.files import configs_dir, replaced
 from knife_jax.cli.help import help_text
 from knife_jax.cli.sweeps import planned, settings
 from knife_jax.cli.words import Words, parse, plain
-from knife_jax.config.run import to_yaml
+from knife_jax.config.plain import to_yaml
 from knife_jax.config.schema import ConfigError
 from knife_jax.console import messages
 from knife_jax.console.exit_codes import FAILED, REFUSED, of_signal

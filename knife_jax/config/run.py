@@ -6,18 +6,13 @@ only where all of them share it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Annotated, Any, ClassVar
-
-import yaml
+from typing import Annotated, ClassVar
 
 from knife_jax.config.algo import AlgoConfig
 from knife_jax.config.env import EnvConfig
-from knife_jax.config.environments import ENVS
 from knife_jax.config.grafting import NoneConfig
-from knife_jax.config.methods import PLASTICITIES
 from knife_jax.config.plasticity import PlasticityConfig
 from knife_jax.config.schema import (
     ConfigError,
@@ -30,18 +25,12 @@ from knife_jax.config.schema import (
     at_least,
     choice,
     fields_of,
-    is_section,
     shown,
-    suggestion,
     word,
 )
-from knife_jax.console.scrub import leak
 
 GROUPS = ("env", "algo", "preset", "plasticity", "logger", "experiment", "launcher", "search")
 """groups of files in ``configs/``"""
-
-MISSING_VALUE = "???"
-"""how YAML files spell a value that is still to be given"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,97 +143,3 @@ class Config(Section):
 
 PATHS = tuple(name for name, item in fields_of(Config).items() if item.is_path())
 """fields that hold a path"""
-
-
-def to_dict(config: Config) -> dict[str, Any]:
-    """The configuration as plain dictionaries; ``from_dict`` is its inverse."""
-    return asdict(config)
-
-
-def to_yaml(config: Config, allow_unicode: bool = False) -> str:
-    """The configuration as YAML, whose strings nothing but a YAML reader may interpret."""
-    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=allow_unicode)
-
-
-def from_dict(values: Mapping[str, Any]) -> Config:
-    """The configuration that plain dictionaries spell, with every key checked.
-
-    Raises ``ConfigError`` for a key that is unknown or missing and for a value not allowed.
-    """
-    sections = _sections(values)
-    known = _keys(sections)
-    given = _flat(values)
-    for key, value in given.items():
-        if key not in known:
-            raise _unknown(key, value, known)
-    free = _free_text(sections)
-    if leaked := leak({key: value for key, value in given.items() if key in free}):
-        raise ConfigError(f"{leaked}: secrets do not belong in a configuration")
-    for key, required in known.items():
-        if required and given.get(key, MISSING_VALUE) == MISSING_VALUE:
-            raise ConfigError(f"{key} is not set: write {key}=...")
-    built = {name: type_(**values.get(name, {})) for name, type_ in sections.items()}
-    return Config(**{**values, **built})
-
-
-def defaults(section: type[Section] = Config) -> dict[str, Any]:
-    """The fields every run has, with their values; ``???`` where ``configs/`` must say."""
-    out: dict[str, Any] = {}
-    for item in fields(section):
-        type_ = fields_of(section)[item.name].type
-        if is_section(type_):
-            out[item.name] = defaults(type_)
-        else:
-            out[item.name] = MISSING_VALUE if item.default is MISSING else item.default
-    return out
-
-
-def _sections(values: Mapping[str, Any]) -> dict[str, type[Section]]:
-    """Section names -> types, for the environment and the method that the values name."""
-    types = {key: item.type for key, item in fields_of(Config).items() if is_section(item.type)}
-    envs = {name: entry.config for name, entry in ENVS.items()}
-    for key, label, table in (("env", "name", envs), ("plasticity", "method", PLASTICITIES)):
-        section = values.get(key, {"method": "none"} if key == "plasticity" else None)
-        name = section.get(label) if isinstance(section, Mapping) else section
-        if not isinstance(name, str) or name not in table:
-            known = f"must be one of {', '.join(table)}{suggestion(shown(name), table)}"
-            raise ConfigError(f"{key}.{label}={shown(name)} is refused: {known}")
-        types[key] = table[name]
-    return types
-
-
-def _keys(sections: Mapping[str, type[Section]]) -> dict[str, bool]:
-    """Every dotted key, and whether a value must be given."""
-    top = {item.name: item for item in fields(Config) if item.name not in sections}
-    below = {f"{name}.{item.name}": item for name, t in sections.items() for item in fields(t)}
-    return {key: item.default is MISSING for key, item in (top | below).items()}
-
-
-def _free_text(sections: Mapping[str, type[Section]]) -> set[str]:
-    """The dotted keys that take any text: what they hold is written down as it is."""
-    out = set()
-    for name, section in {"": Config, **sections}.items():
-        for item, declared in fields_of(section).items():
-            if declared.type is str and not any(a.options for a in declared.allowed):
-                out.add(f"{name}.{item}".lstrip("."))
-    return out
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    out = {}
-    for name, value in values.items():
-        key = f"{prefix}{name}"
-        out |= _flat(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
-    return out
-
-
-def _unknown(key: str, value: object, known: Iterable[str]) -> ConfigError:
-    inside = [k for k in known if k.startswith(f"{key}.")]
-    if inside:
-        return ConfigError(f"{key}={shown(value)} is refused: set {', '.join(inside)}")
-    section, _, leaf = key.rpartition(".")
-    siblings = [k for k in (*known, *GROUPS) if k.rpartition(".")[0] == section]
-    same_leaf = [k for k in known if k.rpartition(".")[2] == leaf]
-    near = suggestion(key, same_leaf, 0) or suggestion(key, siblings or known, 0.75)
-    listed = f"; {section} has {', '.join(k.rpartition('.')[2] for k in siblings)}"
-    return ConfigError(f"unknown key {key!r}{near or listed * bool(section and siblings)}")

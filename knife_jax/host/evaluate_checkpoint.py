@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jax
 
-from knife_jax.config.run import from_dict
+from knife_jax.config.plain import from_dict
 from knife_jax.console.messages import say
 from knife_jax.host import compile_cache
 from knife_jax.host.evaluate import ABSOLUTE_TIMES, SEED, greedy_records, play, policy

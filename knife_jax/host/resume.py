@@ -8,7 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from knife_jax.config.run import Config, to_dict
+from knife_jax.config.plain import to_dict
+from knife_jax.config.run import Config
 from knife_jax.config.schema import shown
 from knife_jax.console.messages import listed
 from knife_jax.host.stored import (

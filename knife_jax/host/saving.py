@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from knife_jax.config.run import to_dict
+from knife_jax.config.plain import to_dict
 from knife_jax.console import messages
 from knife_jax.host import summary
 from knife_jax.host.run import RunState

@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from knife_jax.config.run import Config, to_dict
+from knife_jax.config.plain import to_dict
+from knife_jax.config.run import Config
 from knife_jax.config.schema import shown
 
 NON_RESULT_FIELDS = (

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from knife_jax.config.run import Config, to_yaml
+from knife_jax.config.plain import to_yaml
+from knife_jax.config.run import Config
 from knife_jax.console.messages import warn
 
 CONFIG, METRICS, SUMMARY = "config.yaml", "metrics.jsonl", "summary.json"

@@ -9,7 +9,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from knife_jax.config.run import Config, to_dict
+from knife_jax.config.plain import to_dict
+from knife_jax.config.run import Config
 from knife_jax.console.messages import one_line, warn
 from knife_jax.records.directory import METRICS
 from knife_jax.records.lines import IDENTITY, Record, read_records

@@ -3,7 +3,7 @@
 import json
 
 from knife_jax.cli import compose
-from knife_jax.config.run import to_yaml
+from knife_jax.config.plain import to_yaml
 from knife_jax.records.directory import write
 
 # p_i(t) of three tasks at t = 10 … 60, which change after 20 and 40; two seeds

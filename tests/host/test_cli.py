@@ -10,7 +10,8 @@ import pytest
 from knife_jax import __version__
 from knife_jax.cli import compose, options
 from knife_jax.cli.launch import main
-from knife_jax.config.run import GROUPS, to_dict
+from knife_jax.config.plain import to_dict
+from knife_jax.config.run import GROUPS
 from knife_jax.config.schema import ConfigError
 
 WITHOUT_JAX = """

@@ -15,7 +15,8 @@ from knife_jax.config.algo import AlgoConfig
 from knife_jax.config.environments import PredatorPreyConfig, SmaxConfig
 from knife_jax.config.grafting import KnifeConfig
 from knife_jax.config.methods import PLASTICITIES
-from knife_jax.config.run import LoggerConfig, defaults, from_dict, to_dict
+from knife_jax.config.plain import defaults, from_dict, to_dict
+from knife_jax.config.run import LoggerConfig
 from knife_jax.config.scenarios import N_PREDATORS, SMAX_SCENARIOS
 from knife_jax.config.schema import ConfigError
 

@@ -12,7 +12,7 @@ import yaml
 
 from knife_jax.cli import compose, options
 from knife_jax.cli.help import help_text
-from knife_jax.config.run import to_dict
+from knife_jax.config.plain import to_dict
 from knife_jax.config.schema import fields_of
 
 NAMES = {
@@ -45,7 +45,7 @@ import sys, types
 def train(config):
     from pathlib import Path
     import json
-    from knife_jax.config.run import to_yaml
+    from knife_jax.config.plain import to_yaml
     folder = Path(config.run_dir)
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(to_yaml(config), encoding="utf-8")

@@ -11,7 +11,8 @@ import pytest
 from omegaconf import OmegaConf
 from safetensors.numpy import load_file
 
-from knife_jax.config.run import LoggerConfig, from_dict
+from knife_jax.config.plain import from_dict
+from knife_jax.config.run import LoggerConfig
 from knife_jax.records import directory
 from knife_jax.records.compare import config_hash
 from knife_jax.records.versions import versions as versions_here
