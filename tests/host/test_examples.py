@@ -33,7 +33,7 @@ def call(tmp_path):
 
 def test_every_example_is_short_and_says_how_it_is_run():
     examples = sorted(FOLDER.glob("*.py"))
-    assert len(examples) >= 3
+    assert len(examples) >= 4
     for example in examples:
         text = example.read_text(encoding="utf-8")
         assert len(text.splitlines()) <= 60, example
@@ -57,6 +57,16 @@ def test_own_environment(call, tmp_path):
     (summary,) = tmp_path.glob("runs/*/summary.json")
     assert json.loads(summary.read_text())["final_win_rate"] == [pytest.approx(1, abs=0.1)]
     assert "  length: 5\n" in (summary.parent / "config.yaml").read_text()
+
+
+def test_own_method(call, tmp_path):
+    out = call(FOLDER / "own_method.py", "plasticity.fraction=0.25")
+    surgeries, units = re.search(
+        r"surgeries: (\d+), units operated on per seed: (\d+)", out
+    ).groups()
+    assert int(surgeries) == 3 and int(units) > 0
+    (config,) = tmp_path.glob("runs/*/config.yaml")
+    assert "  method: lowest\n" in config.read_text() and "  fraction: 0.25\n" in config.read_text()
 
 
 def test_reading_metrics(call, tmp_path):
