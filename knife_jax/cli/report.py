@@ -17,7 +17,7 @@ def main() -> None:
     parser = Parser(
         prog="python -m knife_jax.report.study",
         description="Compare the runs of a study, one for each method: a table (Markdown), a "
-        "figure and a record (JSON), from their metrics.jsonl alone. Runs that have not come to "
+        "figure and all numbers (JSON), from their metrics.jsonl alone. Runs that have not come to "
         "their end, or are damaged, are named and left out.",
     )
     parser.add_argument(
@@ -27,7 +27,7 @@ def main() -> None:
         "--out",
         type=Path,
         metavar="FOLDER",
-        help="for the report (default: where the first run is)",
+        help="for the report (default: beside the first run)",
     )
     parser.add_argument(
         "--marl-eval", type=Path, metavar="FILE", help="export scores for marl-eval (JSON)"

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from knife_jax import cli
 from knife_jax.cli.arguments import Parser
 from knife_jax.cli.files import options
 from knife_jax.cli.runner import Runner
+from knife_jax.cli.sweeps import preflight
+from knife_jax.cli.words import parse
 from knife_jax.config.run import Config
 from knife_jax.config.schema import ConfigError, suggestion
 from knife_jax.console import messages
@@ -54,7 +55,7 @@ def jobs(
         if key in ("experiment", "plasticity", "run_dir", "resume"):
             raise ConfigError(f"{word} is refused: the study says so itself; see --help")
     files = [] if config_dir is None else ["--config-dir", config_dir]
-    study = cli.preflight(cli.parse([*files, f"experiment={name}", *overrides]))
+    study = preflight(parse([*files, f"experiment={name}", *overrides]))
     rest = [word for word in overrides if not word.lstrip("+").startswith("algo=")]
     listed = []
     names = (methods or study.experiment.methods).split(",")
@@ -69,7 +70,7 @@ def jobs(
         algo = study.algo.name if method == "none" else f"{study.algo.name}_{method}"
         words = [*files, f"experiment={name}", f"algo={algo}", *rest]
         words += [f"run_dir={out / method}", "resume=auto"]
-        listed.append(Job(method, words, cli.preflight(cli.parse(words))))
+        listed.append(Job(method, words, preflight(parse(words))))
     return listed
 
 
@@ -136,7 +137,7 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    known = ", ".join(file.stem for file in cli.options("experiment"))
+    known = ", ".join(file.stem for file in options("experiment"))
     parser = Parser(
         prog="python -m knife_jax.study",
         description="Train all methods of a study, each with all seeds in one program, and report "

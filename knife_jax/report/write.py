@@ -1,4 +1,4 @@
-"""``python -m knife_jax.report.study RUNS``: the table, figure and record of a study."""
+"""The report on a study: ``report.md``, ``report.png`` and ``report.json``."""
 
 from __future__ import annotations
 
@@ -17,23 +17,9 @@ from knife_jax.records import directory
 from knife_jax.report import figure, marl_eval
 from knife_jax.report.load import Run, folders, load
 from knife_jax.report.measures import FRESH, Compared, Values, compare, measure, surgery
-from knife_jax.sinks.format import brief
+from knife_jax.report.table import table
 
-TABLE, FIGURE, RECORD = "report.md", "report.png", "report.json"
-
-SHOWN = {
-    "score": "score at task end",
-    "late_score": "score, last quarter",
-    "area": "area",
-    "late_gap": "gap, last quarter",
-    "late_gap by seed": "same, whole seeds",
-    "gap_slope": "gap per task",
-    "forgetting": "forgetting",
-    "recovery_steps": "recovery, env steps",
-    "final_stagnant_pct": "stagnant %",
-    "final_dormant_pct": "dormant %",
-}
-"""measure -> its column; further ones are in the record alone"""
+TABLE, FIGURE, NUMBERS = "report.md", "report.png", "report.json"
 
 
 def write(paths: Sequence[Path], out: Path, command: str, export: Path | None = None) -> bool:
@@ -91,15 +77,15 @@ def _write(runs: Sequence[Run], notes: list[str], out: Path, command: str) -> No
         run.name: measure(run, compared.courses[run.name], None if run.name == FRESH else fresh)
         for run in runs
     }
-    record = _record(runs, compared, measured, notes, command)
-    text = table(record)
+    report = _report(runs, compared, measured, notes, command)
+    text = table(report)
     directory.write(out / TABLE, text.encode())
     directory.write(out / FIGURE, figure.draw(runs, compared))
-    directory.write_json(out / RECORD, record)
-    say(f"{text}\n{out}: {TABLE}, {FIGURE}, {RECORD}")
+    directory.write_json(out / NUMBERS, report)
+    say(f"{text}\n{out}: {TABLE}, {FIGURE}, {NUMBERS}")
 
 
-def _record(
+def _report(
     runs: Sequence[Run],
     compared: Compared,
     measured: Mapping[str, Mapping[str, Values]],
@@ -118,7 +104,7 @@ def _record(
             (run.summary["versions"] for run in runs if "versions" in run.summary), None
         ),
         "env": runs[0].config["env"],
-        "env_steps": max(row["env_steps"] for row in runs[0].records),
+        "env_steps": max(record["env_steps"] for record in runs[0].records),
         "scale": compared.scale,
         "notes": list(notes),
         "methods": {
@@ -138,40 +124,3 @@ def _numbers(values: Values) -> dict[str, Any]:
     value, *interval = map(float, values.estimate())
     _, *by_seed = map(float, values.estimate(whole_seeds=True))
     return {"iqm": value, "interval": interval, "interval_by_seed": by_seed}
-
-
-def table(record: Mapping[str, Any]) -> str:
-    """The record as Markdown: what is measured, then a row for each method."""
-    methods = record["methods"]
-    rows = [["method", *SHOWN.values(), "largest churn", "units operated"]]
-    for name, numbers in methods.items():
-        cells = []
-        for shown in SHOWN:
-            of, *by_seed = shown.split(" by ")
-            interval = "interval_by_seed" if by_seed else "interval"
-            cells.append(_cell(numbers[of], interval) if of in numbers else "-")
-        operated = [numbers.get("churn_max"), numbers.get("units_operated")]
-        rows.append([f"`{name}`", *cells, *map(brief, operated)])
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    lines.insert(1, "|---" * len(rows[0]) + "|")
-    seeds = sorted({len(numbers["seeds"]) for numbers in methods.values()})
-    about = (
-        f"{record['env']['name']}, {' to '.join(map(str, seeds))} seeds, "
-        f"{record['env_steps']:,} env steps each. Scores are {record['scale']}. IQM over seeds and "
-        'tasks with 95 % stratified bootstrap intervals; "whole seeds" draws a seed with all of '
-        f"its tasks. The gap is the score of `{FRESH}` less that of the method, seed by seed."
-    )
-    return (
-        "\n".join([about, "", *lines, "", *(f"- {note}" for note in record["notes"])]).strip()
-        + "\n"
-    )
-
-
-def _cell(numbers: Mapping[str, Any], interval: str) -> str:
-    low, high = numbers[interval]
-    return f"{brief(_rounded(numbers['iqm']))} ({brief(_rounded(low))} to {brief(_rounded(high))})"
-
-
-def _rounded(value: float) -> float:
-    """To four decimals: a gap of rounding errors is 0."""
-    return round(value, 4) + 0.0
