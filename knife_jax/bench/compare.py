@@ -37,7 +37,7 @@ class Interval(NamedTuple):
 
 
 def interval(values: np.ndarray) -> Interval:
-    """Of one number per seed."""
+    """Compute the mean of one number per seed and its confidence interval."""
     n = len(values)
     t = T_975[n - 2] if 2 <= n <= 10 else 1.96
     spread = float(np.std(values, ddof=1)) if n > 1 else float("nan")
@@ -45,7 +45,7 @@ def interval(values: np.ndarray) -> Interval:
 
 
 def row(outcome: Outcome, fits: np.ndarray) -> dict[str, object]:
-    """The numbers of one method: quarters of the chain, and the expressivity test."""
+    """Summarise one method: first and last quarter of the chain, and the expressivity test."""
     quarter = max(1, outcome.loss.shape[1] // 4)
     return {
         "first": interval(outcome.loss[:, :quarter].mean(1)),
@@ -58,7 +58,7 @@ def row(outcome: Outcome, fits: np.ndarray) -> dict[str, object]:
 
 
 def table(rows: dict[str, dict]) -> str:
-    """The rows as text."""
+    """Format the rows as text."""
     head = ["method", "first quarter", "last quarter", "jump", "dead %", "slots"]
     lines = [[*head, *(f"{d} of 4 dormant" for d in DORMANT)]]
     for name, numbers in rows.items():

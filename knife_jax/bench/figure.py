@@ -13,8 +13,15 @@ from matplotlib.figure import Figure
 def draw(
     losses: Mapping[str, np.ndarray], fits: Mapping[str, Sequence[tuple[float, float]]]
 ) -> bytes:
-    """A PNG: relative loss after each task of the chain ``[S, F]``, the mean over seeds, and the
-    expressivity test as (mean, half interval) by number of dormant neurons."""
+    """Draw both tests as a PNG.
+
+    Args:
+      losses: Method -> relative loss after each task of the chain, ``[S, F]``; shown as its mean.
+      fits: Method -> (mean, half interval) of the expressivity test by number of dormant neurons.
+
+    Returns:
+      The bytes of the picture.
+    """
     figure = Figure(figsize=(11, 4.6), dpi=150, layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     colours = matplotlib.colormaps["tab20"].colors  # type: ignore[attr-defined]

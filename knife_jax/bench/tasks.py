@@ -1,4 +1,4 @@
-"""The two tests: a chain of random labels, and how much a network with dormant neurons can fit."""
+"""The two tests: a chain of random labels, and the fit of a network with dormant neurons."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Size(NamedTuple):
 def treatment(
     recipe: Recipe, inputs: int, widths: tuple[int, ...], outputs: int, lr: float
 ) -> Treatment:
-    """A network of these sizes under Adam, with the recipe's method on it."""
+    """Make a network of these sizes, trained by Adam, with the recipe's method."""
     if recipe.widen:
         widths = matched(inputs, widths, outputs, SLOTS)
     net = Net(widths, outputs, torch_init(), recipe.slots, recipe.layer_norm)
@@ -39,7 +39,7 @@ def treatment(
 
 
 def chain(recipe: Recipe, size: Size, widths: tuple[int, ...] = (64, 64)) -> Outcome:
-    """Regression onto random labels that are drawn anew with each task ``-> [S, F]``.
+    """Regress onto random labels that are drawn anew with each task ``-> [S, F]``.
 
     Inputs of 16 normal numbers, the same in all tasks, and 4 normal labels each; an MLP 16-64-64-4
     under Adam with a learning rate of 3e-3. Nothing learnt helps with the next task, so a network
@@ -59,11 +59,11 @@ def chain(recipe: Recipe, size: Size, widths: tuple[int, ...] = (64, 64)) -> Out
 
 
 def expressivity(recipe: Recipe, size: Size) -> np.ndarray:
-    """Relative loss at the end, by number of dormant neurons ``-> [S, 4]`` (ReBorn, section 3).
+    """Measure the relative loss at the end, by number of dormant neurons ``-> [S, 4]``.
 
-    A 3-4-1 network fits 0.5 q_1^5 + q_2^3 + 1.5 q_3 on normal q, with 0 to 3 of its hidden neurons
-    made dead before the first step. The target stays the same; surgery is due at every phase's
-    end, and the last phase is followed by none.
+    ReBorn, section 3: a 3-4-1 network fits 0.5 q_1^5 + q_2^3 + 1.5 q_3 on normal q, with 0 to 3 of
+    its hidden neurons made dead before the first step. The target stays the same; surgery is due at
+    the end of every phase but the last.
     """
     treated = treatment(recipe, 3, (4,), 1, 1e-2)
 
