@@ -1,9 +1,9 @@
 """Plasticity methods: meter × select × rewrite × when.
 
-Usable on any flax network whose dense layers are described by a ``Wiring``; needs jax, flax and
-optax alone. A method is made from its parts by ``surgery`` or by one of the named recipes, runs
-``measure`` after each gradient step and ``operate`` when its trigger comes due; the README has an
-example.
+Usable on any flax network whose dense layers are described by a ``Wiring``; needs jax, flax, optax
+and jaxtyping alone. A method is made by one of the named factories, or of its parts by ``surgery``;
+``step`` runs it after each gradient step. ``README.md`` beside this file has examples and says what
+the names mean.
 """
 
 from knife_jax.clock import (
@@ -33,6 +33,7 @@ from knife_jax.plasticity.base import (
 )
 from knife_jax.plasticity.combine import identity, reset_per_task, surgery, with_monitor
 from knife_jax.plasticity.edits import absorb, blend, redraw, seed_neurons
+from knife_jax.plasticity.grafting import knife, plasticity_injection
 from knife_jax.plasticity.invariants import change, check_operation
 from knife_jax.plasticity.meters import (
     relative_activation,
@@ -41,25 +42,13 @@ from knife_jax.plasticity.meters import (
     running,
     unmeasured,
 )
-from knife_jax.plasticity.methods import (
-    METHODS,
-    knife,
-    l2_init,
-    marr,
-    nap,
-    plasticity_injection,
-    pruning,
-    redo,
-    regrama,
-    reset_full,
-    reset_last,
-    reverse_redo,
-    shrink_perturb,
-)
+from knife_jax.plasticity.methods import METHODS
 from knife_jax.plasticity.moments import restart, seed_moments
 from knife_jax.plasticity.per_update import cbp, snr
 from knife_jax.plasticity.reborn import reborn
-from knife_jax.plasticity.regularise import fixed_norms, toward_initial
+from knife_jax.plasticity.recycling import pruning, redo, regrama, reverse_redo
+from knife_jax.plasticity.regularise import fixed_norms, l2_init, nap, toward_initial
+from knife_jax.plasticity.resets import marr, reset_full, reset_last, shrink_perturb
 from knife_jax.plasticity.rewrite import graft, prune, recycle
 from knife_jax.plasticity.select import all_units, at_least, at_most, below, random_like
 from knife_jax.plasticity.stats import dormant_pct, neuron_stats, pct_below

@@ -1,7 +1,8 @@
-"""Ordinary optax transformations that keep plasticity, for the optimiser's chain."""
+"""Methods that belong to the optimiser's chain: ordinary optax transformations."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -10,7 +11,11 @@ import optax
 from jaxtyping import Array
 
 from knife_jax.checks import checked
+from knife_jax.config.resets import L2InitConfig
 from knife_jax.config.schema import Positive
+from knife_jax.nets.wiring import Wiring
+from knife_jax.plasticity.base import Extras, PlasticityTransform
+from knife_jax.plasticity.combine import identity
 from knife_jax.types import PyTree
 
 
@@ -71,3 +76,34 @@ def fixed_norms() -> optax.GradientTransformation:
         return jax.tree.map(projected, updates, params, state.norm), state
 
     return optax.GradientTransformation(lambda p: Norms(jax.tree.map(_norm, p)), update)
+
+
+@checked
+def l2_init(wiring: Wiring, *, strength: Positive = L2InitConfig.strength) -> PlasticityTransform:
+    """Pull weights towards their initial values: L2 Init (Kumar et al. 2023).
+
+    Args:
+      wiring: Any; all parameters are pulled.
+      strength: Weight λ of the squared distance in the loss.
+
+    Returns:
+      The method: no surgery, but ``extras.optimiser`` puts ``toward_initial`` before the optimiser.
+    """
+    del wiring
+    extras = Extras(optimiser=lambda tx: optax.chain(toward_initial(strength), tx))
+    return replace(identity(), extras=extras)
+
+
+@checked
+def nap(wiring: Wiring) -> PlasticityTransform:
+    """Normalise and project (Lyle et al. 2024): kernels keep their initial norm.
+
+    Args:
+      wiring: Any; all kernels are projected. The network itself must have layer normalisation
+        (``layer_norm`` of ``GraftedDense``).
+
+    Returns:
+      The method: no surgery, but ``extras.optimiser`` puts ``fixed_norms`` after the optimiser.
+    """
+    del wiring
+    return replace(identity(), extras=Extras(optimiser=lambda tx: optax.chain(tx, fixed_norms())))
