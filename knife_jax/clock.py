@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
 from knife_jax.checks import checked
 from knife_jax.config.schema import Count, Size, Steps, StepsOrZero
@@ -108,34 +108,6 @@ def any_of(*triggers: Trigger) -> Trigger:
 def crossed(trigger: Trigger, before: Clock, after: Clock) -> Array:
     """Whether the trigger came due between two Clocks."""
     return trigger(after) > trigger(before)
-
-
-def linear(
-    start: float, end: float, env_steps: int, round_steps: int = 1
-) -> Callable[[Clock], Float[Array, ""]]:
-    """From ``start`` to ``end`` over ``env_steps``, then constant (exploration rate of QMIX)."""
-
-    def value(clock: Clock) -> Float[Array, ""]:
-        taken = clock.rounds.astype(jnp.float32) * float(round_steps)
-        return start + (end - start) * jnp.minimum(taken / float(max(env_steps, 1)), 1.0)
-
-    return value
-
-
-def constant(value: float) -> Callable[[Clock], Float[Array, ""]]:
-    """The same at all times."""
-    return lambda clock: jnp.full_like(clock.rounds, value, jnp.float32)
-
-
-def falling(start: float) -> Callable[[Clock], Float[Array, ""]]:
-    """From ``start`` at the first gradient step to 0 at the last one of the budget."""
-
-    def value(clock: Clock) -> Float[Array, ""]:
-        last = clock.planned - 1
-        left = jnp.maximum(last - clock.updates, 0) / jnp.maximum(last, 1)
-        return start * jnp.where(last > 0, left, 1.0)
-
-    return value
 
 
 def rounds_of(env_steps: int, round_steps: int) -> int:

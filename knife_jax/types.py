@@ -28,10 +28,10 @@ class Patient(NamedTuple):
 
 @struct.dataclass
 class Trajectory:
-    """T consecutive transitions of B environments, with the row that follows them.
+    """T consecutive transitions of B environments, with the step that follows them.
 
-    Row t holds what the agents saw; transition t leads from row t to row t + 1. A row that ends
-    an episode has no transition (``valid`` is False there) and the row after it is ``first``.
+    Step t holds what the agents saw; transition t leads from step t to step t + 1. A step that
+    ends an episode has no transition (``valid`` is False there) and the one after it is ``first``.
     """
 
     obs: Float[Array, "T+1 B N O"]
@@ -42,7 +42,7 @@ class Trajectory:
     reward: Float[Array, "T B"]
     terminated: Bool[Array, "T B"]
     valid: Bool[Array, "T B"]
-    hidden: Float[Array, "B N H"]
-    """the agents' recurrent state before row 0, as it was when the row was played"""
+    carry: Float[Array, "B N H"]
+    """the agents' recurrent state before step 0, as it was when the step was played"""
     last_action: Int[Array, "B N"]
-    """the agents' actions before row 0; -1 where there is none"""
+    """the agents' actions before step 0; -1 if there is none"""

@@ -14,7 +14,7 @@ from knife_jax.builders.envs import make_tasks
 from knife_jax.builders.trainer import make_trainer
 from knife_jax.config.run import Config
 from knife_jax.envs.base import TimeStep, VecEnv
-from knife_jax.nets.graft import occupancy
+from knife_jax.nets.graft import occupancy, with_open_slots
 from knife_jax.plasticity.invariants import change
 from knife_jax.plasticity.stats import dormant_pct, pct_below
 from knife_jax.training import replay
@@ -84,7 +84,7 @@ def _once(part: Part) -> Any:
     return jax.jit(part.over_seeds())(part.carry, part.own, part.same)
 
 
-def _slots(t: Trainer, begun: Training) -> jax.Array:
+def _open_slots(t: Trainer, begun: Training) -> jax.Array:
     return jnp.minimum(t.plasticity.trigger(begun.clock), t.slots)
 
 
@@ -95,24 +95,26 @@ def _keys(begun: Training) -> jax.Array:
 def _playing(t: Trainer, begun: Training) -> tuple[list[Part], Trajectory]:
     """Parts of acting, and windows as they come out of it."""
     actor, variables, keys = begun.state.actor, begun.state.patient.online, _keys(begun)
-    shown = t.epsilon(begun.clock), _slots(t, begun)
+    shown = t.epsilon(begun.clock), _open_slots(t, begun)
 
     def whole(own: PyTree, same: PyTree) -> Any:
         (variables, actor, key), (epsilon, slots) = own, same
-        return rollout(t.env, t.learner.act, variables, actor, epsilon, slots, key, t.length)
+        variables = with_open_slots(variables, slots)
+        return rollout(t.env, t.learner.act, variables, actor, epsilon, key, t.length)
 
     def steps(env: VecEnv) -> Callable:
         return _looking(lambda own, _: jax.lax.scan(env.step, *own))
 
     def act(own: PyTree, same: PyTree) -> tuple[jax.Array, jax.Array]:
-        (variables, hidden, rows, last_action, key), (epsilon, slots) = own, same
+        (variables, carry, rows, last_action, key), (epsilon, slots) = own, same
+        variables = with_open_slots(variables, slots)
 
-        def step(hidden, row):
+        def step(carry, row):
             now, last_action, key = row
-            hidden, values = t.learner.act(variables, hidden, now, last_action, slots)
-            return hidden, epsilon_greedy(key, values, now.avail_actions, epsilon)
+            carry, values = t.learner.act(variables, carry, now, last_action)
+            return carry, epsilon_greedy(key, values, now.avail_actions, epsilon)
 
-        return jax.lax.scan(step, hidden, (rows, last_action, jax.random.split(key, t.length)))
+        return jax.lax.scan(step, carry, (rows, last_action, jax.random.split(key, t.length)))
 
     rolled = Part("rollout", 1, _looking(whole), (variables, actor, keys), shown)
     _, (_, windows, _) = _once(rolled)
@@ -124,7 +126,7 @@ def _playing(t: Trainer, begun: Training) -> tuple[list[Part], Trajectory]:
         return jnp.concatenate([first[:, None], rest[:, :-1]], axis=1)
 
     seen = jax.tree.map(before, actor.time_step, after)
-    to_act = (variables, actor.hidden, seen, before(actor.last_action, windows.action), keys)
+    to_act = (variables, actor.carry, seen, before(actor.last_action, windows.action), keys)
     return [
         rolled,
         moved,
@@ -136,7 +138,7 @@ def _playing(t: Trainer, begun: Training) -> tuple[list[Part], Trajectory]:
 def _learning(t: Trainer, begun: Training, windows: Trajectory, n_rounds: int) -> list[Part]:
     """Parts of what is done with windows, those of a gradient step in a loop, as in the chunk:
     alone, an update of 128 hidden units takes 1.4 times as long on a CPU."""
-    state, clock, slots, keys = begun.state, begun.clock, _slots(t, begun), _keys(begun)
+    state, clock, slots, keys = begun.state, begun.clock, _open_slots(t, begun), _keys(begun)
     patient, grafts, n = state.patient, state.patient.online["grafts"], t.updates
 
     def add(ring, windows, clock):
@@ -152,17 +154,21 @@ def _learning(t: Trainer, begun: Training, windows: Trajectory, n_rounds: int) -
 
     def forward(own, slots):
         patient, batches = own
+        online, target = (with_open_slots(v, slots) for v in (patient.online, patient.target))
 
         def values(batch):
-            seen = t.learner.values(patient.online, batch, slots)
-            return seen.team, t.learner.targets(patient, batch, seen.agents, slots)
+            seen = t.learner.values(online, batch)
+            return seen.q_tot, t.learner.targets(seen.agents, target, batch)
 
         return jax.lax.map(values, batches)
 
     def update(patient, batches, same):
+        clock, slots = same
+
         def step(patient, batch):
-            patient, *seen = t.learner.update(patient, batch, *same)
-            return patient, seen
+            online, target = (with_open_slots(v, slots) for v in (patient.online, patient.target))
+            grads, *seen = t.learner.gradient(online, target, batch)
+            return t.learner.step(patient, grads, clock), seen
 
         return jax.lax.scan(step, patient, batches)
 
@@ -183,7 +189,7 @@ def _learning(t: Trainer, begun: Training, windows: Trajectory, n_rounds: int) -
         after, *report = t.plasticity.operate(patient, measured, key)
         if t.plasticity.claims.continual:
             return after, report
-        values = lambda v: t.learner.values(v, batch, slots)  # noqa: E731
+        values = lambda v: t.learner.values(with_open_slots(v, slots), batch)  # noqa: E731
         return after, report, change(values, patient.online, after.online)
 
     sampled = Part("replay sample", n, _looking(samples), (state.replay, keys), clock, at_once=n)

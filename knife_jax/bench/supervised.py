@@ -39,7 +39,7 @@ class Net(nn.Module):
             layer = GraftedDense(
                 width, self.init_with, self.slots, layer_norm=self.layer_norm, name=f"hidden{i}"
             )
-            x = cast(Array, layer(x, self.slots))
+            x = cast(Array, layer(x))
         return nn.Dense(self.outputs, kernel_init=self.init_with.dense, name="head")(x)
 
     def wiring(self) -> Wiring:

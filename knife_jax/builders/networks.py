@@ -8,7 +8,6 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 
 from knife_jax.config.grafting import KnifeConfig, WiderConfig
 from knife_jax.config.run import Config
@@ -17,11 +16,11 @@ from knife_jax.mixers import MIXERS
 from knife_jax.nets.agent import RecurrentAgent
 from knife_jax.nets.initialisers import INITS
 from knife_jax.nets.wiring import Wiring
-from knife_jax.training.learner import init_networks
+from knife_jax.training.forward import Networks, init_networks
 
 
-def make_networks(config: Config, spec: EnvSpec) -> tuple[nn.Module, nn.Module, Wiring]:
-    """The agents' network, the mixer, and where their neurons are."""
+def make_networks(config: Config, spec: EnvSpec) -> tuple[Networks, Wiring]:
+    """Make the agents' network and the mixer, and say where their neurons are."""
     algo, init = config.algo, INITS[config.algo.init]
     options = config.plasticity.networks()
     agent = RecurrentAgent(
@@ -31,13 +30,13 @@ def make_networks(config: Config, spec: EnvSpec) -> tuple[nn.Module, nn.Module, 
     mixer = MIXERS[algo.mixer](
         spec.n_agents, algo.embed, algo.hyper_hidden, init(algo.hyper_init_scale), *options
     )
-    return agent, mixer, (*agent.wiring(), *mixer.wiring())
+    return Networks(agent, mixer), (*agent.wiring(), *mixer.wiring())
 
 
 def n_weights(config: Config, spec: EnvSpec) -> int:
     """How many numbers its networks consist of, frozen ones included."""
-    agent, mixer, _ = make_networks(config, spec)
-    begin = partial(init_networks, spec, agent, mixer, config.algo.hidden)
+    networks, _ = make_networks(config, spec)
+    begin = partial(init_networks, networks, spec)
     leaves = jax.tree.leaves(jax.eval_shape(begin, jax.random.key(0)))
     return sum(leaf.size for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating))
 

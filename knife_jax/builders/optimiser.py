@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from knife_jax.clock import Clock, constant, falling
+from knife_jax.clock import Clock
 from knife_jax.config.algo import AlgoConfig
 
 
@@ -44,3 +45,19 @@ def scale_by_clock(
         return jax.tree.map(lambda u: u * factor(clock), updates), state
 
     return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
+
+
+def constant(value: float) -> Callable[[Clock], Float[Array, ""]]:
+    """Make the learning rate that stays as it is."""
+    return lambda clock: jnp.full_like(clock.rounds, value, jnp.float32)
+
+
+def falling(start: float) -> Callable[[Clock], Float[Array, ""]]:
+    """Make the schedule that falls from ``start`` at the first gradient step to 0 at the last."""
+
+    def value(clock: Clock) -> Float[Array, ""]:
+        last = clock.planned - 1
+        left = jnp.maximum(last - clock.updates, 0) / jnp.maximum(last, 1)
+        return start * jnp.where(last > 0, left, 1.0)
+
+    return value

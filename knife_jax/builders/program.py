@@ -127,18 +127,12 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
 
     @jax.jit
     def judged(variables: Variables, keys: PRNGKeyArray, task: Int[Array, ""]) -> Episodes:
-        one = partial(
-            evaluate, tasks.env(task, config.evaluation.episodes), trainer.learner.act,
-            open_slots=trainer.slots, hidden=trainer.hidden,
-        )  # fmt: skip
+        one = partial(evaluate, tasks.env(task, config.evaluation.episodes), trainer.learner)
         return over_seeds(one, mesh, (SEEDS, SEEDS), SEEDS)(variables, keys)
 
     @jax.jit
     def joint(variables: Variables, key: PRNGKeyArray) -> Array:
-        one = partial(
-            joint_values, trainer.env, trainer.learner, open_slots=trainer.slots, key=key,
-            hidden=trainer.hidden,
-        )  # fmt: skip
+        one = partial(joint_values, trainer.env, trainer.learner, key=key)
         return jax.vmap(one)(variables)
 
     def place(state: TrainState, clock: Clock) -> tuple[TrainState, Clock]:

@@ -9,17 +9,14 @@ from knife_jax.builders.envs import make_sequence
 from knife_jax.builders.networks import make_networks, widened
 from knife_jax.builders.optimiser import learning_rate, make_optimiser
 from knife_jax.builders.plasticity import make_plasticity
-from knife_jax.clock import (
-    every_env_steps,
-    linear,
-    rounds_of,
-)
+from knife_jax.clock import every_env_steps, rounds_of
 from knife_jax.config.run import Config
 from knife_jax.envs.base import VecEnv
 from knife_jax.envs.tasks import Tasks
 from knife_jax.nets.wiring import relu_groups
 from knife_jax.parallel.shards import WHOLE, Shards
 from knife_jax.training import chunk as training
+from knife_jax.training.exploration import linear
 from knife_jax.training.learner import make_learner
 from knife_jax.training.task_switch import per_task
 
@@ -33,7 +30,7 @@ def make_trainer(
     """
     config = widened(config, env.spec)
     algo, plasticity = config.algo, config.plasticity
-    agent, mixer, wiring = make_networks(config, env.spec)
+    networks, wiring = make_networks(config, env.spec)
     episodes_only = algo.data == "episodes"
     length = env.spec.horizon if episodes_only else algo.window
     n_envs = env.n_envs * shards.n
@@ -41,8 +38,8 @@ def make_trainer(
     method = make_plasticity(plasticity, wiring, budget.round_steps)
     optimiser = method.extras.optimiser(make_optimiser(algo))
     learner = make_learner(
-        env.spec, agent, mixer, relu_groups(wiring), optimiser,
-        hidden=algo.hidden, gamma=algo.gamma, td_lambda=algo.td_lambda, double_q=algo.double_q,
+        env.spec, networks, relu_groups(wiring), optimiser,
+        gamma=algo.gamma, td_lambda=algo.td_lambda, double_q=algo.double_q,
         target_period=algo.target_period, tau=algo.tau, needs=method.extras.needs,
         shards=shards,
     )  # fmt: skip
@@ -62,7 +59,6 @@ def make_trainer(
         most_rounds=min(
             rounds_of(config.log_every, budget.round_steps), budget.rounds, training.LONGEST
         ),
-        hidden=algo.hidden,
         slots=plasticity.networks().slots,
         stagnant_threshold=plasticity.stagnation().threshold,
         episodes_only=episodes_only,

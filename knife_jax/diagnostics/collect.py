@@ -15,7 +15,8 @@ from knife_jax.nets.wiring import layer
 from knife_jax.plasticity.meters import Running
 from knife_jax.training import replay
 from knife_jax.training.chunk import Trainer, trajectories_added
-from knife_jax.training.losses import chosen, masked_mean
+from knife_jax.training.forward import agent_values, forward, q_tot
+from knife_jax.training.losses import td_loss
 from knife_jax.training.state import TrainState
 from knife_jax.types import Patient, PyTree, Trajectory
 
@@ -49,16 +50,13 @@ def look(
         trajectories_added(t, clock),
     )
     batch = first(t.shards.whole(mine, replay.BATCH_AXIS), windows)
-    values, agent_sown = learner.unroll(online, batch, slots)
-    taken = chosen(values[:-1], batch.action)
-    _, mixer_sown = learner.mix(online, taken, batch.state[:-1], slots)
-    sown = {"agent": agent_sown, "mixer": mixer_sown}
+    values, sown = forward(learner.networks, online, batch)
     outputs = {group.name: layer(sown, group)["activation"][0] for group in learner.wiring}
-    outputs["agent/memory"] = agent_sown["representation"][0]
+    outputs["agent/memory"] = sown["agent"]["representation"][0]
     outputs = {name: h[: batch.valid.shape[0]] for name, h in outputs.items()}
     return View(
         batch=first(batch, gradients),
-        target=learner.targets(state.patient, batch, values, slots)[:, :gradients],
+        target=learner.targets(values.agents, state.patient.target, batch)[:, :gradients],
         features={name: h.reshape(-1, h.shape[-1]) for name, h in outputs.items()},
         counted={name: along(batch.valid, h.shape[:-1]).ravel() for name, h in outputs.items()},
         meter=stagnation(state.plasticity),
@@ -111,13 +109,15 @@ def td_gradient(
     contributes to the gradient of the shared network. The loss itself does not change.
     """
 
+    networks = t.learner.networks
+
     def loss(params: PyTree) -> Float[Array, ""]:
         online = {**patient.online, "params": params}
-        values, _ = t.learner.unroll(online, batch, t.slots)
-        taken = chosen(values[:-1], batch.action)
-        still = jax.lax.stop_gradient(taken)
-        team, _ = t.learner.mix(online, still + heard * (taken - still), batch.state[:-1], t.slots)
-        return masked_mean(jnp.square(team - target), batch.valid & windows)
+        values = agent_values(networks, online, batch)[0][:-1]
+        still = jax.lax.stop_gradient(values)
+        values = still + heard[:, None] * (values - still)
+        mixed, _ = q_tot(networks, online, values, batch.action, batch.state[:-1])
+        return td_loss(mixed, target, batch.valid & windows)
 
     return jax.grad(loss)(params)
 

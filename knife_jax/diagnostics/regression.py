@@ -15,7 +15,8 @@ from jaxtyping import Array, Bool, Float
 from knife_jax.clock import Clock
 from knife_jax.diagnostics.collect import View, along
 from knife_jax.training.chunk import Trainer
-from knife_jax.training.losses import chosen, masked_mean
+from knife_jax.training.forward import agent_values, q_tot
+from knife_jax.training.losses import masked_mean
 from knife_jax.types import Patient, PyTree, Trajectory
 
 FREQUENCY = 1e5
@@ -104,19 +105,20 @@ def fit(t: Trainer, steps: int, random: PyTree, patient: Patient, view: View) ->
         return {**online, "params": {**online["params"], name: params}}
 
     def agents(params: PyTree) -> Float[Array, "1 R N A"]:
-        return learner.unroll(with_params("agent", params), rows, t.slots)[0]
+        return agent_values(learner.networks, with_params("agent", params), rows)[0]
 
-    taken = chosen(agents(online["params"]["agent"]), action)
+    values = agents(online["params"]["agent"])
 
-    def team(params: PyTree) -> Float[Array, "1 R"]:
-        return learner.mix(with_params("mixer", params), taken, rows.state, t.slots)[0]
+    def mixed(params: PyTree) -> Float[Array, "1 R"]:
+        variables = with_params("mixer", params)
+        return q_tot(learner.networks, variables, values, action, rows.state)[0]
 
     def fitted(name: str, outputs) -> Fit:
         params = online["params"][name]
         mask = along(counted, jax.eval_shape(outputs, params).shape)
         return fit_random_functions(outputs, params, random[name], optimiser, mask, steps)
 
-    networks = {"agent": agents, "mixer": team}
+    networks = {"agent": agents, "mixer": mixed}
     return {name: fitted(name, f) for name, f in networks.items() if name in online["params"]}
 
 
@@ -124,8 +126,8 @@ def some_rows(view: View):
     """Rows of the replayed windows as R windows of one row, their actions and what counts."""
     batch = view.batch
     times, n_windows, n_agents = batch.action.shape
-    after = view.features["agent/memory"].reshape(times, -1, n_agents, batch.hidden.shape[-1])
-    hidden = jnp.concatenate([batch.hidden[None], after[:-1, :n_windows]])
+    after = view.features["agent/memory"].reshape(times, -1, n_agents, batch.carry.shape[-1])
+    carry = jnp.concatenate([batch.carry[None], after[:-1, :n_windows]])
     last_action = jnp.concatenate([batch.last_action[None], batch.action[:-1]])
     every = max(1, times * n_windows // ROWS)
 
@@ -141,7 +143,7 @@ def some_rows(view: View):
         reward=jnp.zeros((0, 0)),
         terminated=jnp.zeros((0, 0), bool),
         valid=jnp.zeros((0, 0), bool),
-        hidden=thinned(hidden),
+        carry=thinned(carry),
         last_action=thinned(last_action),
     )
     return rows, thinned(batch.action)[None], thinned(batch.valid)[None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from knife_jax.nets.graft import GraftedDense
 from knife_jax.nets.initialisers import Init
@@ -34,7 +34,6 @@ class QMixer(nn.Module):
         self,
         q: Float[Array, "T B N"],
         state: Float[Array, "T B D"],
-        open_slots: Int[Array, ""] | int,
     ) -> Float[Array, "T B"]:
         def dense(width: int, fan_in: int, name: str) -> nn.Dense:
             return nn.Dense(
@@ -44,12 +43,12 @@ class QMixer(nn.Module):
                 name=name,
             )
 
-        def hyper(name: str, hidden: int, width: int) -> Float[Array, "T B X"]:
+        def hyper(name: str, hidden_dim: int, width: int) -> Float[Array, "T B X"]:
             layer = GraftedDense(
-                hidden, self.init_with, self.slots, 0, self.layer_norm,
+                hidden_dim, self.init_with, self.slots, 0, self.layer_norm,
                 (width,) if self.own_outgoing else (), name=f"{name}_hidden",
             )  # fmt: skip
-            out, h = dense(width, hidden, f"{name}_out"), layer(state, open_slots)
+            out, h = dense(width, hidden_dim, f"{name}_out"), layer(state)
             if self.own_outgoing:
                 h, (added,) = h
                 return out(h) + added

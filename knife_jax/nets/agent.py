@@ -20,7 +20,7 @@ class RecurrentAgent(nn.Module):
     """
 
     n_actions: int
-    hidden: int
+    hidden_dim: int
     init_with: Init
     slots: int = 0
     agent_id: bool = True
@@ -35,34 +35,44 @@ class RecurrentAgent(nn.Module):
         obs: Float[Array, "T B N O"],
         last_action: Int[Array, "T B N"],
         first: Bool[Array, "T B"],
-        open_slots: Int[Array, ""] | int,
     ) -> tuple[Float[Array, "B N H"], Float[Array, "T B N A"]]:
-        """``last_action`` is each agent's action before the row, -1 for none."""
+        """Return the carry after the last step and each agent's values at every step.
+
+        Args:
+          carry: recurrent state before the first step; see ``initial_carry``.
+          obs: what the agents observe.
+          last_action: each agent's action before the step, -1 for none.
+          first: whether an episode begins at the step: carry and last action are then forgotten.
+        """
         inputs = [obs]
         if self.last_action:
             last_action = jnp.where(first[..., None], -1, last_action)
             inputs.append(jax.nn.one_hot(last_action, self.n_actions))
         ids = obs.shape[-2] if self.agent_id else 0
         encoder = GraftedDense(
-            self.hidden, self.init_with, self.slots, ids, self.layer_norm,
-            (self.hidden,) * 3 if self.own_outgoing else (), name="encoder",
+            self.hidden_dim, self.init_with, self.slots, ids, self.layer_norm,
+            (self.hidden_dim,) * 3 if self.own_outgoing else (), name="encoder",
         )  # fmt: skip
-        x = encoder(jnp.concatenate(inputs, axis=-1) if self.last_action else obs, open_slots)
+        x = encoder(jnp.concatenate(inputs, axis=-1) if self.last_action else obs)
         x, added = x if self.own_outgoing else (x, ())
-        h = GRU(self.hidden, self.init_with, name="memory")(carry, x, first, added)
+        h = GRU(self.hidden_dim, self.init_with, name="memory")(carry, x, first, added)
         self.sow("intermediates", "representation", h)
         head = nn.Dense(
             self.n_actions,
             kernel_init=self.init_with.dense,
-            bias_init=self.init_with.bias(self.hidden),
+            bias_init=self.init_with.bias(self.hidden_dim),
             name="head",
         )
         return h[-1], head(h)
 
+    def initial_carry(self, *batch: int) -> Float[Array, "*batch H"]:
+        """Return the recurrent state before the first step of an episode: zeros."""
+        return jnp.zeros((*batch, self.hidden_dim))
+
     def wiring(self) -> tuple[NeuronGroup, ...]:
         """Every dense layer: the encoder, whose neurons all gates of the GRU read, the gates, and
         the head."""
-        width, init = self.hidden, self.init_with
+        width, init = self.hidden_dim, self.init_with
         reading = tuple(f"agent/memory/{gate}" for gate in INPUT_GATES)
         recurrent = tuple(f"agent/memory/{gate}" for gate in RECURRENT_GATES)
         fresh = {reading: init.gates, recurrent: init.recurrent_columns}

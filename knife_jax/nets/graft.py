@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +12,37 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from knife_jax.checks import accepted, checked, refuse
-from knife_jax.config.schema import Count, Share, Size
+from knife_jax.config.schema import Count, Size
 from knife_jax.nets.initialisers import Init
 from knife_jax.types import PyTree, Variables
+
+OPEN_SLOTS = "open_slots"
+"""the collection that bounds, beside ``params`` and ``grafts``, how many slots can be in use"""
+
+
+def with_open_slots(variables: Variables, n: Int[Array, ""] | int) -> Variables:
+    """The variables, with the number of graft slots that any neuron can use by now.
+
+    No neuron uses more slots than surgeries were due, which follows from the Clock. ``n`` is to be
+    an unbatched value: then a network mapped over seeds computes the open slots alone, since its
+    ``switch`` stays a branch. It is never stored: add it where a network is applied.
+
+    Args:
+      variables: the collections of a network, with or without ``grafts``.
+      n: open slots; more than a layer has count as all of its slots.
+
+    Raises:
+      ValueError: if ``n`` is not a whole number of at least 0.
+    """
+    if isinstance(n, bool | float) or (isinstance(n, int) and n < 0):
+        raise refuse("open_slots", n, "a whole number, at least 0")
+
+    def of_layers(grafts: PyTree) -> PyTree:
+        if "used" in grafts:
+            return {"n": n}
+        return {name: of_layers(inner) for name, inner in grafts.items()}
+
+    return {**variables, OPEN_SLOTS: of_layers(variables.get("grafts", {}))}
 
 
 class GraftedDense(nn.Module):
@@ -32,9 +60,8 @@ class GraftedDense(nn.Module):
     slot c and writes one fresh draw to the active neuron and to m_c: its difference is exactly
     zero, and since the *difference* is what is added, ``h`` keeps its bits in every floating type.
 
-    ``open_slots`` bounds how many slots any neuron uses. Where it is an unbatched value (it
-    follows from the Clock), slots that cannot be in use cost nothing. With ``slots = 0`` this is
-    a plain layer.
+    All slots are computed unless the variables say that fewer can be in use (``with_open_slots``):
+    the others then cost nothing. With ``slots = 0`` this is a plain layer.
 
     With ``ids = N`` the input continues with a one-hot of the axis N before the last, which is
     never made: its product is a row of the kernel.
@@ -69,12 +96,10 @@ class GraftedDense(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "*X I"], open_slots: Int[Array, ""] | int
+        self, x: Float[Array, "*X I"]
     ) -> Float[Array, "*X W"] | tuple[Float[Array, "*X W"], tuple[Array, ...]]:
         if self.ids and x.shape[-2:-1] != (self.ids,):
             raise refuse("ids", self.ids, f"the length of the axis before the last of {x.shape}")
-        if isinstance(open_slots, bool | float) or (isinstance(open_slots, int) and open_slots < 0):
-            raise refuse("open_slots", open_slots, "a whole number, at least 0")
         fan_in, width, slots = x.shape[-1] + self.ids, self.width, self.slots
         kernel = self.param("kernel", self.init_with.dense, (fan_in, width))
         bias = self.param("bias", self.init_with.bias(fan_in), (width,))
@@ -99,8 +124,12 @@ class GraftedDense(nn.Module):
             branches = [partial(_composite, affine, grafts, n) for n in range(slots + 1)]
             if self.readers:
                 branches = [partial(_apart, affine, grafts, n) for n in range(slots + 1)]
-            found = jax.lax.switch(jnp.minimum(open_slots, slots), branches, x, active)
-            h, added = (active, found) if self.readers else (found, ())
+            n = self.get_variable(OPEN_SLOTS, "n")
+            if n is None:
+                out: Any = branches[slots](x, active)
+            else:
+                out = jax.lax.switch(jnp.minimum(n, slots), branches, x, active)
+            h, added = (active, out) if self.readers else (out, ())
         self.sow("intermediates", "activation", h)
         return (h, added) if self.readers else h
 
@@ -118,7 +147,7 @@ def _affine(
 def _normal_affine(
     x: Float[Array, "*X I0"], kernel: Float[Array, "I W"], bias: Float[Array, " W"]
 ) -> Float[Array, "*X W"]:
-    """The same with mean 0 and variance 1 over the neurons of each row: LayerNorm without scale
+    """``_affine`` with mean 0 and variance 1 over the neurons of each row: LayerNorm without scale
     and offset of its own, so that a neuron stays its column of the kernel and its bias."""
     z = _affine(x, kernel, bias)
     z = z - jnp.mean(z, axis=-1, keepdims=True)
@@ -190,19 +219,7 @@ def occupancy(grafts: PyTree, slots: Size) -> Occupancy:
     return Occupancy(jnp.sum(counts > 0), jnp.sum(counts), jnp.sum(counts == slots))
 
 
-@checked
-def update_target(online: Variables, target: Variables, tau: Share) -> Variables:
-    """The target network moved towards the online one: target + τ (online - target).
-
-    Kept neurons are averaged like trained ones, since online and target keep different ones;
-    compensations and slot counts are the same in both and are copied. A network averaged right
-    after surgery therefore computes what it would have computed without it. τ = 1 copies.
-    """
-    if tau == 1.0:
-        return online
-
-    def average(path, o, t):
-        name = str(getattr(path[-1], "key", ""))
-        return o if name.startswith("comp_") or name == "used" else t + tau * (o - t)
-
-    return jax.tree_util.tree_map_with_path(average, online, target)
+def equal_in_target(leaf: str) -> bool:
+    """Return whether a leaf of ``grafts`` is equal in the online and the target network, by its
+    name: compensations and slot counts are, kept neurons are not."""
+    return leaf.startswith("comp_") or leaf == "used"

@@ -33,14 +33,14 @@ class _Gate(nn.Module):
     """The parameters of one gate's dense layer."""
 
     fan_in: int
-    hidden: int
+    width: int
     kernel_init: nn.initializers.Initializer
     bias_init: nn.initializers.Initializer | None
 
     @nn.compact
     def __call__(self) -> tuple[Float[Array, "I H"], Float[Array, " H"] | None]:
-        kernel = self.param("kernel", self.kernel_init, (self.fan_in, self.hidden))
-        bias = self.param("bias", self.bias_init, (self.hidden,)) if self.bias_init else None
+        kernel = self.param("kernel", self.kernel_init, (self.fan_in, self.width))
+        bias = self.param("bias", self.bias_init, (self.width,)) if self.bias_init else None
         return kernel, bias
 
 
@@ -55,7 +55,7 @@ class GRU(nn.Module):
     flax's: ``ir``, ``iz``, ``in``, ``hr``, ``hz``, ``hn``. Differentiable in reverse mode only.
     """
 
-    hidden: int
+    hidden_dim: int
     init_with: Init
 
     @nn.compact
@@ -67,13 +67,13 @@ class GRU(nn.Module):
         added: tuple[Float[Array, "T B N H"], ...] = (),
     ) -> Float[Array, "T B N H"]:
         """The state after each row."""
-        init, hidden = self.init_with, self.hidden
-        gate = partial(_Gate, hidden=hidden)
-        ins = [gate(x.shape[-1], kernel_init=init.gates, bias_init=init.bias(hidden), name=name)()
+        init, width = self.init_with, self.hidden_dim
+        gate = partial(_Gate, width=width)
+        ins = [gate(x.shape[-1], kernel_init=init.gates, bias_init=init.bias(width), name=name)()
                for name in INPUT_GATES]  # fmt: skip
         recurrent = [
-            gate(hidden, kernel_init=init.recurrent, bias_init=bias, name=name)()
-            for name, bias in zip(RECURRENT_GATES, (None, None, init.bias(hidden)), strict=True)
+            gate(width, kernel_init=init.recurrent, bias_init=bias, name=name)()
+            for name, bias in zip(RECURRENT_GATES, (None, None, init.bias(width)), strict=True)
         ]
         weights = _Weights(
             jnp.concatenate([kernel for kernel, _ in ins], axis=1),

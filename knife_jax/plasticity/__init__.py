@@ -17,8 +17,9 @@ from knife_jax.clock import (
     never,
     once,
 )
-from knife_jax.nets.graft import GraftedDense, Occupancy, occupancy, update_target
+from knife_jax.nets.graft import GraftedDense, Occupancy, occupancy, with_open_slots
 from knife_jax.nets.initialisers import Init, orthogonal_init, torch_init
+from knife_jax.nets.target_network import update_target
 from knife_jax.nets.wiring import NeuronGroup, Wiring, check, relu_groups
 from knife_jax.plasticity.apply import Event, operate_if_due, step
 from knife_jax.plasticity.base import (
@@ -133,4 +134,5 @@ __all__ = [
     "unmeasured",
     "update_target",
     "with_monitor",
+    "with_open_slots",
 ]  # fmt: skip

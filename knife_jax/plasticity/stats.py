@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from knife_jax.checks import checked, refuse
 from knife_jax.config.schema import Positive
@@ -71,6 +71,43 @@ def neuron_stats(
         outgoing={g.name: outgoing(g) for g in wiring} if "outgoing" in needs else {},
         sensitivity=sensitivity or {},
     )
+
+
+def mean_activation(wiring: Wiring, sown: PyTree, valid: Bool[Array, "T B"]) -> PerNeuron:
+    """Return the mean |h_i| of each neuron over the steps that have a transition.
+
+    Args:
+      wiring: the groups of neurons.
+      sown: what ``GraftedDense`` layers sow, ``activation [T', B', ..., W]`` at each group's path.
+      valid: the steps that count, of the first T steps and the first B windows.
+
+    Returns:
+      One number per neuron, free of gradients; 0 if no step counts.
+    """
+
+    def mean(group: NeuronGroup) -> Float[Array, "W"]:
+        (h,) = layer(sown, group)["activation"]
+        h = h[: valid.shape[0], : valid.shape[1]]
+        weight = valid.reshape(*valid.shape, *(1,) * (h.ndim - 2))
+        total = jnp.sum(jnp.abs(h) * weight, axis=tuple(range(h.ndim - 1)))
+        return total / jnp.maximum(jnp.sum(weight) * (h[0, 0].size // group.width), 1)
+
+    return {group.name: jax.lax.stop_gradient(mean(group)) for group in wiring}
+
+
+def mean_sensitivity(wiring: Wiring, slopes: PyTree) -> PerNeuron:
+    """Return the mean |∂L/∂z_i| of each neuron over all steps, z_i being its pre-activation.
+
+    Args:
+      wiring: the groups of neurons.
+      slopes: the gradient of a loss with respect to the flax collection ``perturbations``.
+    """
+
+    def mean(group: NeuronGroup) -> Float[Array, "W"]:
+        z = layer(slopes, group)["pre_activation"]
+        return jnp.mean(jnp.abs(z), axis=tuple(range(z.ndim - 1)))
+
+    return {group.name: mean(group) for group in wiring}
 
 
 @checked

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from knife_jax.clock import Clock, Trigger, crossed
 from knife_jax.envs.base import VecEnv
-from knife_jax.nets.graft import occupancy
+from knife_jax.nets.graft import occupancy, with_open_slots
 from knife_jax.parallel.shards import WHOLE, Shards
 from knife_jax.plasticity.apply import step
 from knife_jax.plasticity.base import PlasticityTransform
@@ -61,7 +61,6 @@ class Trainer(NamedTuple):
     """when training stops for a row of what was seen"""
     most_rounds: int
     """of one chunk"""
-    hidden: int
     slots: int
     stagnant_threshold: float
     episodes_only: bool
@@ -87,7 +86,7 @@ def init(t: Trainer, key: PRNGKeyArray) -> TrainState:
     """One seed before its first step, or a share of it."""
     key, net_key, env_key = jax.random.split(key, 3)
     patient = t.learner.init(net_key)
-    actor = start(t.env, t.hidden, t.shards.own(env_key))
+    actor = start(t.env, t.learner.initial_carry(t.env.n_envs), t.shards.own(env_key))
     _, example, _ = jax.eval_shape(lambda a, k: _play(t, patient, a, Clock.zero(), k), actor, key)
     state = TrainState(
         patient=patient,
@@ -127,10 +126,11 @@ def _last_asked(t: Trainer, clock: Clock) -> Clock:
 def _play(t: Trainer, patient: Patient, actor, clock: Clock, key: PRNGKeyArray):
     if t.episodes_only:
         key, start_key = jax.random.split(key)
-        actor = start(t.env, t.hidden, start_key)
+        actor = start(t.env, t.learner.initial_carry(t.env.n_envs), start_key)
+    online = with_open_slots(patient.online, _open_slots(t, clock))
     actor, windows, sums = rollout(
-        t.env, t.learner.act, patient.online, actor, t.epsilon(clock), _open_slots(t, clock), key,
-        t.length, first_only=t.episodes_only,
+        t.env, t.learner.act, online, actor, t.epsilon(clock), key, t.length,
+        first_only=t.episodes_only,
     )  # fmt: skip
     if t.episodes_only:
         windows = windows.replace(valid=first_episodes(windows.valid))
@@ -145,7 +145,9 @@ def chunk(t: Trainer, state: TrainState, clock: Clock):
     keeps them from then on: ``finite`` is False. What was seen of it in this chunk is void.
     """
     if t.sequence is not None:
-        state, clock = switch(t.sequence, t.hidden, state, clock, t.shards)
+        state, clock = switch(
+            t.sequence, t.learner.initial_carry(t.env.n_envs), state, clock, t.shards
+        )
         t = t._replace(env=t.sequence.env(clock.task))
     healthy, begin = (state.patient, state.plasticity), clock
 
@@ -215,11 +217,15 @@ def _learn(t: Trainer, state: TrainState, before: Clock, clock: Clock, key: PRNG
         sample_key = t.shards.own(sample_key)
         batch = replay.sample(state.replay, sample_key, t.batch, trajectories_added(t, clock))
         batch = t.plasticity.extras.augment(batch, jax.random.fold_in(sample_key, 1))
-        patient, stats, metrics = t.learner.update(patient, batch, clock, _open_slots(t, before))
+        n = _open_slots(t, before)
+        online, target = (with_open_slots(v, n) for v in (patient.online, patient.target))
+        grads, stats, metrics = t.learner.gradient(online, target, batch)
+        patient = t.learner.step(patient, grads, clock)
         after = clock._replace(updates=clock.updates + 1)
 
         def churn(old: Patient, new: Patient) -> Float[Array, ""]:
-            values = lambda v: t.learner.values(v, batch, _open_slots(t, after))  # noqa: E731
+            n = _open_slots(t, after)
+            values = lambda v: t.learner.values(with_open_slots(v, n), batch)  # noqa: E731
             return t.shards.largest(change(values, old.online, new.online))
 
         patient, measured, event = step(

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from knife_jax.envs.base import VecEnv
-from knife_jax.training.losses import masked_argmax
-from knife_jax.training.rollout import Act, ActorState, start
+from knife_jax.training.exploration import greedy_actions
+from knife_jax.training.learner import Learner
+from knife_jax.training.rollout import ActorState, start
 from knife_jax.types import Variables
 
 
@@ -24,15 +25,7 @@ class Episodes(NamedTuple):
     """False where an episode was not over after ``spec.horizon`` transitions"""
 
 
-def evaluate(
-    env: VecEnv,
-    act: Act,
-    variables: Variables,
-    key: PRNGKeyArray,
-    *,
-    open_slots: Int[Array, ""] | int,
-    hidden: int,
-) -> Episodes:
+def evaluate(env: VecEnv, learner: Learner, variables: Variables, key: PRNGKeyArray) -> Episodes:
     """Play greedily until every environment has ended its first episode.
 
     First episodes only: counting all that end within a fixed time would favour short ones.
@@ -45,10 +38,10 @@ def evaluate(
     def step(carry):
         steps, actor, alive, episodes = carry
         now = actor.time_step
-        recurrent, values = act(variables, actor.hidden, now, actor.last_action, open_slots)
-        action = masked_argmax(values, now.avail_actions)
+        carry, values = learner.act(variables, actor.carry, now, actor.last_action)
+        action = greedy_actions(values, now.avail_actions)
         env_state, after = env.step(actor.env, action)
-        actor = actor.replace(env=env_state, time_step=after, hidden=recurrent, last_action=action)
+        actor = actor.replace(env=env_state, time_step=after, carry=carry, last_action=action)
         episodes = episodes._replace(
             returns=episodes.returns + jnp.where(alive, after.reward, 0.0),
             won=episodes.won | (alive & after.won),
@@ -56,7 +49,7 @@ def evaluate(
         )
         return steps + 1, actor, alive & ~after.last, episodes
 
-    actor: ActorState = start(env, hidden, key)
+    actor: ActorState = start(env, learner.initial_carry(env.n_envs), key)
     e = env.n_envs
     no = jnp.zeros(e, bool)
     nothing = Episodes(jnp.zeros(e), no, jnp.zeros(e, jnp.int32), no)

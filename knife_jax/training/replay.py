@@ -30,13 +30,13 @@ class ReplayState:
     """``avail_actions`` of all agents, ``first``, ``terminated``, ``valid``; these two end at T"""
     action: Int[Array, "T B N"]
     reward: Float[Array, "T B"]
-    hidden: Float[Array, "B N H"]
+    carry: Float[Array, "B N H"]
     last_action: Int[Array, "B N"]
     n_actions: int = struct.field(pytree_node=False)
 
 
 BATCH_AXIS = Trajectory(
-    obs=1, state=1, avail_actions=1, first=1, action=1, reward=1, terminated=1, valid=1, hidden=0,
+    obs=1, state=1, avail_actions=1, first=1, action=1, reward=1, terminated=1, valid=1, carry=0,
     last_action=0,
 )  # fmt: skip
 """where B is in each leaf"""
@@ -58,7 +58,7 @@ def pack(windows: Trajectory) -> ReplayState:
         bits=jnp.packbits(jnp.concatenate(truths, axis=-1), axis=-1),
         action=windows.action.astype(small),
         reward=windows.reward,
-        hidden=windows.hidden,
+        carry=windows.carry,
         last_action=windows.last_action.astype(small),
         n_actions=n_actions,
     )
@@ -78,7 +78,7 @@ def unpack(packed: ReplayState) -> Trajectory:
         reward=packed.reward,
         terminated=truths[:-1, :, n + 1],
         valid=truths[:-1, :, n + 2],
-        hidden=packed.hidden,
+        carry=packed.carry,
         last_action=packed.last_action.astype(jnp.int32),
     )
 
@@ -86,7 +86,7 @@ def unpack(packed: ReplayState) -> Trajectory:
 def _map(f: Callable[..., Array], packed: ReplayState, *more: ReplayState) -> ReplayState:
     """``f(leaf, ..., axis)`` with the axis that B is in."""
     axes: PyTree = packed.replace(
-        obs=1, state=1, bits=1, action=1, reward=1, hidden=0, last_action=0
+        obs=1, state=1, bits=1, action=1, reward=1, carry=0, last_action=0
     )
     return jax.tree.map(f, packed, *more, axes)
 

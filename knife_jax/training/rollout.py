@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -13,10 +12,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from knife_jax.envs.base import TimeStep, VecEnv
 from knife_jax.envs.contract import breaches
 from knife_jax.training.exploration import epsilon_greedy
+from knife_jax.training.learner import Act
 from knife_jax.types import PyTree, Trajectory, Variables
-
-Act = Callable[..., tuple[Float[Array, "E N H"], Float[Array, "E N A"]]]
-"""(variables, hidden, time_step, previous, open_slots) -> (hidden, values)"""
 
 
 @struct.dataclass
@@ -25,7 +22,8 @@ class ActorState:
 
     env: PyTree
     time_step: TimeStep
-    hidden: Float[Array, "E N H"]
+    carry: Float[Array, "E N H"]
+    """the agents' recurrent state"""
     last_action: Int[Array, "E N"]
     episode_return: Float[Array, "E"]
     episode_length: Int[Array, "E"]
@@ -42,14 +40,14 @@ class EpisodeSums(NamedTuple):
     """how often the environment broke its contract in these steps"""
 
 
-def start(env: VecEnv, hidden: int, key: PRNGKeyArray) -> ActorState:
-    """Every environment at the beginning of an episode."""
+def start(env: VecEnv, carry: Float[Array, "E N H"], key: PRNGKeyArray) -> ActorState:
+    """Begin an episode in every environment, with the agents' initial carry."""
     env_state, time_step = env.reset(key)
     e, n = env.n_envs, env.spec.n_agents
     return ActorState(
         env=env_state,
         time_step=time_step,
-        hidden=jnp.zeros((e, n, hidden)),
+        carry=carry,
         last_action=jnp.full((e, n), -1, jnp.int32),
         episode_return=jnp.zeros(e),
         episode_length=jnp.zeros(e, jnp.int32),
@@ -62,7 +60,6 @@ def rollout(
     variables: Variables,
     actor: ActorState,
     epsilon: Float[Array, ""],
-    open_slots: Int[Array, ""],
     key: PRNGKeyArray,
     length: int,
     *,
@@ -77,7 +74,7 @@ def rollout(
     def step(carry: tuple[ActorState, Bool[Array, "E"]], key: PRNGKeyArray):
         actor, counted = carry
         now = actor.time_step
-        hidden, values = act(variables, actor.hidden, now, actor.last_action, open_slots)
+        recurrent, values = act(variables, actor.carry, now, actor.last_action)
         action = epsilon_greedy(key, values, now.avail_actions, epsilon)
         env_state, after = env.step(actor.env, action)
         row = (now.obs, now.state, now.avail_actions, now.first, action, after.reward,
@@ -95,14 +92,14 @@ def rollout(
         actor = ActorState(
             env=env_state,
             time_step=after,
-            hidden=hidden,
+            carry=recurrent,
             last_action=action,
             episode_return=jnp.where(after.last, 0.0, total),
             episode_length=jnp.where(after.last, 0, steps),
         )
         return (actor, counted & ~after.last if first_only else counted), (row, ended)
 
-    hidden, last_action = actor.hidden, actor.last_action
+    first_carry, last_action = actor.carry, actor.last_action
     every = jnp.ones_like(actor.time_step.first)
     (actor, _), (rows, ended) = jax.lax.scan(step, (actor, every), jax.random.split(key, length))
     obs, state, avail_actions, first, action, reward, terminated, valid = rows
@@ -120,7 +117,7 @@ def rollout(
         reward=reward,
         terminated=terminated,
         valid=valid,
-        hidden=hidden,
+        carry=first_carry,
         last_action=last_action,
     )
     return actor, windows, jax.tree.map(jnp.sum, ended)
@@ -139,8 +136,9 @@ def rehearse(env: VecEnv, key: PRNGKeyArray) -> dict[str, Int[Array, ""]]:
     """How often an environment breaks its contract under random actions, by name: one episode of
     the longest in each of its E environments, or as much of it as ``REHEARSED`` steps take."""
 
-    def act(variables, hidden, now: TimeStep, last_action, open_slots):
-        return hidden, jnp.zeros(now.avail_actions.shape)
+    def act(variables, carry, now: TimeStep, last_action):
+        return carry, jnp.zeros(now.avail_actions.shape)
 
-    actor, length = start(env, 1, key), min(env.spec.horizon + 1, REHEARSED)
-    return rollout(env, act, {}, actor, jnp.ones(()), jnp.zeros((), int), key, length)[2].breaches
+    no_carry = jnp.zeros((env.n_envs, env.spec.n_agents, 1))
+    actor, length = start(env, no_carry, key), min(env.spec.horizon + 1, REHEARSED)
+    return rollout(env, act, {}, actor, jnp.ones(()), key, length)[2].breaches

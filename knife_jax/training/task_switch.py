@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from knife_jax.clock import Clock, Trigger
 from knife_jax.envs.base import VecEnv
@@ -28,18 +28,24 @@ class TaskSequence(NamedTuple):
     on_task_switch: Callable[[Patient], Patient]
 
 
-def switch(sequence: TaskSequence, hidden: int, state: TrainState, clock: Clock, shards: Shards):
-    """At the head of a chunk: the task that is due, entered if it is a new one.
+def switch(
+    sequence: TaskSequence,
+    carry: Float[Array, "E N H"],
+    state: TrainState,
+    clock: Clock,
+    shards: Shards,
+) -> tuple[TrainState, Clock]:
+    """Enter the task that is due at the head of a chunk, if it is a new one.
 
-    Episodes under way are left behind. Their windows end where they stand, so that no transition
-    leads from one task into the next.
+    ``carry`` is the agents' initial one. Episodes under way are left behind. Their windows end
+    where they stand, so that no transition leads from one task into the next.
     """
     task = sequence.task(clock)
     is_new = task > clock.task
 
     def enter():
         key, start_key = jax.random.split(state.key)
-        actor = start(sequence.env(task), hidden, shards.own(start_key))
+        actor = start(sequence.env(task), carry, shards.own(start_key))
         return sequence.on_task_switch(state.patient), actor, key
 
     patient, actor, key = jax.lax.cond(

@@ -54,7 +54,7 @@ def test_both_sides_get_the_same_work(scenario):
     assert t.round_steps == settings.steps_per_round
     assert (t.updates, t.batch, t.capacity) == (settings.learner_steps, settings.batch, 64)
     assert t.length == settings.window
-    assert ours.actor.hidden.shape == (1, settings.n_envs, sizes["agents"], settings.hidden)
+    assert ours.actor.carry.shape == (1, settings.n_envs, sizes["agents"], settings.hidden)
 
 
 def test_bytes_of_the_peers_ring_by_hand():
@@ -115,7 +115,7 @@ def test_operations_of_the_learner_by_hand():
     hyper += s.hyper_hidden * (n * s.embed + s.embed) + s.embed
     mixed = n * s.embed + s.embed
     expected = 2 * (rows * n * agent + 64 * s.window * (hyper + mixed))
-    counted = work.matmul_flops(t.learner.values, patient.online, batch, 0)
+    counted = work.matmul_flops(t.learner.values, patient.online, batch)
     assert counted == expected
 
 

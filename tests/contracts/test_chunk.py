@@ -217,7 +217,7 @@ def test_episodes_mode_keeps_and_counts_the_first_episode_of_each_start():
     state, clock, seen = run(program, (0,))
     check_clock(clock, length=LONG)
     ring = unpack(jax.tree.map(lambda leaf: leaf[0], state.replay))
-    assert jnp.all(ring.first[0]) and jnp.all(ring.hidden == 0) and jnp.all(ring.last_action == -1)
+    assert jnp.all(ring.first[0]) and jnp.all(ring.carry == 0) and jnp.all(ring.last_action == -1)
     assert ring.valid.shape[0] == LONG
     np.testing.assert_array_equal((ring.terminated & ring.valid).sum(0), 1)
     kept = np.asarray(ring.valid.sum(0))

@@ -59,10 +59,6 @@ CHAINED = ("l2_init", "nap")
 """part of the optimiser's chain; before surgery all others learn alike in equal networks"""
 NETWORK_ONLY = ("none", "layer_norm", "wider")
 """without surgery or a part in the optimiser: one of the optimisers is enough"""
-CAPTURE = optax.GradientTransformation(
-    init=lambda params: params, update=lambda grads, state, params: (state, grads)
-)
-"""keeps the raw gradient as its state"""
 
 
 @cache
@@ -78,34 +74,33 @@ def section(name):
 def method_of(name):
     """The method, its learner without an optimiser, and its wiring."""
     config = tiny_config(plasticity=dataclasses.asdict(section(name)))
-    agent, mixer, wiring = make_networks(config, SPEC)
-    return make_plasticity(section(name), wiring), wiring, network(agent, mixer)
+    networks, wiring = make_networks(config, SPEC)
+    return make_plasticity(section(name), wiring), wiring, network(networks)
 
 
 @cache
-def network(agent, mixer):
+def network(networks):
     """Compiled gradients with all statistics, values and slopes of one kind of network."""
+    agent, mixer = networks
     wiring = (*agent.wiring(), *mixer.wiring())
     learner = make_learner(
-        SPEC, agent, mixer, relu_groups(wiring), CAPTURE, hidden=agent.hidden, gamma=0.9,
+        SPEC, networks, relu_groups(wiring), optax.identity(), gamma=0.9,
         td_lambda=0.0, double_q=True, target_period=1000, tau=1.0,
         needs=("outgoing", "sensitivity"),
     )  # fmt: skip
 
     @jax.jit
     def gradients(patient, batch):
-        seen = patient._replace(opt_state=patient.online["params"])
-        captured, stats, _ = learner.update(seen, batch, Clock.zero(), mixer.slots)
-        return captured.opt_state, stats
+        return learner.gradient(patient.online, patient.target, batch)[:2]
 
     @jax.jit
     def values(online, batch):
-        return learner.values(online, batch, mixer.slots)
+        return learner.values(online, batch)
 
     @jax.jit
     def slopes(online, q, state):
         parts = {name: tree["mixer"] for name, tree in online.items() if "mixer" in tree}
-        return jax.grad(lambda q: jnp.sum(mixer.apply(parts, q, state, mixer.slots)))(q)
+        return jax.grad(lambda q: jnp.sum(mixer.apply(parts, q, state)))(q)
 
     @jax.jit
     def begin(key):
@@ -119,11 +114,11 @@ def network(agent, mixer):
         online = {**patient.online, "params": params}
         return Patient(online, online, None)
 
-    return begin, gradients, values, slopes, partial(make_batch, hidden=agent.hidden)
+    return begin, gradients, values, slopes, partial(make_batch, hidden_dim=agent.hidden_dim)
 
 
 @cache
-def make_batch(seed, hidden):
+def make_batch(seed, hidden_dim):
     keys = iter(jax.random.split(jax.random.key(seed), 9))
     n, a = SPEC.n_agents, SPEC.n_actions
     return Trajectory(
@@ -135,7 +130,7 @@ def make_batch(seed, hidden):
         reward=jax.random.normal(next(keys), (T, B)),
         terminated=jax.random.bernoulli(next(keys), 0.2, (T, B)),
         valid=jax.random.bernoulli(next(keys), 0.9, (T, B)),
-        hidden=jnp.zeros((B, n, hidden)),
+        carry=jnp.zeros((B, n, hidden_dim)),
         last_action=jnp.full((B, n), -1),
     )
 

@@ -55,7 +55,9 @@ def one_seed():
     @jax.jit
     def look(one, clock, key):
         view = collect.look(t, WINDOWS, WINDOWS, one, clock, key)
-        updated, stats, metrics = t.learner.update(one.patient, view.batch, clock, t.slots)
+        patient = one.patient
+        grads, stats, metrics = t.learner.gradient(patient.online, patient.target, view.batch)
+        updated = t.learner.step(patient, grads, clock)
         return view, updated, stats, metrics
 
     view, updated, stats, metrics = look(one, clock, jax.random.key(3))

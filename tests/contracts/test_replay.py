@@ -32,7 +32,7 @@ def drawn(n_actions=A, n_agents=N):
         reward=reward,
         terminated=truth(T, n),
         valid=truth(T, n),
-        hidden=real(n, n_agents, H),
+        carry=real(n, n_agents, H),
         last_action=rng.integers(-1, n_actions, (n, n_agents), np.int32),
     )
     return jax.tree.map(jnp.asarray, windows)

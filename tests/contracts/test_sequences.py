@@ -156,8 +156,8 @@ def test_a_switch_cuts_episodes_and_mixes_no_transition():
     valid = rounds(ring.valid.T)
     np.testing.assert_array_equal(first[:, :, 1:], ~valid)  # else only an end is followed by one
     np.testing.assert_array_equal(first[1::2, :, 0], ~valid[::2, :, -1])
-    hidden, last_action = rounds(ring.hidden), rounds(ring.last_action)
-    assert not hidden[::2].any() and hidden[1::2].any(), "memory is left behind"
+    carry, last_action = rounds(ring.carry), rounds(ring.last_action)
+    assert not carry[::2].any() and carry[1::2].any(), "memory is left behind"
     assert (last_action[::2] == -1).all() and (last_action[1::2] >= 0).all()
 
 

@@ -14,20 +14,15 @@ import pytest
 from tiny import tiny_config
 
 from knife_jax.builders.networks import make_networks
-from knife_jax.clock import Clock
 from knife_jax.envs.base import EnvSpec
+from knife_jax.nets.wiring import relu_groups
 from knife_jax.parallel.shards import AXIS, WHOLE, Shards
-from knife_jax.training.learner import PROBED_WINDOWS, make_learner
+from knife_jax.training.learner import MEASURED_WINDOWS, make_learner
 from knife_jax.training.replay import BATCH_AXIS
 from knife_jax.types import Trajectory
 
 SPEC = EnvSpec("none", n_agents=3, n_actions=5, obs_size=7, state_size=11, horizon=17, has_win=True)
-T, B, H = 5, PROBED_WINDOWS, 13
-
-CAPTURE = optax.GradientTransformation(
-    init=lambda params: params, update=lambda grads, state, params: (state, grads)
-)
-"""keeps the raw gradient as its state"""
+T, B, H = 5, MEASURED_WINDOWS, 13
 
 
 def split(batch: Trajectory, n: int) -> Trajectory:
@@ -38,18 +33,17 @@ def split(batch: Trajectory, n: int) -> Trajectory:
 @cache
 def update(n: int):
     """One gradient step on a batch in ``n`` shares: gradients, neuron statistics and metrics."""
-    agent, mixer, wiring = make_networks(tiny_config(), SPEC)
+    networks, wiring = make_networks(tiny_config(), SPEC)
     shards = WHOLE if n == 1 else Shards(n)
-    hidden = tuple(group for group in wiring if group.kind == "relu")
     learner = make_learner(
-        SPEC, agent, mixer, hidden, CAPTURE, hidden=H, gamma=0.9, td_lambda=0.5, double_q=True,
-        target_period=1000, tau=1.0, needs=("outgoing", "sensitivity"), shards=shards,
+        SPEC, networks, relu_groups(wiring), optax.identity(), gamma=0.9, td_lambda=0.5,
+        double_q=True, target_period=1000, tau=1.0, needs=("outgoing", "sensitivity"),
+        shards=shards,
     )  # fmt: skip
     patient = learner.init(jax.random.key(3))
 
     def one(batch: Trajectory):
-        after, stats, metrics = learner.update(patient, batch, Clock.zero(), 0)
-        return after.opt_state, stats, metrics
+        return learner.gradient(patient.online, patient.target, batch)
 
     if n == 1:
         return jax.jit(one)
@@ -70,7 +64,7 @@ def make_batch(valid) -> Trajectory:
         reward=jax.random.normal(next(keys), (T, B)),
         terminated=jax.random.bernoulli(next(keys), 0.2, (T, B)),
         valid=jnp.asarray(valid),
-        hidden=jax.random.normal(next(keys), (B, n, H)),
+        carry=jax.random.normal(next(keys), (B, n, H)),
         last_action=jnp.full((B, n), -1),
     )
 

@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from knife_jax.clock import Clock, every_env_steps, falling, linear, once
+from knife_jax.builders.optimiser import falling
+from knife_jax.clock import Clock, every_env_steps, once
 from knife_jax.training.budget import Budget
+from knife_jax.training.exploration import linear
 
 LAST = 2**31 - 1
 

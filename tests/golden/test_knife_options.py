@@ -30,9 +30,10 @@ from knife_jax.clock import (
 from knife_jax.config.environments import MatrixSequenceConfig
 from knife_jax.config.grafting import KnifeConfig
 from knife_jax.config.methods import PLASTICITIES
-from knife_jax.nets.graft import GraftedDense, update_target
+from knife_jax.nets.graft import GraftedDense, with_open_slots
 from knife_jax.nets.gru import GRU
 from knife_jax.nets.initialisers import INITS
+from knife_jax.nets.target_network import update_target
 from knife_jax.nets.wiring import NeuronGroup
 from knife_jax.plasticity.base import NeuronStats
 from knife_jax.plasticity.methods import METHODS, plasticity_injection
@@ -145,7 +146,7 @@ def test_a_sequence_of_tasks_is_operated_on_one_window_into_each():
 def test_plasticity_injection_is_the_graft_of_everyone():
     """h(x) + h'(x) - h''(x) with h and h'' frozen, in NumPy (Nikishin et al. 2023, eq. 2)."""
     layer = GraftedDense(W, INIT, slots=1)
-    variables = layer.init(jax.random.key(0), jnp.zeros((1, I)), 0)
+    variables = layer.init(jax.random.key(0), jnp.zeros((1, I)))
     online = {name: {"net": variables[name]} for name in ("params", "grafts")}
     patient = Patient(online, {}, optax.adam(0.1).init(online["params"]))
     method = plasticity_injection((NeuronGroup("net", W, INIT.columns),), when=once(500))
@@ -160,9 +161,8 @@ def test_plasticity_injection_is_the_graft_of_everyone():
     old, fresh, now = (relu(p["net"]) for p in (online["params"], after.online["params"], trained))
     assert np.abs(old - fresh).max() > 0.1
     for params, expected in ((after.online["params"], old), (trained, old + now - fresh)):
-        got = layer.apply(
-            {"params": params["net"], "grafts": after.online["grafts"]["net"]}, jnp.asarray(x), 1
-        )
+        grafted = {"params": params["net"], "grafts": after.online["grafts"]["net"]}
+        got = layer.apply(with_open_slots(grafted, 1), jnp.asarray(x))
         np.testing.assert_allclose(got, expected, atol=1e-5)
     again, _, report = method.operate(after, method.init(online), jax.random.key(3))
     assert int(report.units_operated) == 0
@@ -197,13 +197,14 @@ def test_the_wider_control_has_as_many_weights_as_knife(slots):
 def test_layer_norm_by_hand_with_and_without_grafts():
     x = jax.random.normal(jax.random.key(2), (ROWS, I))
     layer = GraftedDense(W, INIT, slots=2, layer_norm=True)
-    variables = layer.init(jax.random.key(0), x, 0)
+    variables = layer.init(jax.random.key(0), x)
     kernel, bias = (np.asarray(variables["params"][n]) for n in ("kernel", "bias"))
     z = np.asarray(x) @ kernel + bias
     expected = np.maximum((z - z.mean(1, keepdims=True)) / z.std(1, keepdims=True), 0)
     variables = {name: variables[name] for name in ("params", "grafts")}
-    np.testing.assert_allclose(layer.apply(variables, x, 0), expected, atol=1e-4)
-    np.testing.assert_array_equal(layer.apply(variables, x, 0), layer.apply(variables, x, 2))
+    none = layer.apply(with_open_slots(variables, 0), x)
+    np.testing.assert_allclose(none, expected, atol=1e-4)
+    np.testing.assert_array_equal(none, layer.apply(variables, x))
 
 
 def test_sections_are_their_factories_arguments():
@@ -225,13 +226,13 @@ def make_mlp(slots):
     def apply(variables, x):
         params = variables["params"]["net"]
         parts = {name: tree["net"]["hidden"] for name, tree in variables.items()}
-        h, added = layer.apply(parts, x, slots)
+        h, added = layer.apply(parts, x)
         return [
             h @ params[n]["kernel"] + params[n]["bias"] + more
             for n, more in zip(("out", "other"), added, strict=True)
         ]
 
-    made = layer.init(jax.random.key(0), jnp.zeros((1, I)), 0)
+    made = layer.init(jax.random.key(0), jnp.zeros((1, I)))
     keys = jax.random.split(jax.random.key(1), 2)
     dense = {
         n: {"kernel": jax.random.normal(k, (W, o)), "bias": jnp.ones(o)}

@@ -4,7 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from knife_jax.training.losses import chosen, masked_argmax, masked_mean, td_lambda_targets
+from knife_jax.training.exploration import greedy_actions
+from knife_jax.training.losses import masked_mean, td_loss
+from knife_jax.training.targets import selector, take_action_values, td_lambda_targets
 
 T, B = 11, 5
 
@@ -88,11 +90,27 @@ def test_pymarl2_recursion_on_terminating_episodes():
 def test_masked_choices_by_hand():
     values = jnp.array([[5.0, 3.0, 4.0], [1.0, 9.0, 2.0]])
     avail_actions = jnp.array([[False, True, True], [True, True, False]])
-    np.testing.assert_array_equal(masked_argmax(values, avail_actions), [2, 1])
-    np.testing.assert_array_equal(chosen(values, jnp.array([0, 2])), [5.0, 2.0])
+    np.testing.assert_array_equal(greedy_actions(values, avail_actions), [2, 1])
+    np.testing.assert_array_equal(take_action_values(values, jnp.array([0, 2])), [5.0, 2.0])
 
 
 def test_masked_mean_of_an_empty_mask_is_zero():
     x = jnp.array([1.0, 2.0, jnp.nan])
     assert masked_mean(x, jnp.array([True, True, False])) == 1.5
     assert masked_mean(x, jnp.zeros(3, bool)) == 0.0
+
+
+def test_double_q_by_hand():
+    """The online network prefers action 0, which the target network puts at 1, not at its best."""
+    online, target = jnp.array([[5.0, 3.0, 9.0]]), jnp.array([[1.0, 4.0, 8.0]])
+    avail_actions = jnp.array([[True, True, False]])
+    for double_q, expected in ((True, 1.0), (False, 4.0)):
+        selecting = selector(online, target, double_q=double_q)
+        greedy = greedy_actions(selecting, avail_actions)
+        np.testing.assert_array_equal(take_action_values(target, greedy), [expected])
+
+
+def test_td_loss_by_hand():
+    """Errors 1, 2 and 3, of which the last does not count."""
+    q_tot, target = jnp.array([[1.0], [2.0], [3.0]]), jnp.zeros((3, 1))
+    assert td_loss(q_tot, target, jnp.array([[True], [True], [False]])) == 2.5

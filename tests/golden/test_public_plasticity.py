@@ -51,7 +51,7 @@ def test_the_examples_of_the_page(capsys):
     operated, _, report = all_of_them.operate(patient, {}, key)
     assert report.units_operated > 32
     plasticity.check_operation(patient, operated)
-    values = lambda online: names["Net"]().apply(online, x, 3)[0]  # noqa: E731
+    values = lambda online: names["Net"]().apply(online, x)[0]  # noqa: E731
     assert plasticity.change(values, patient.online, operated.online) == 0
     plasticity.check_operation(patient, names["method"].operate(patient, state, key)[0])
 

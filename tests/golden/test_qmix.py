@@ -17,7 +17,7 @@ T, B, N, D, O, A, H, E, HH = 5, 3, 2, 7, 11, 13, 17, 19, 23
 def test_mixer_equals_numpy(key, init):
     mixer = QMixer(N, E, HH, INITS[init](1.0))
     q, state = jax.random.normal(key, (T, B, N)), jax.random.normal(key, (T, B, D))
-    variables = mixer.init(key, q, state, 0)
+    variables = mixer.init(key, q, state)
     p = jax.tree.map(np.asarray, variables["params"])
 
     def dense(name, x):
@@ -31,7 +31,7 @@ def test_mixer_equals_numpy(key, init):
     hidden = (np.asarray(q)[..., None] * w1).sum(-2) + dense("b1", s)
     hidden = np.where(hidden > 0, hidden, np.exp(hidden) - 1)
     expected = (hidden * np.abs(hyper("w2", s))).sum(-1) + hyper("v", s)[..., 0]
-    np.testing.assert_allclose(mixer.apply(variables, q, state, 0), expected, atol=1e-4)
+    np.testing.assert_allclose(mixer.apply(variables, q, state), expected, atol=1e-4)
 
 
 def gru(p, x, h):
@@ -54,7 +54,7 @@ def test_agent_equals_numpy(key, agent_id, last_action):
     last_action = jax.random.randint(keys[1], (T, B, N), 0, A)
     first = jax.random.bernoulli(keys[2], 0.3, (T, B))
     carry = jax.random.normal(keys[3], (B, N, H))
-    variables = agent.init(keys[4], carry, obs, last_action, first, 0)
+    variables = agent.init(keys[4], carry, obs, last_action, first)
     p = jax.tree.map(np.asarray, variables["params"])
 
     h, expected = np.asarray(carry), []
@@ -69,7 +69,7 @@ def test_agent_equals_numpy(key, agent_id, last_action):
         x = np.maximum(x @ p["encoder"]["kernel"] + p["encoder"]["bias"], 0)
         h = gru(p["memory"], x, h * ~np.asarray(first[t])[:, None, None])
         expected.append(h @ p["head"]["kernel"] + p["head"]["bias"])
-    last, values = agent.apply(variables, carry, obs, last_action, first, 0)
+    last, values = agent.apply(variables, carry, obs, last_action, first)
     np.testing.assert_allclose(values, np.stack(expected), atol=1e-5)
     np.testing.assert_allclose(last, h, atol=1e-5)
 
@@ -96,9 +96,9 @@ def test_orthogonal_networks_begin_as_jaxmarls_do(key):
     mixer = QMixer(N, E, HH, INITS["orthogonal"](0.001))
     q, no_action = jnp.zeros((1, 1, N)), jnp.full((1, 1, N), -1)
     ours = agent.init(
-        key, jnp.zeros((1, N, H)), jnp.zeros((1, 1, N, O)), no_action, jnp.ones((1, 1), bool), 0
+        key, jnp.zeros((1, N, H)), jnp.zeros((1, 1, N, O)), no_action, jnp.ones((1, 1), bool)
     )  # fmt: skip
-    ours = {**ours["params"], **mixer.init(key, q, jnp.zeros((1, 1, D)), 0)["params"]}
+    ours = {**ours["params"], **mixer.init(key, q, jnp.zeros((1, 1, D)))["params"]}
     peer = Peer().init(key, jnp.zeros(O + N), jnp.zeros(H), jnp.zeros(D))["params"]
     shapes = lambda tree: jax.tree.map(jnp.shape, tree)  # noqa: E731
     assert shapes(ours) == shapes(peer)

@@ -28,7 +28,7 @@ def net(slots=0, readers=(), bias=True):
     class Net(nn.Module):
         @nn.compact
         def __call__(self, x):
-            h = p.GraftedDense(5, INIT, slots, readers=readers, name="hidden")(x, 0)
+            h = p.GraftedDense(5, INIT, slots, readers=readers, name="hidden")(x)
             return nn.Dense(3, use_bias=bias, name="out")(h[0] if readers else h)
 
     made = jax.eval_shape(lambda: Net().init(jax.random.key(0), jnp.zeros((2, 7))))
@@ -228,10 +228,10 @@ def test_neuron_stats_have_a_number_per_neuron_and_ids_an_axis():
     with pytest.raises(ValueError, match=r"activation of 'hidden'=\(1,\) is refused: .*\(5,\)"):
         p.neuron_stats((HIDDEN,), params, params, {"hidden": jnp.ones(1)})
     with pytest.raises(ValueError, match=r"ids=4 is refused"):
-        jax.eval_shape(p.GraftedDense(5, INIT, ids=4).init, jax.random.key(0), np.ones((1, 7)), 0)
-    layer = p.GraftedDense(5, INIT, slots=1)
-    with pytest.raises(ValueError, match="open_slots=-1 is refused"):
-        jax.eval_shape(lambda key: layer.init(key, jnp.ones((2, 7)), -1), jax.random.key(0))
+        jax.eval_shape(p.GraftedDense(5, INIT, ids=4).init, jax.random.key(0), np.ones((1, 7)))
+    for n in (-1, 0.5, True):
+        with pytest.raises(ValueError, match=f"open_slots={str(n).lower()} is refused"):
+            p.with_open_slots({}, n)
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))

@@ -256,7 +256,7 @@ def test_the_released_reborn_leaves_all_but_the_layers_before_heads_alone():
     it draws the biases of recycled neurons with their weights."""
     init = INITS["torch"](1.0)
     mixer = QMixer(2, 7, 11, init)
-    variables = mixer.init(jax.random.key(0), jnp.zeros((1, 1, 2)), jnp.zeros((1, 1, I)), 0)
+    variables = mixer.init(jax.random.key(0), jnp.zeros((1, 1, 2)), jnp.zeros((1, 1, I)))
     online = {"params": {"mixer": variables["params"]}}
     patient = Patient(online, online, optax.sgd(0.1).init(online["params"]))
     paper, code = (methods.reborn(mixer.wiring(), when=ALWAYS, window=1, form=form)

@@ -66,7 +66,7 @@ def played(length, n_windows, **algo):
     def play(actor, key):
         return rollout(
             trainer.env, trainer.learner.act, state.patient.online, actor, jnp.asarray(0.5),
-            jnp.asarray(0), key, length,
+            key, length,
         )  # fmt: skip
 
     actor, windows = state.actor, []
@@ -79,8 +79,8 @@ def played(length, n_windows, **algo):
 def targets(trainer, patient, batch):
     @jax.jit
     def compute(patient, batch):
-        values = trainer.learner.values(patient.online, batch, 0).agents
-        return trainer.learner.targets(patient, batch, values, 0)
+        values = trainer.learner.values(patient.online, batch).agents
+        return trainer.learner.targets(values, patient.target, batch)
 
     return np.asarray(compute(patient, batch))
 
@@ -108,7 +108,7 @@ def whole_episodes(rows: Trajectory, row_targets):
     episodes = Trajectory(
         **seen,
         **done,
-        hidden=np.zeros((len(places), *rows.hidden.shape[1:]), np.float32),
+        carry=np.zeros((len(places), *rows.carry.shape[1:]), np.float32),
         last_action=np.full((len(places), N), -1, np.int32),
     )
     return episodes, padded(row_targets, LIMIT)
@@ -127,7 +127,7 @@ def joined(windows):
         for name in ("action", "reward", "terminated", "valid")
     }
     return Trajectory(
-        **rows, **transitions, hidden=windows[0].hidden, last_action=windows[0].last_action
+        **rows, **transitions, carry=windows[0].carry, last_action=windows[0].last_action
     )
 
 

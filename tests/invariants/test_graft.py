@@ -8,8 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from knife_jax.nets.graft import GraftedDense, occupancy, update_target
+from knife_jax.nets.graft import GraftedDense, occupancy, with_open_slots
 from knife_jax.nets.initialisers import INITS
+from knife_jax.nets.target_network import update_target
 from knife_jax.nets.wiring import NeuronGroup
 from knife_jax.plasticity.rewrite import graft
 from knife_jax.types import Patient
@@ -23,7 +24,7 @@ OPTIMISER = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-2, weight
 
 
 def make_patient(key, dtype=jnp.float32):
-    variables = LAYER.init(key, jnp.zeros((ROWS, INPUTS)), 0)
+    variables = LAYER.init(key, jnp.zeros((ROWS, INPUTS)))
     online = {
         name: {"layer": jax.tree.map(cast(dtype), variables[name])} for name in ("params", "grafts")
     }
@@ -35,7 +36,8 @@ def cast(dtype):
 
 
 def output(variables, x, open_slots):
-    return LAYER.apply({name: tree["layer"] for name, tree in variables.items()}, x, open_slots)
+    variables = with_open_slots(variables, open_slots)
+    return LAYER.apply({name: tree["layer"] for name, tree in variables.items()}, x)
 
 
 def some(key, patient):
@@ -114,7 +116,7 @@ def test_unused_slots_change_nothing(key):
     """A layer without surgery is the plain layer, whatever number of slots is open."""
     patient = make_patient(key)
     x = jax.random.normal(key, (ROWS, INPUTS))
-    plain = GraftedDense(WIDTH, INIT).apply({"params": patient.online["params"]["layer"]}, x, 0)
+    plain = GraftedDense(WIDTH, INIT).apply({"params": patient.online["params"]["layer"]}, x)
     for open_slots in range(SLOTS + 1):
         np.testing.assert_array_equal(plain, output(patient.online, x, open_slots))
 

@@ -23,14 +23,14 @@ def mixer(request):
 
 
 def make(mixer, key):
-    v = mixer.init(key, jnp.zeros((1, 1, N)), jnp.zeros((1, 1, D)), 0)
+    v = mixer.init(key, jnp.zeros((1, 1, N)), jnp.zeros((1, 1, D)))
     online = {name: {"mixer": v[name]} for name in ("params", "grafts")}
     return Patient(online, online, optax.adam(1e-2).init(online["params"]))
 
 
 def mix(mixer, variables, q, state):
     parts = {name: tree["mixer"] for name, tree in variables.items()}
-    return mixer.apply(parts, q, state, SLOTS)
+    return mixer.apply(parts, q, state)
 
 
 def operated_and_trained(mixer, patient, key):

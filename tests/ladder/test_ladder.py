@@ -12,7 +12,7 @@ from tiny import tiny_config
 from knife_jax.builders.program import build_in
 from knife_jax.builders.trainer import make_trainer
 from knife_jax.envs.base import TimeStep, vectorise
-from knife_jax.training.losses import masked_argmax
+from knife_jax.training.exploration import greedy_actions
 from knife_jax.training.replay import unpack
 
 SEEDS, GAMMA = 2, 0.9
@@ -38,14 +38,14 @@ def greedy_values(trainer, state, seed):
     """(learnt Q_tot, row) of the last windows played, where all actions taken were greedy."""
     one = jax.tree.map(lambda leaf: leaf[seed], state)
     batch = unpack(one.replay)
-    values = trainer.learner.values(one.patient.online, batch, 0)
-    greedy = masked_argmax(values.agents, batch.avail_actions)[:-1]
+    values = trainer.learner.values(one.patient.online, batch)
+    greedy = greedy_actions(values.agents, batch.avail_actions)[:-1]
     wanted = batch.valid & jnp.all(greedy == batch.action, axis=-1)
     no = jnp.zeros_like(batch.valid)
     row = TimeStep(
         batch.obs[:-1], batch.state[:-1], batch.avail_actions[:-1], batch.reward, no, no, no, no
     )
-    return values.team, row, wanted
+    return values.q_tot, row, wanted
 
 
 @pytest.mark.parametrize("rung", LADDER, ids=lambda rung: rung.env.spec.name)
@@ -55,8 +55,8 @@ def test_learns_the_optimal_return_and_value(rung):
         played = np.mean(episodes.returns[seed])
         tolerance = 0.5 if rung.env.spec.name == "observed" else 0.02
         assert abs(played - rung.optimal_return) <= tolerance * max(1, abs(rung.optimal_return))
-        team, row, wanted = greedy_values(trainer, state, seed)
+        q_tot, row, wanted = greedy_values(trainer, state, seed)
         optimal = rung.optimal_value(row, GAMMA)
         assert jnp.sum(wanted) > 100
-        error = jnp.where(wanted, jnp.abs(team - optimal), 0.0)
+        error = jnp.where(wanted, jnp.abs(q_tot - optimal), 0.0)
         assert jnp.mean(error, where=wanted) < 0.05 * max(1.0, float(jnp.max(jnp.abs(optimal))))
