@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +41,7 @@ Metrics = dict[str, Float[Array, ""]]
 """``loss``, ``q_taken``, ``target`` and ``grad_norm`` of a batch"""
 
 
+@runtime_checkable
 class Act(Protocol):
     def __call__(
         self,
@@ -53,6 +54,7 @@ class Act(Protocol):
         ...
 
 
+@runtime_checkable
 class Targets(Protocol):
     def __call__(
         self, online_values: Float[Array, "T+1 B N A"], target: Variables, batch: Trajectory
@@ -61,6 +63,7 @@ class Targets(Protocol):
         ...
 
 
+@runtime_checkable
 class Gradient(Protocol):
     def __call__(
         self, online: Variables, target: Variables, batch: Trajectory
@@ -70,6 +73,7 @@ class Gradient(Protocol):
         ...
 
 
+@runtime_checkable
 class Step(Protocol):
     def __call__(self, patient: Patient, grads: PyTree, clock: Clock) -> Patient:
         """Return the patient after one optimiser step and, when it is due, a target update.

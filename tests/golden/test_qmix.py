@@ -45,10 +45,10 @@ def gru(p, x, h):
     return (1 - z) * n + z * h
 
 
-@pytest.mark.parametrize(("agent_id", "last_action"), [(True, True), (True, False), (False, True)])
-def test_agent_equals_numpy(key, agent_id, last_action):
+@pytest.mark.parametrize(("agent_id", "sees_last"), [(True, True), (True, False), (False, True)])
+def test_agent_equals_numpy(key, agent_id, sees_last):
     """Also: the carry is forgotten, and the last action unknown, on the first row of an episode."""
-    agent = RecurrentAgent(A, H, INITS["torch"](1.0), 0, agent_id, last_action)
+    agent = RecurrentAgent(A, H, INITS["torch"](1.0), 0, agent_id, sees_last)
     keys = jax.random.split(key, 5)
     obs = jax.random.normal(keys[0], (T, B, N, O))
     last_action = jax.random.randint(keys[1], (T, B, N), 0, A)
@@ -60,7 +60,7 @@ def test_agent_equals_numpy(key, agent_id, last_action):
     h, expected = np.asarray(carry), []
     for t in range(T):
         x = [np.asarray(obs[t])]
-        if last_action:
+        if sees_last:
             one_hot = np.eye(A)[np.asarray(last_action[t])]
             x.append(one_hot * ~np.asarray(first[t])[:, None, None])
         if agent_id:
