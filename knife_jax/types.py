@@ -1,13 +1,15 @@
 """The values that travel between the parts, and the legend of axes used in every annotation.
 
-S seeds, E parallel environments, T time, B batch, N agents, A actions, O observation,
-D global state, H hidden units, I layer inputs, W neurons of a layer, K graft slots.
+S seeds, E parallel environments, T transitions, T1 = T + 1 time steps, B batch, N agents,
+A actions, O observation, D global state, H hidden units, I layer inputs, W neurons of a layer,
+K graft slots.
 Arrays are time-major: ``[T, B, N, ...]``.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import fields
+from typing import Any, NamedTuple, no_type_check
 
 import optax
 from flax import struct
@@ -26,6 +28,7 @@ class Patient(NamedTuple):
     opt_state: optax.OptState
 
 
+@no_type_check  # tree maps put axes, shapes and specs in place of the arrays
 @struct.dataclass
 class Trajectory:
     """T consecutive transitions of B environments, with the step that follows them.
@@ -34,10 +37,10 @@ class Trajectory:
     ends an episode has no transition (``valid`` is False there) and the one after it is ``first``.
     """
 
-    obs: Float[Array, "T+1 B N O"]
-    state: Float[Array, "T+1 B D"]
-    avail_actions: Bool[Array, "T+1 B N A"]
-    first: Bool[Array, "T+1 B"]
+    obs: Float[Array, "T1 B N O"]
+    state: Float[Array, "T1 B D"]
+    avail_actions: Bool[Array, "T1 B N A"]
+    first: Bool[Array, "T1 B"]
     action: Int[Array, "T B N"]
     reward: Float[Array, "T B"]
     terminated: Bool[Array, "T B"]
@@ -46,3 +49,10 @@ class Trajectory:
     """the agents' recurrent state before step 0, as it was when the step was played"""
     last_action: Int[Array, "B N"]
     """the agents' actions before step 0; -1 if there is none"""
+
+
+def batch_axes(tree: PyTree) -> PyTree:
+    """Return the axis of B in each leaf of a ``Trajectory``, or of its stored form."""
+    leaves = (field.name for field in fields(tree) if field.metadata.get("pytree_node", True))
+    carried = ("carry", "last_action")
+    return tree.replace(**{name: 0 if name in carried else 1 for name in leaves})

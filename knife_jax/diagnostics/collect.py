@@ -18,7 +18,7 @@ from knife_jax.training.chunk import Trainer, trajectories_added
 from knife_jax.training.forward import agent_values, forward, q_tot
 from knife_jax.training.losses import td_loss
 from knife_jax.training.state import TrainState
-from knife_jax.types import Patient, PyTree, Trajectory
+from knife_jax.types import Patient, PyTree, Trajectory, batch_axes
 
 
 class View(NamedTuple):
@@ -49,7 +49,7 @@ def look(
         math.ceil(windows / t.shards.n),
         trajectories_added(t, clock),
     )
-    batch = first(t.shards.whole(mine, replay.BATCH_AXIS), windows)
+    batch = first(t.shards.whole(mine, batch_axes(mine)), windows)
     values, sown = forward(learner.networks, online, batch)
     outputs = {group.name: layer(sown, group)["activation"][0] for group in learner.wiring}
     outputs["agent/memory"] = sown["agent"]["representation"][0]
@@ -85,7 +85,7 @@ def stagnation(plasticity: PyTree) -> dict[str, Running]:
 def first(batch: Trajectory, n: int) -> Trajectory:
     """The first n windows."""
     return jax.tree.map(
-        lambda leaf, axis: jax.lax.slice_in_dim(leaf, 0, n, axis=axis), batch, replay.BATCH_AXIS
+        lambda leaf, axis: jax.lax.slice_in_dim(leaf, 0, n, axis=axis), batch, batch_axes(batch)
     )
 
 

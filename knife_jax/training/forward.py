@@ -28,7 +28,7 @@ class Networks(NamedTuple):
 class Values(NamedTuple):
     """The values of one network on a batch."""
 
-    agents: Float[Array, "T+1 B N A"]
+    agents: Float[Array, "T1 B N A"]
     q_tot: Float[Array, "T B"]
     """of the actions taken"""
 
@@ -78,7 +78,7 @@ def act(
 
 def agent_values(
     networks: Networks, variables: Variables, batch: Trajectory, sown: str = "intermediates"
-) -> tuple[Float[Array, "T+1 B N A"], PyTree]:
+) -> tuple[Float[Array, "T1 B N A"], PyTree]:
     """Return the agents' values of all actions at every step, the one after the last included.
 
     The second result is the flax collection ``sown`` that the agents' layers leave.

@@ -57,7 +57,7 @@ class Act(Protocol):
 @runtime_checkable
 class Targets(Protocol):
     def __call__(
-        self, online_values: Float[Array, "T+1 B N A"], target: Variables, batch: Trajectory
+        self, online_values: Float[Array, "T1 B N A"], target: Variables, batch: Trajectory
     ) -> Float[Array, "T B"]:
         """Return what Q_tot is regressed on, given the online network's values on the batch."""
         ...
@@ -154,7 +154,7 @@ def make_learner(
 
 def td_targets(
     networks: Networks,
-    online_values: Float[Array, "T+1 B N A"],
+    online_values: Float[Array, "T1 B N A"],
     target: Variables,
     batch: Trajectory,
     *,

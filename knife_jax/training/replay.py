@@ -8,15 +8,17 @@ a scatter, and nothing about the ring itself has to be stored.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import no_type_check
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
-from knife_jax.types import PyTree, Trajectory
+from knife_jax.types import Trajectory, batch_axes
 
 
+@no_type_check
 @struct.dataclass
 class ReplayState:
     """Trajectories as they are stored: the same numbers, truths as bits, actions as small integers.
@@ -24,22 +26,15 @@ class ReplayState:
     Observations, states, rewards and recurrent states are any floats: they stay as they are.
     """
 
-    obs: Float[Array, "T+1 B N O"]
-    state: Float[Array, "T+1 B D"]
-    bits: UInt8[Array, "T+1 B bytes"]
+    obs: Float[Array, "T1 B N O"]
+    state: Float[Array, "T1 B D"]
+    bits: UInt8[Array, "T1 B bytes"]
     """``avail_actions`` of all agents, ``first``, ``terminated``, ``valid``; these two end at T"""
     action: Int[Array, "T B N"]
     reward: Float[Array, "T B"]
     carry: Float[Array, "B N H"]
     last_action: Int[Array, "B N"]
     n_actions: int = struct.field(pytree_node=False)
-
-
-BATCH_AXIS = Trajectory(
-    obs=1, state=1, avail_actions=1, first=1, action=1, reward=1, terminated=1, valid=1, carry=0,
-    last_action=0,
-)  # fmt: skip
-"""where B is in each leaf"""
 
 
 def pack(windows: Trajectory) -> ReplayState:
@@ -85,10 +80,7 @@ def unpack(packed: ReplayState) -> Trajectory:
 
 def _map(f: Callable[..., Array], packed: ReplayState, *more: ReplayState) -> ReplayState:
     """``f(leaf, ..., axis)`` with the axis that B is in."""
-    axes: PyTree = packed.replace(
-        obs=1, state=1, bits=1, action=1, reward=1, carry=0, last_action=0
-    )
-    return jax.tree.map(f, packed, *more, axes)
+    return jax.tree.map(f, packed, *more, batch_axes(packed))
 
 
 def empty(example: Trajectory, capacity: int) -> ReplayState:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, no_type_check
 
 import jax
 from flax import struct
@@ -13,6 +14,7 @@ from knife_jax.training.replay import ReplayState
 from knife_jax.types import Patient, PyTree
 
 
+@no_type_check
 @struct.dataclass
 class TrainState:
     """All that one seed's training consists of, besides the Clock."""
@@ -26,12 +28,11 @@ class TrainState:
     """False once this seed has diverged; its networks then stay as they last were"""
 
 
-def layout(shards: Shards) -> TrainState:
+def layout(shards: Shards) -> PyTree:
     """How the training state lies on the devices; with one share it has no axis of shares."""
     own = SHARES if shards.n > 1 else SEEDS
-    return TrainState(
-        patient=SEEDS, plasticity=SEEDS, replay=own, actor=own, key=SEEDS, finite=SEEDS
-    )
+    specs: dict[str, Any] = dict.fromkeys(("patient", "plasticity", "key", "finite"), SEEDS)
+    return TrainState(**specs, replay=own, actor=own)
 
 
 def over_shares(f: Callable[..., TrainState], shards: Shards) -> Callable[..., TrainState]:

@@ -27,8 +27,7 @@ from knife_jax.nets.wiring import layer, put, relu_groups
 from knife_jax.plasticity.apply import operate_if_due
 from knife_jax.plasticity.methods import METHODS
 from knife_jax.training.learner import make_learner
-from knife_jax.training.replay import BATCH_AXIS
-from knife_jax.types import Patient, Trajectory
+from knife_jax.types import Patient, Trajectory, batch_axes
 
 pytestmark = pytest.mark.xdist_group("plasticity")
 
@@ -288,7 +287,7 @@ def test_sensitivity_is_the_gradient_of_the_pre_activations():
     """With a single row it is that of the bias, |∂L/∂b_i|; the agents' rows here are four."""
     _, wiring, (begin, gradients, _, _, batch) = method_of("regrama")
     whole = batch(3)
-    row = jax.tree.map(lambda x, b: jnp.take(x, jnp.arange(1), axis=b), whole, BATCH_AXIS)
+    row = jax.tree.map(lambda x, b: jnp.take(x, jnp.arange(1), axis=b), whole, batch_axes(whole))
     rows = ("obs", "state", "avail_actions", "first")
     row = row.replace(**{n: getattr(row, n)[: 2 if n in rows else 1] for n in TIMED})
     row = row.replace(valid=jnp.ones((1, 1), bool))

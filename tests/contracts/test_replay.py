@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from knife_jax.training import replay
-from knife_jax.training.replay import BATCH_AXIS
-from knife_jax.types import Trajectory
+from knife_jax.types import Trajectory, batch_axes
 
 T, B, N, A, O, D, H, CAPACITY, BATCH = 3, 5, 2, 7, 11, 13, 17, 15, 23
 MOST = 8
@@ -43,7 +42,7 @@ ALL = drawn()
 
 def windows(*numbers):
     return jax.tree.map(
-        lambda leaf, axis: jnp.take(leaf, jnp.array(numbers), axis), ALL, BATCH_AXIS
+        lambda leaf, axis: jnp.take(leaf, jnp.array(numbers), axis), ALL, batch_axes(ALL)
     )
 
 

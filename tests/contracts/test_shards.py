@@ -18,8 +18,7 @@ from knife_jax.envs.base import EnvSpec
 from knife_jax.nets.wiring import relu_groups
 from knife_jax.parallel.shards import AXIS, WHOLE, Shards
 from knife_jax.training.learner import MEASURED_WINDOWS, make_learner
-from knife_jax.training.replay import BATCH_AXIS
-from knife_jax.types import Trajectory
+from knife_jax.types import Trajectory, batch_axes
 
 SPEC = EnvSpec("none", n_agents=3, n_actions=5, obs_size=7, state_size=11, horizon=17, has_win=True)
 T, B, H = 5, MEASURED_WINDOWS, 13
@@ -27,7 +26,9 @@ T, B, H = 5, MEASURED_WINDOWS, 13
 
 def split(batch: Trajectory, n: int) -> Trajectory:
     """The windows of each share along a new axis 0."""
-    return jax.tree.map(lambda leaf, axis: jnp.stack(jnp.split(leaf, n, axis)), batch, BATCH_AXIS)
+    return jax.tree.map(
+        lambda leaf, axis: jnp.stack(jnp.split(leaf, n, axis)), batch, batch_axes(batch)
+    )
 
 
 @cache
@@ -89,14 +90,15 @@ def test_what_shares_tell_each_other():
     """Two shares with the windows 0, 1, 2 and 10, 11, 12 of a batch."""
     shards = Shards(2)
     number = jnp.array([[0, 1, 2], [10, 11, 12]])
+    axes = batch_axes(make_batch(RAGGED))
 
     def one(number):
-        batch = jax.tree.map(lambda axis: number[None] if axis else number, BATCH_AXIS)
+        batch = jax.tree.map(lambda axis: number[None] if axis else number, axes)
         keys = jax.random.key_data(shards.own(jax.random.key(0)))
         told = (
             shards.total(jnp.sum(number)),
             shards.largest(number[1]),
-            shards.whole(batch, BATCH_AXIS),
+            shards.whole(batch, axes),
         )
         return keys, told
 
