@@ -7,6 +7,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import jax
@@ -18,7 +19,8 @@ import pytest
 from knife_jax import plasticity
 from knife_jax.types import Patient
 
-PAGE = (Path(__file__).parents[2] / "knife_jax/plasticity/README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "knife_jax/plasticity/README.md").read_text(encoding="utf-8")
 
 ALONE = """
 import sys
@@ -28,6 +30,44 @@ wings = {name.split(".")[1] for name in ours}
 assert wings <= {"checks", "clock", "config", "nets", "plasticity", "types"}, wings
 assert not {"hydra", "omegaconf", "jaxmarl", "wandb", "orbax", "matplotlib"} & set(sys.modules)
 """
+
+
+WITH_LITTLE = """
+import doctest, sys
+from importlib.abc import MetaPathFinder
+
+class Missing(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in sys.argv[1:]:
+            raise ModuleNotFoundError(f"{name} is not installed here")
+
+sys.meta_path.insert(0, Missing())
+from knife_jax import plasticity
+from knife_jax.plasticity import apply
+result = doctest.testmod(apply)
+assert result.failed == 0 and result.attempted > 5, result
+assert plasticity.step is apply.step
+"""
+"""a step of surgery (its example) if some modules cannot be imported"""
+
+OF_TRAINING = {
+    "chex", "detect_secrets", "filelock", "gymnax", "hydra", "jaxmarl", "matplotlib", "omegaconf",
+    "orbax", "platformdirs", "safetensors", "six", "wandb", "xxhash",
+}  # fmt: skip
+"""what only training needs"""
+
+
+def test_the_library_can_be_installed_alone():
+    """With the packages that its page names, a step of surgery needs no other of the project's."""
+    (named,) = re.findall(r"pip install -c constraints.txt ([\w ]+) && pip install --no-deps", PAGE)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = {re.split(r"[<>=]", text)[0].replace("-", "_") for text in project["dependencies"]}
+    beyond = needed - {*named.split()}
+    modules = {"hydra_core": "hydra", "orbax_checkpoint": "orbax", "pyyaml": "yaml"}
+    of_flax_or_jax = {"rich", "scipy", "yaml"}
+    assert {modules.get(name, name) for name in beyond} - of_flax_or_jax <= OF_TRAINING
+    assert {*named.split()} <= needed
+    subprocess.run([sys.executable, "-c", WITH_LITTLE, *OF_TRAINING], check=True)
 
 
 def test_it_needs_neither_configuration_nor_environments():
