@@ -1,5 +1,6 @@
 """Shared by all tests: sizes that are distinct primes, so that a swapped axis cannot pass."""
 
+import gc
 import os
 import tempfile
 from importlib.metadata import version
@@ -16,9 +17,14 @@ os.environ["XLA_FLAGS"] = " ".join(
         "--xla_cpu_use_fusion_emitters=false" if version("jaxlib").startswith("0.10.") else "",
     ]
 )
+# nor do programs record the lines of Python that they come from
+os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
 
 import jax
 import pytest
+
+# tracing makes many small objects that are no garbage; by default they are scanned again and again
+gc.set_threshold(200_000, 50, 1000)
 
 
 @pytest.fixture
