@@ -10,9 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from knife_jax.config.grafting import KnifeConfig, WiderConfig
+from knife_jax.config.mixers import MIXERS
+from knife_jax.config.registry import resolve
 from knife_jax.config.run import Config
 from knife_jax.envs.base import EnvSpec
-from knife_jax.mixers import MIXERS
+from knife_jax.mixers.base import MixerOptions
 from knife_jax.nets.agent import RecurrentAgent
 from knife_jax.nets.initialisers import INITS
 from knife_jax.nets.wiring import Wiring
@@ -27,9 +29,12 @@ def make_networks(config: Config, spec: EnvSpec) -> tuple[Networks, Wiring]:
         spec.n_actions, algo.hidden, init(1.0), options.slots, algo.agent_id,
         algo.last_action, *options[1:],
     )  # fmt: skip
-    mixer = MIXERS[algo.mixer](
-        spec.n_agents, algo.embed, algo.hyper_hidden, init(algo.hyper_init_scale), *options
-    )
+    mixer = resolve(MIXERS[algo.mixer])(
+        MixerOptions(
+            n_agents=spec.n_agents, embed=algo.embed, hyper_hidden=algo.hyper_hidden,
+            init=init(algo.hyper_init_scale), **options._asdict(),
+        )
+    )  # fmt: skip
     return Networks(agent, mixer), (*agent.wiring(), *mixer.wiring())
 
 

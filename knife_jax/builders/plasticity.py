@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from knife_jax.clock import Trigger, any_of, at_task_switch, every_env_steps, once
 from knife_jax.config.plasticity import PlasticityConfig, Schedule
+from knife_jax.config.schema import ConfigError
 from knife_jax.nets.wiring import Wiring, relu_groups
 from knife_jax.plasticity.base import PlasticityTransform
 from knife_jax.plasticity.combine import with_monitor
@@ -25,12 +26,20 @@ def make_plasticity(
 
     Returns:
       The method, which has the scores of every hidden neuron for the log.
+
+    Raises:
+      ConfigError: The networks that ``scope`` selects have no neurons.
     """
     arguments, schedule = config.arguments(), config.schedule()
     if schedule is not None:
         arguments["when"] = trigger(schedule, round_steps)
     scope = getattr(config, "scope", "all")
     part = tuple(group for group in wiring if scope in ("all", group.network))
+    if not part:
+        others = " or ".join([*dict.fromkeys(group.network for group in wiring), "all"])
+        raise ConfigError(
+            f"plasticity.scope={scope} is refused: must be {others}, as this {scope} has no neurons"
+        )
     method = METHODS[config.method](part, **arguments)
     if scope == "mixer" and method.claims.preserves == "nothing":
         # greedy actions are those of the agents' networks alone

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+from knife_jax.config.mixers import MIXERS
 from knife_jax.config.schema import (
     ConfigError,
     Count,
@@ -15,6 +16,7 @@ from knife_jax.config.schema import (
     StepsOrZero,
     at_least,
     choice,
+    key_of,
     word,
 )
 
@@ -26,7 +28,7 @@ class AlgoConfig(Section):
     section: ClassVar[str] = "algo"
     name: Annotated[str, word(), "label"]
     preset: Annotated[str, word(), "label"] = "custom"
-    mixer: Annotated[str, choice("qmix"), "value factorisation"] = "qmix"
+    mixer: Annotated[str, key_of(MIXERS), "value factorisation"] = "qmix"
     hidden: Annotated[Count, "width of the agent network"] = 64
     embed: Annotated[Count, "width of the mixing layer"] = 32
     hyper_hidden: Annotated[Count, "hidden width of the hypernetworks"] = 64

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import NoneType
@@ -24,9 +24,14 @@ class ConfigError(ValueError):
 class Allowed(NamedTuple):
     """What a field accepts, beyond its type."""
 
-    text: str
+    rule: str
     test: Callable[[Any], bool]
-    options: tuple[str, ...] = ()
+    options: Collection[str] = ()
+
+    @property
+    def text(self) -> str:
+        """The rule and its options, in words."""
+        return " ".join([self.rule, *([", ".join(self.options)] if self.options else [])])
 
 
 def at_least(low: float) -> Allowed:
@@ -47,7 +52,12 @@ def at_most(high: float) -> Allowed:
 def choice(*options: str | int) -> Allowed:
     """One of the options."""
     words = tuple(str(option) for option in options)
-    return Allowed(f"one of {', '.join(words)}", lambda x: x in options, words)
+    return Allowed("one of", lambda x: x in options, words)
+
+
+def key_of(table: Mapping[str, Any]) -> Allowed:
+    """A name in a table, whatever is in it when a value is checked."""
+    return Allowed("one of", lambda x: x in table, table.keys())
 
 
 def word() -> Allowed:

@@ -15,7 +15,7 @@ from knife_jax.nets.wiring import layer
 from knife_jax.plasticity.meters import Running
 from knife_jax.training import replay
 from knife_jax.training.chunk import Trainer, trajectories_added
-from knife_jax.training.forward import agent_values, forward, q_tot
+from knife_jax.training.forward import agent_values, forward, q_tot, taken
 from knife_jax.training.losses import td_loss
 from knife_jax.training.state import TrainState
 from knife_jax.types import Patient, PyTree, Trajectory, batch_axes
@@ -113,10 +113,10 @@ def td_gradient(
 
     def loss(params: PyTree) -> Float[Array, ""]:
         online = {**patient.online, "params": params}
-        values = agent_values(networks, online, batch)[0][:-1]
+        values, _ = agent_values(networks, online, batch)
         still = jax.lax.stop_gradient(values)
         values = still + heard[:, None] * (values - still)
-        mixed, _ = q_tot(networks, online, values, batch.action, batch.state[:-1])
+        mixed, _ = q_tot(networks, online, taken(batch, values))
         return td_loss(mixed, target, batch.valid & windows)
 
     return jax.grad(loss)(params)

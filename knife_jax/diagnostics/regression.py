@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float
 
 from knife_jax.clock import Clock
 from knife_jax.diagnostics.collect import View, along
+from knife_jax.mixers.base import Joint
 from knife_jax.training.chunk import Trainer
 from knife_jax.training.forward import agent_values, q_tot
 from knife_jax.training.losses import masked_mean
@@ -108,10 +109,11 @@ def fit(t: Trainer, steps: int, random: PyTree, patient: Patient, view: View) ->
         return agent_values(learner.networks, with_params("agent", params), rows)[0]
 
     values = agents(online["params"]["agent"])
+    joint = Joint(values, action, rows.state, rows.avail_actions)
 
     def mixed(params: PyTree) -> Float[Array, "1 R"]:
         variables = with_params("mixer", params)
-        return q_tot(learner.networks, variables, values, action, rows.state)[0]
+        return q_tot(learner.networks, variables, joint)[0]
 
     def fitted(name: str, outputs) -> Fit:
         params = online["params"][name]

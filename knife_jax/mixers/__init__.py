@@ -1,6 +1,22 @@
-"""Value factorisation: how the agents' values become one team value."""
+"""Value factorisation: how the agents' values become one team value, and how to add a mixer.
 
-from knife_jax.mixers.qmix import QMixer
+A mixer is a flax module (``Mixer``) made of ``MixerOptions``; it declares in ``needs`` what it gets
+besides the values of the actions, and an entry of ``MIXERS`` gives it a name::
 
-MIXERS = {"qmix": QMixer}
-"""``algo.mixer`` -> the mixing network"""
+    class Mean(nn.Module):
+        options: MixerOptions
+        needs: ClassVar[tuple[str, ...]] = ()
+
+        def __call__(self, values):  # [T, B, N] -> [T, B]
+            return jnp.mean(values, axis=-1)
+
+        def wiring(self):
+            return ()
+
+    MIXERS["mean"] = "my_module:Mean"
+"""
+
+from knife_jax.config.mixers import MIXERS
+from knife_jax.mixers.base import INPUTS, Joint, Mixer, MixerOptions
+
+__all__ = ["INPUTS", "MIXERS", "Joint", "Mixer", "MixerOptions"]

@@ -1,15 +1,17 @@
-"""QMIX (Rashid et al. 2018): a mixing network that is monotone in every agent's value."""
+"""QMIX (Rashid et al. 2018): a mixing network that is monotonic in every agent's value."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from knife_jax.mixers.base import MixerOptions
 from knife_jax.nets.graft import GraftedDense
-from knife_jax.nets.initialisers import Init
-from knife_jax.nets.wiring import NeuronGroup
+from knife_jax.nets.wiring import NeuronGroup, Wiring
 
 
 class QMixer(nn.Module):
@@ -21,56 +23,51 @@ class QMixer(nn.Module):
     and training it would break monotonicity.
     """
 
-    n_agents: int
-    embed: int
-    hyper_hidden: int
-    init_with: Init
-    slots: int = 0
-    layer_norm: bool = False
-    own_outgoing: bool = False
+    options: MixerOptions
+    needs: ClassVar[tuple[str, ...]] = ("state",)
 
     @nn.compact
     def __call__(
-        self,
-        q: Float[Array, "T B N"],
-        state: Float[Array, "T B D"],
+        self, values: Float[Array, "T B N"], state: Float[Array, "T B D"]
     ) -> Float[Array, "T B"]:
+        o = self.options
+
         def dense(width: int, fan_in: int, name: str) -> nn.Dense:
             return nn.Dense(
                 width,
-                kernel_init=self.init_with.dense,
-                bias_init=self.init_with.bias(fan_in),
+                kernel_init=o.init.dense,
+                bias_init=o.init.bias(fan_in),
                 name=name,
             )
 
         def hyper(name: str, hidden_dim: int, width: int) -> Float[Array, "T B X"]:
             layer = GraftedDense(
-                hidden_dim, self.init_with, self.slots, 0, self.layer_norm,
-                (width,) if self.own_outgoing else (), name=f"{name}_hidden",
+                hidden_dim, o.init, o.slots, 0, o.layer_norm,
+                (width,) if o.own_outgoing else (), name=f"{name}_hidden",
             )  # fmt: skip
             out, h = dense(width, hidden_dim, f"{name}_out"), layer(state)
-            if self.own_outgoing:
+            if o.own_outgoing:
                 h, (added,) = h
                 return out(h) + added
             return out(h)
 
-        w1 = jnp.abs(hyper("w1", self.hyper_hidden, self.n_agents * self.embed))
-        w1 = w1.reshape(*q.shape, self.embed)
-        b1 = dense(self.embed, state.shape[-1], "b1")(state)
-        w2 = jnp.abs(hyper("w2", self.hyper_hidden, self.embed))
-        v = hyper("v", self.embed, 1)
-        mixed = jax.nn.elu(jnp.einsum("tbn,tbne->tbe", q, w1) + b1)
+        w1 = jnp.abs(hyper("w1", o.hyper_hidden, o.n_agents * o.embed))
+        w1 = w1.reshape(*values.shape, o.embed)
+        b1 = dense(o.embed, state.shape[-1], "b1")(state)
+        w2 = jnp.abs(hyper("w2", o.hyper_hidden, o.embed))
+        v = hyper("v", o.embed, 1)
+        mixed = jax.nn.elu(jnp.einsum("tbn,tbne->tbe", values, w1) + b1)
         return (mixed[..., None, :] @ w2[..., None])[..., 0, 0] + v[..., 0]
 
-    def wiring(self) -> tuple[NeuronGroup, ...]:
+    def wiring(self) -> Wiring:
         """Every dense layer. The heads generate the last mixing layer: w2 and v."""
-        init = self.init_with
+        o, init = self.options, self.options.init
         widths = {
-            "w1": (self.hyper_hidden, self.n_agents * self.embed),
-            "w2": (self.hyper_hidden, self.embed),
-            "v": (self.embed, 1),
+            "w1": (o.hyper_hidden, o.n_agents * o.embed),
+            "w2": (o.hyper_hidden, o.embed),
+            "v": (o.embed, 1),
         }
-        groups = [NeuronGroup("mixer/b1", self.embed, init.columns, (), "linear", init.bias)]
+        groups = [NeuronGroup("mixer/b1", o.embed, init.columns, (), "linear", init.bias)]
         for name, (width, out) in widths.items():
             reader, kind = f"mixer/{name}_out", "linear" if name == "w1" else "head"
             groups += [

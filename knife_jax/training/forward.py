@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from knife_jax.envs.base import EnvSpec, TimeStep
+from knife_jax.mixers.base import INPUTS, Joint, Mixer
 from knife_jax.nets.agent import RecurrentAgent
 from knife_jax.training.targets import take_action_values
 from knife_jax.types import PyTree, Trajectory, Variables
@@ -22,7 +22,7 @@ class Networks(NamedTuple):
     """The modules whose variables a learner trains, under the names ``agent`` and ``mixer``."""
 
     agent: RecurrentAgent
-    mixer: nn.Module
+    mixer: Mixer
 
 
 class Values(NamedTuple):
@@ -38,13 +38,18 @@ def init_networks(networks: Networks, spec: EnvSpec, key: PRNGKeyArray) -> Varia
     agent_key, mixer_key = jax.random.split(key)
     n, one = spec.n_agents, (1, 1)
     obs = jnp.zeros((*one, n, spec.obs_size))
+    joint = Joint(
+        jnp.zeros((*one, n, spec.n_actions)), jnp.zeros((*one, n), jnp.int32),
+        jnp.zeros((*one, spec.state_size)), jnp.ones((*one, n, spec.n_actions), bool),
+    )  # fmt: skip
     made = {
         "agent": networks.agent.init(
             agent_key, networks.agent.initial_carry(1, n), obs, jnp.zeros((*one, n), jnp.int32),
             jnp.zeros(one, bool),
         ),
         "mixer": networks.mixer.init(
-            mixer_key, jnp.zeros((*one, n)), jnp.zeros((*one, spec.state_size))
+            mixer_key, take_action_values(joint.values, joint.action),
+            **mixer_inputs(networks.mixer, joint),
         ),
     }  # fmt: skip
     return {
@@ -91,21 +96,28 @@ def agent_values(
     return values, left.get(sown, {})
 
 
+def mixer_inputs(mixer: Mixer, joint: Joint) -> dict[str, Array]:
+    """Return what a mixer declares that it needs besides the values of the actions."""
+    return {name: INPUTS[name](joint) for name in mixer.needs}
+
+
 def q_tot(
-    networks: Networks,
-    variables: Variables,
-    values: Float[Array, "T B N A"],
-    action: Int[Array, "T B N"],
-    state: Float[Array, "T B D"],
-    sown: str = "intermediates",
+    networks: Networks, variables: Variables, joint: Joint, sown: str = "intermediates"
 ) -> tuple[Float[Array, "T B"], PyTree]:
-    """Return Q_tot of joint actions, given the agents' values of all actions.
+    """Return Q_tot of joint actions.
 
     The second result is the flax collection ``sown`` that the mixer's layers leave.
     """
-    chosen = take_action_values(values, action)
-    mixed, left = networks.mixer.apply(of_network(variables, "mixer"), chosen, state, mutable=sown)
+    mixed, left = networks.mixer.apply(
+        of_network(variables, "mixer"), take_action_values(joint.values, joint.action),
+        mutable=sown, **mixer_inputs(networks.mixer, joint),
+    )  # fmt: skip
     return mixed, left.get(sown, {})
+
+
+def taken(batch: Trajectory, values: Float[Array, "T1 B N A"]) -> Joint:
+    """Return the joint actions taken in a batch, given the agents' values at all of its steps."""
+    return Joint(values[:-1], batch.action, batch.state[:-1], batch.avail_actions[:-1])
 
 
 def forward(
@@ -116,5 +128,5 @@ def forward(
     The second result holds the flax collection ``sown`` of each network.
     """
     agents, of_agent = agent_values(networks, variables, batch, sown)
-    mixed, of_mixer = q_tot(networks, variables, agents[:-1], batch.action, batch.state[:-1], sown)
+    mixed, of_mixer = q_tot(networks, variables, taken(batch, agents), sown)
     return Values(agents, mixed), {"agent": of_agent, "mixer": of_mixer}

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from knife_jax.clock import Clock, crossed, every_updates
 from knife_jax.envs.base import EnvSpec, TimeStep
+from knife_jax.mixers.base import Joint
 from knife_jax.nets.target_network import update_target
 from knife_jax.nets.wiring import Wiring
 from knife_jax.parallel.shards import WHOLE, Shards
@@ -166,7 +167,8 @@ def td_targets(
     target_values, _ = agent_values(networks, target, batch)
     selecting = selector(online_values, target_values, double_q=double_q)
     greedy = greedy_actions(selecting[1:], batch.avail_actions[1:])
-    next_value, _ = q_tot(networks, target, target_values[1:], greedy, batch.state[1:])
+    joint = Joint(target_values[1:], greedy, batch.state[1:], batch.avail_actions[1:])
+    next_value, _ = q_tot(networks, target, joint)
     return td_lambda_targets(
         batch.reward, batch.terminated, batch.valid, next_value, gamma=gamma, lam=td_lambda
     )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from knife_jax.mixers.base import MixerOptions
 from knife_jax.mixers.qmix import QMixer
 from knife_jax.nets.agent import RecurrentAgent
 from knife_jax.nets.initialisers import INITS
@@ -13,9 +14,13 @@ from knife_jax.nets.initialisers import INITS
 T, B, N, D, O, A, H, E, HH = 5, 3, 2, 7, 11, 13, 17, 19, 23
 
 
+def options(init):
+    return MixerOptions(n_agents=N, embed=E, hyper_hidden=HH, init=init)
+
+
 @pytest.mark.parametrize("init", sorted(INITS))
 def test_mixer_equals_numpy(key, init):
-    mixer = QMixer(N, E, HH, INITS[init](1.0))
+    mixer = QMixer(options(INITS[init](1.0)))
     q, state = jax.random.normal(key, (T, B, N)), jax.random.normal(key, (T, B, D))
     variables = mixer.init(key, q, state)
     p = jax.tree.map(np.asarray, variables["params"])
@@ -93,7 +98,7 @@ class Peer(nn.Module):
 def test_orthogonal_networks_begin_as_jaxmarls_do(key):
     """Layer by layer: orthogonal kernels are so up to the scale, the others have its spread."""
     agent = RecurrentAgent(A, H, INITS["orthogonal"](1.0), 0, True, False)
-    mixer = QMixer(N, E, HH, INITS["orthogonal"](0.001))
+    mixer = QMixer(options(INITS["orthogonal"](0.001)))
     q, no_action = jnp.zeros((1, 1, N)), jnp.full((1, 1, N), -1)
     ours = agent.init(
         key, jnp.zeros((1, N, H)), jnp.zeros((1, 1, N, O)), no_action, jnp.ones((1, 1), bool)

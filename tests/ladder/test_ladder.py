@@ -11,6 +11,7 @@ from tiny import tiny_config
 
 from knife_jax.builders.program import build_in
 from knife_jax.builders.trainer import make_trainer
+from knife_jax.config.mixers import MIXERS
 from knife_jax.envs.base import TimeStep, vectorise
 from knife_jax.training.exploration import greedy_actions
 from knife_jax.training.replay import unpack
@@ -49,8 +50,9 @@ def greedy_values(trainer, state, seed):
 
 
 @pytest.mark.parametrize("rung", LADDER, ids=lambda rung: rung.env.spec.name)
-def test_learns_the_optimal_return_and_value(rung):
-    trainer, state, episodes = learn(rung, env_steps=24_000)
+@pytest.mark.parametrize("mixer", sorted(MIXERS))
+def test_learns_the_optimal_return_and_value(mixer, rung):
+    trainer, state, episodes = learn(rung, env_steps=24_000, mixer=mixer)
     for seed in range(SEEDS):
         played = np.mean(episodes.returns[seed])
         tolerance = 0.5 if rung.env.spec.name == "observed" else 0.02

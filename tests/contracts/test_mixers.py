@@ -1,0 +1,189 @@
+"""Every mixer of the table: shapes, wiring, monotonicity and IGM by brute force, before and after
+surgery and training; and what a mixer declares that it needs."""
+
+import itertools
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+from tiny import tiny_config
+
+from knife_jax.builders.networks import make_networks
+from knife_jax.builders.plasticity import make_plasticity
+from knife_jax.config.registry import resolve
+from knife_jax.config.schema import ConfigError
+from knife_jax.envs.base import EnvSpec
+from knife_jax.mixers import INPUTS, MIXERS, Joint, Mixer, MixerOptions
+from knife_jax.mixers.vdn import VDNMixer
+from knife_jax.nets.agent import RecurrentAgent
+from knife_jax.nets.initialisers import INITS
+from knife_jax.nets.wiring import check, relu_groups
+from knife_jax.plasticity.rewrite import graft
+from knife_jax.training.forward import Networks, init_networks, mixer_inputs, q_tot
+from knife_jax.types import Patient
+
+N, A, D, E, HH, ROWS, SLOTS = 3, 4, 7, 11, 13, 17, 2
+INIT = INITS["torch"](1.0)
+OPTIONS = MixerOptions(n_agents=N, embed=E, hyper_hidden=HH, init=INIT, slots=SLOTS)
+
+
+@pytest.fixture(params=sorted(MIXERS))
+def mixer(request):
+    return resolve(MIXERS[request.param])(OPTIONS)
+
+
+def some_joint(key, *shape):
+    """Random joint actions; each agent has at least one available action, and it is taken."""
+    keys = jax.random.split(key, 4)
+    action = jax.random.randint(keys[0], (*shape, N), 0, A)
+    return Joint(
+        values=3 * jax.random.normal(keys[1], (*shape, N, A)),
+        action=action,
+        state=3 * jax.random.normal(keys[2], (*shape, D)),
+        avail_actions=jax.random.bernoulli(keys[3], 0.5, (*shape, N, A))
+        | jax.nn.one_hot(action, A, dtype=bool),
+    )
+
+
+def of(mixer, variables, joint):
+    """Q_tot as the learner computes it."""
+    return q_tot(Networks(RecurrentAgent(A, 2, INIT), mixer), variables, joint)[0]
+
+
+def make(mixer, key):
+    joint = some_joint(key, 1, 1)
+    made = mixer.init(key, joint.values[..., 0], **mixer_inputs(mixer, joint))
+    online = {name: {"mixer": made[name]} if name in made else {} for name in ("params", "grafts")}
+    return Patient(online, online, optax.adam(1e-2).init(online["params"]))
+
+
+def operated_and_trained(mixer, patient, key):
+    """Three surgeries on half the neurons, each followed by training on random values."""
+    rewrite, tx = graft(relu_groups(mixer.wiring()), SLOTS), optax.adam(1e-2)
+
+    @jax.jit
+    def step(patient, joint, goal):
+        def loss(params):
+            mixed = of(mixer, {**patient.online, "params": params}, joint)
+            return jnp.mean(jnp.square(mixed - goal))
+
+        params = patient.online["params"]
+        updates, opt = tx.update(jax.grad(loss)(params), patient.opt_state, params)
+        online = {**patient.online, "params": optax.apply_updates(params, updates)}
+        return Patient(online, patient.target, opt)
+
+    for k in jax.random.split(key, 3):
+        operable = rewrite.operable(patient)
+        chosen = {
+            name: may & jax.random.bernoulli(jax.random.fold_in(k, i), 0.5, may.shape)
+            for i, (name, may) in enumerate(operable.items())
+        }
+        patient = rewrite.apply(patient, chosen, k)
+        goal = 3 * jax.random.normal(k, (5, ROWS))
+        for _ in range(30):
+            patient = step(patient, some_joint(k, 5, ROWS), goal)
+    return patient
+
+
+def check_monotonic(mixer, variables, key):
+    """By gradient, and by raising one agent's value at a time."""
+    joint = some_joint(key, 7, ROWS)
+    mix = jax.jit(lambda values: of(mixer, variables, joint._replace(values=values)))
+    slope = jax.grad(lambda values: jnp.sum(mix(values)))(joint.values)
+    slope = jnp.take_along_axis(slope, joint.action[..., None], axis=-1)
+    assert jnp.all(slope >= 0) and jnp.mean(slope > 0) > 0.99
+    for agent in range(N):
+        taken = jax.nn.one_hot(joint.action, A) * (jnp.arange(N) == agent)[:, None]
+        raised = mix(joint.values + 5 * taken) - mix(joint.values)
+        assert jnp.all(raised >= -1e-5) and jnp.mean(raised > 0) > 0.99
+
+
+def check_igm(mixer, variables, key):
+    """Each agent's greedy available action is part of the best joint action out of all A^N."""
+    at = some_joint(key, 1, ROWS)
+    actions = np.array(list(itertools.product(range(A), repeat=N)))
+    n = len(actions)
+    every = Joint(
+        *(jnp.broadcast_to(leaf, (n, *leaf.shape[1:])) for leaf in at)
+    )._replace(action=jnp.broadcast_to(actions[:, None], (n, ROWS, N)))  # fmt: skip
+    taken = jnp.take_along_axis(every.avail_actions, every.action[..., None], axis=-1)[..., 0]
+    mixed = jnp.where(jnp.all(taken, axis=-1), of(mixer, variables, every), -jnp.inf)
+    greedy = jnp.argmax(jnp.where(at.avail_actions, at.values, -jnp.inf), axis=-1)[0]
+    of_greedy = mixed[np.ravel_multi_index(np.asarray(greedy).T, (A,) * N), jnp.arange(ROWS)]
+    np.testing.assert_allclose(of_greedy, jnp.max(mixed, axis=0), rtol=1e-5, atol=1e-5)
+
+
+def test_it_is_a_mixer_whose_wiring_describes_its_weights(mixer, key):
+    assert isinstance(mixer, Mixer) and {*mixer.needs} <= {*INPUTS}
+    patient = make(mixer, key)
+    check(mixer.wiring(), patient.online["params"])
+    layers = {f"mixer/{name}" for name in patient.online["params"].get("mixer", {})}
+    assert {group.name for group in mixer.wiring()} == layers
+    assert of(mixer, patient.online, some_joint(key, 5, ROWS)).shape == (5, ROWS)
+
+
+def test_monotonic_and_igm_before_and_after_surgery_and_training(mixer, key):
+    patient = make(mixer, key)
+    check_monotonic(mixer, patient.online, key)
+    check_igm(mixer, patient.online, key)
+    if not mixer.wiring():
+        return
+    later = operated_and_trained(mixer, patient, key)
+    used = [layer["used"] for layer in later.online["grafts"]["mixer"].values()]
+    assert all(jnp.max(u) == SLOTS for u in used)
+    check_monotonic(mixer, later.online, key)
+    check_igm(mixer, later.online, key)
+
+
+def test_surgery_on_a_mixer_without_neurons_is_refused():
+    scope = {"name": "redo", "method": "redo", "scope": "mixer"}
+    config = tiny_config(mixer="vdn", plasticity=scope)
+    _, wiring = make_networks(config, EnvSpec("none", N, A, 2, D, 1, False))
+    refused = r"^plasticity\.scope=mixer is refused: must be agent or all, as this mixer has no neu"
+    with pytest.raises(ConfigError, match=refused):
+        make_plasticity(config.plasticity, wiring)
+
+
+def test_vdn_is_the_sum(key):
+    """Sunehag et al. 2018, eq. 2, of values that were chosen by hand."""
+    joint = some_joint(key, 1, 1)._replace(
+        values=jnp.arange(12.0).reshape(1, 1, 3, 4), action=jnp.array([[[0, 3, 1]]])
+    )
+    assert float(of(VDNMixer(OPTIONS), {}, joint)[0, 0]) == 0 + 7 + 9
+
+
+class Advantage(nn.Module):
+    """How far the actions are below the best available ones: what QPLEX mixes, unweighted."""
+
+    options: MixerOptions
+    needs: ClassVar[tuple[str, ...]] = ("max_values", "action")
+
+    def __call__(self, values, max_values, action):
+        return jnp.sum(values - max_values, axis=-1) + 100 * jnp.sum(action, axis=-1)
+
+    def wiring(self):
+        return ()
+
+
+def test_a_mixer_of_ones_own_gets_what_it_declares(monkeypatch, key):
+    with pytest.raises(ConfigError, match=r"algo\.mixer=advantage is refused: must be one of qmix"):
+        tiny_config(mixer="advantage")
+    monkeypatch.setitem(MIXERS, "advantage", f"{__name__}:Advantage")
+    config = tiny_config(mixer="advantage")
+    networks, _ = make_networks(config, EnvSpec("none", N, A, 2, D, 1, False))
+    joint = some_joint(key, 5, ROWS)
+    variables = init_networks(networks, EnvSpec("none", N, A, 2, D, 1, False), key)
+    values, available, action = (
+        np.asarray(leaf) for leaf in (joint.values, joint.avail_actions, joint.action)
+    )
+    expected = np.zeros((5, ROWS))
+    for t, b, i in itertools.product(range(5), range(ROWS), range(N)):
+        best = max(values[t, b, i, a] for a in range(A) if available[t, b, i, a])
+        expected[t, b] += values[t, b, i, action[t, b, i]] - best + 100 * action[t, b, i]
+    np.testing.assert_allclose(q_tot(networks, variables, joint)[0], expected, rtol=1e-5)
+    with pytest.raises(ConfigError, match=r"algo\.mixer=vdm .* one of qmix, vdn, advantage; did"):
+        tiny_config(mixer="vdm")
