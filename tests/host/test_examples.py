@@ -69,6 +69,14 @@ def test_own_method(call, tmp_path):
     assert "  method: lowest\n" in config.read_text() and "  fraction: 0.25\n" in config.read_text()
 
 
+def test_own_mixer(call, tmp_path):
+    out = call(FOLDER / "own_mixer.py", "env.scenario=two_step", "plasticity.interval=5_000")
+    assert out.startswith("matrix_game two_step, weighted_knife, seed 0: compiling")
+    (folder,) = tmp_path.glob("runs/*")
+    assert json.loads((folder / "summary.json").read_text())["final_return"][0] >= 6
+    assert "  mixer: weighted\n" in (folder / "config.yaml").read_text()
+
+
 def test_reading_metrics(call, tmp_path):
     out = call(FOLDER / "read_metrics.py")
     records = {kind: int(n) for kind, n in re.findall(r"records of kind (\w+): (\d+)", out)}

@@ -1,0 +1,59 @@
+"""CONTRIBUTING as it is read: few files for each addition, and its examples trained together."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+RECIPES = dict(re.findall(r"^## Add an? (\w+)\n(.*?)(?=^## )", GUIDE, flags=re.M | re.DOTALL))
+EXAMPLES = [Path(name) for name in re.findall(r"`(experiments/examples/own_\w+\.py)`", GUIDE)]
+
+TRAIN = """
+import sys
+from importlib import import_module
+import knife_jax
+folder, *examples = sys.argv[1].split(",")
+sys.path.insert(0, folder)
+for example in examples:
+    import_module(example)
+config = knife_jax.compose(*sys.argv[2:], config_dir=folder + "/configs")
+sys.exit(knife_jax.train(config))
+"""
+WORDS = (
+    "env=meeting", "algo=weighted", "plasticity=lowest", "preset=continual", "env.length=5",
+    "env_steps=20_000", "evaluation.every=20_000", "log_every=10_000", "run_dir=run",
+    "logger.wandb=disabled",
+)  # fmt: skip
+
+
+def test_an_environment_a_mixer_and_a_method_from_outside_the_package(tmp_path):
+    assert [path.stem for path in EXAMPLES] == ["own_environment", "own_mixer", "own_method"]
+    places = ",".join([str(ROOT / EXAMPLES[0].parent), *(path.stem for path in EXAMPLES)])
+    path = os.pathsep.join(filter(None, sys.path))
+    done = subprocess.run(
+        [sys.executable, "-c", TRAIN, places, *WORDS], cwd=tmp_path, capture_output=True,
+        text=True, timeout=600, env=os.environ | {"PYTHONPATH": path},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("meeting, weighted, seed 0: compiling")
+    units = re.search(r"surgeries: \d+, units operated on per seed: (\d+)", done.stdout)
+    assert int(units[1]) > 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["final_win_rate"] == [pytest.approx(1, abs=0.1)]
+
+
+@pytest.mark.parametrize("what", ["environment", "mixer", "method", "metric"])
+def test_every_addition_touches_at_most_three_files_besides_its_own(what):
+    recipe = RECIPES[what]
+    assert "(1)" in recipe and "(4)" not in recipe and "Evidence: " in recipe
+    named = re.findall(r"`((?:knife_jax|configs|tests|experiments)/[\w/.]*)`", recipe)
+    assert len(named) >= 3
+    for name in named:
+        path = ROOT / name
+        assert path.exists() or (path.stem == "NAME" and path.parent.is_dir()), name
