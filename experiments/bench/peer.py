@@ -20,7 +20,7 @@ from jaxmarl.wrappers.baselines import CTRolloutManager
 from peer_nets import Agent, Mixer
 from settings import Settings
 
-ILLEGAL = 1e10
+UNAVAILABLE = 1e10
 """subtracted from the value of an action that cannot be taken"""
 
 
@@ -94,7 +94,7 @@ def build(env, settings: Settings) -> Peer:
     def explore(key, values, avail_actions, epsilon):
         """Epsilon-greedy over the available actions of one agent in every environment."""
         key_draw, key_coin = jax.random.split(key)
-        greedy = jnp.argmax(values - (1 - avail_actions) * ILLEGAL, axis=-1)
+        greedy = jnp.argmax(values - (1 - avail_actions) * UNAVAILABLE, axis=-1)
 
         def draw(key, avail_actions):
             return jax.random.choice(key, n_actions, p=avail_actions * 1.0 / jnp.sum(avail_actions))
@@ -158,7 +158,7 @@ def build(env, settings: Settings) -> Peer:
         inputs = (no_memory(s.batch), rows.obs, rows.done)
         _, target_values = each_agent(target["agent"], *inputs)
         _, values = each_agent(online["agent"], *inputs)
-        best = jnp.argmax(values - (1 - rows.avail_actions) * ILLEGAL, axis=-1)
+        best = jnp.argmax(values - (1 - rows.avail_actions) * UNAVAILABLE, axis=-1)
 
         def at(values, action):
             return jnp.take_along_axis(values, action[..., None], axis=-1)[..., 0]

@@ -55,7 +55,7 @@ def theirs(scenario: str, n_envs: int, n_steps: int) -> Run:
 
     env = make("HeuristicEnemySMAX", scenario=map_name_to_scenario(scenario))
 
-    def legal_of(state):
+    def available(state):
         avail_actions = env.get_avail_actions(state)
         return jnp.stack([avail_actions[agent] for agent in env.agents])
 
@@ -66,7 +66,7 @@ def theirs(scenario: str, n_envs: int, n_steps: int) -> Run:
         def body(carry, number):
             key, state, *_ = carry
             key, step_key = jax.random.split(key)
-            action = random_available(number, legal_of(state))
+            action = random_available(number, available(state))
             actions = {agent: action[i] for i, agent in enumerate(env.agents)}
             obs, state, reward, done, _ = env.step(step_key, state, actions)
             return (key, state, obs, reward[env.agents[0]], done["__all__"]), None

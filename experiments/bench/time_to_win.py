@@ -131,11 +131,11 @@ def _peer(scenario: str, settings: Settings) -> Contender:
     theirs = peer.build(env, settings)
     rounds = EVERY // settings.steps_per_round
     # one window from a reset is longer than any episode
-    judge = peer.build(env, replace(settings, n_envs=EPISODES, epsilon_end=0.0))
+    greedy = peer.build(env, replace(settings, n_envs=EPISODES, epsilon_end=0.0))
 
     @jax.jit
     def win_rate(params, key):
-        rows = judge.rollout(params, settings.total_rounds, key)
+        rows = greedy.rollout(params, settings.total_rounds, key)
         # a win pays 1 more than all damage that can be done in a battle
         first = jnp.cumsum(rows.all_done, axis=0) == 0
         won = (rows.reward >= 0.999 * settings.reward_scale) & first

@@ -1,4 +1,4 @@
-"""What a run needs at least, and whether the machine has it: asked before anything is compiled.
+"""What a run needs at least, and whether the machine has it: checked before anything is compiled.
 
 Only what is certainly there at once is counted, so that no run that fits is refused; what the
 compiled program keeps in between comes on top of it.
@@ -120,7 +120,7 @@ def _room() -> int | None:
     """What all devices hold together; None if they do not say."""
     try:
         devices = jax.devices()
-    except RuntimeError:  # no backend: told once there is a run that can keep it
+    except RuntimeError:  # no backend: reported once there is a run that can keep it
         return None
     if devices[0].platform == "cpu":
         ram = _ram()

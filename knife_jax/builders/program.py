@@ -115,7 +115,7 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
     begun = budget.plan(Clock.zero())
     one_seed = partial(training.chunk, trainer)
     if config.debug.nans:
-        one_seed = _watched(one_seed)
+        one_seed = _with_nan_checks(one_seed)
     whole = layout(shards), SAME
     chunk = over_seeds(one_seed, mesh, whole, (*whole, SEEDS))
     begin = over_shares(partial(training.init, trainer), shards)
@@ -126,7 +126,7 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
         return jax.lax.map(begin, keys)
 
     @jax.jit
-    def judged(variables: Variables, keys: PRNGKeyArray, task: Int[Array, ""]) -> Episodes:
+    def evaluated(variables: Variables, keys: PRNGKeyArray, task: Int[Array, ""]) -> Episodes:
         one = partial(evaluate, tasks.env(task, config.evaluation.episodes), trainer.learner)
         return over_seeds(one, mesh, (SEEDS, SEEDS), SEEDS)(variables, keys)
 
@@ -152,7 +152,7 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
         mesh=dict(mesh.shape),
         place=place,
         chunk=jax.jit(chunk, donate_argnums=0, compiler_options=devices.compiler_options(mesh)),
-        evaluate=lambda state, keys, task: judged(state.patient.online, keys, jnp.int32(task)),
+        evaluate=lambda state, keys, task: evaluated(state.patient.online, keys, jnp.int32(task)),
         joint_values=(lambda state, key: joint(state.patient.online, key))
         if is_small(trainer.env)
         else None,
@@ -167,12 +167,12 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
     )
 
 
-def _watched(chunk: Callable) -> Callable:
+def _with_nan_checks(chunk: Callable) -> Callable:
     """The chunk, with the first NaN that it makes named, by primitive and seed row."""
     checked = checkify.checkify(chunk, errors=checkify.nan_checks)
 
-    def watched(state: TrainState, clock: Clock):
+    def with_nan_checks(state: TrainState, clock: Clock):
         fault, (state, clock, metrics) = checked(state, clock)
         return state, clock, {**metrics, "nan": fault}
 
-    return watched
+    return with_nan_checks

@@ -134,9 +134,9 @@ def one_line(config_dir: Path | None = None) -> Iterator[None]:
         near = suggestion(option, known)
         raise ConfigError(f"{group}={option} is refused: {listed}{near}") from None
     except Exception as error:
-        told = ill_formed(config_dir) if config_dir else None
-        told = told or str(error) or f"{error.__cause__ or type(error).__name__}"
-        raise ConfigError(" ".join(told.split())) from None
+        message = ill_formed(config_dir) if config_dir else None
+        message = message or str(error) or f"{error.__cause__ or type(error).__name__}"
+        raise ConfigError(" ".join(message.split())) from None
 
 
 def read(composed: DictConfig) -> Config:

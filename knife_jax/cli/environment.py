@@ -31,8 +31,8 @@ def fields(given: Container[str]) -> Iterator[tuple[str, str]]:
 def _mode() -> str | None:
     if os.environ.get("WANDB_DISABLED", "").lower() in YES:
         return "disabled"
-    told = os.environ.get("WANDB_MODE") or None
-    if told is not None and told not in MODES:
+    mode = os.environ.get("WANDB_MODE") or None
+    if mode is not None and mode not in MODES:
         known = ", ".join(MODES)
-        raise ConfigError(f"WANDB_MODE={shown(told)} is refused: must be one of {known}")
-    return told and MODES[told]
+        raise ConfigError(f"WANDB_MODE={shown(mode)} is refused: must be one of {known}")
+    return mode and MODES[mode]

@@ -78,17 +78,17 @@ def _sweep(words: Words, folder: Path) -> int:
     try:
         _hydra(words, lambda composed: job.run(composed, swept))
     except job.JobError as error:
-        code, told = error.code, str(error)
+        code, message = error.code, str(error)
     except KeyboardInterrupt:
         code = of_signal(signal.SIGINT)
-        told = f"interrupted: run_dir={folder} resume=auto goes on from here"
+        message = f"interrupted: run_dir={folder} resume=auto goes on from here"
     except Exception as error:
-        code, told = FAILED, " ".join(f"{type(error).__name__}: {error}".split())
+        code, message = FAILED, " ".join(f"{type(error).__name__}: {error}".split())
     else:
         if (folder / BEST).exists():
             say(f"{folder / BEST}:\n{(folder / BEST).read_text(encoding='utf-8')}".rstrip())
         return 0
     if ray := sys.modules.get("ray"):  # as at exit: its thread shows the jobs' lines among ours
         ray.shutdown(_exiting_interpreter=True)
-    messages.error(told)
+    messages.error(message)
     return code

@@ -25,7 +25,7 @@ LISTS = (ValueType.SIMPLE_CHOICE_SWEEP, ValueType.CHOICE_SWEEP, ValueType.RANGE_
 SWEEPERS = ("launcher", "search")
 """groups that say how the jobs of a sweep are started and chosen"""
 
-MOST_JOBS = 1000
+MAX_JOBS = 1000
 """a larger sweep is refused: Hydra alone takes 0.1 s to compose each job, before it starts any"""
 
 MOST_COMBINATIONS = 32
@@ -99,12 +99,12 @@ def _jobs(overrides: Sequence[Override], every: bool) -> Iterator[list[Override]
     """The overrides of each job; for a large sweep, jobs that show each value once."""
     counts = [_count(o, every) for o in overrides]
     many = math.prod(counts) if every else max(counts, default=1)
-    if many > MOST_JOBS:
+    if many > MAX_JOBS:
         both = zip(overrides, counts, strict=True)
-        told = " ".join(plain(o) for o, n in both if (n > 1 if every else n == many))
+        words = " ".join(plain(o) for o, n in both if (n > 1 if every else n == many))
         figure = f"{many:,}" if many < 10**30 else "over 10^30"
         what = "jobs" if every else "values"
-        raise ConfigError(f"{told}: {figure} {what} are refused: must be at most {MOST_JOBS:,}")
+        raise ConfigError(f"{words}: {figure} {what} are refused: must be at most {MAX_JOBS:,}")
     values = [_values(o, every) for o in overrides]
     if math.prod(map(len, values)) <= MOST_COMBINATIONS:
         yield from map(list, itertools.product(*values))

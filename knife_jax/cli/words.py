@@ -154,8 +154,8 @@ def override(word: str, config_dir: Path | None = None) -> Override:
     try:
         read = OverridesParser.create().parse_override(word)
     except (HydraException, ValueError, RecursionError):
-        told = f"{name}={shown(value)} is refused: cannot be read as a value"
-        raise ConfigError(f"{told}; write '{name}=\"...\"' for text") from None
+        refused = f"{name}={shown(value)} is refused: cannot be read as a value"
+        raise ConfigError(f"{refused}; write '{name}=\"...\"' for text") from None
     if not read.is_hydra_override():
         _check(read, config_dir)
     return read
@@ -174,8 +174,8 @@ def _check(word: Override, config_dir: Path | None) -> None:
     if group := LABELS.get(name):
         known = [file.stem for file in options(group, config_dir)]
         if name in DECISIVE or value in known:
-            told = f"choose by {group}=..., one of {', '.join(known)}"
-            raise ConfigError(f"{plain(word)} is refused: {told}")
+            allowed = f"choose by {group}=..., one of {', '.join(known)}"
+            raise ConfigError(f"{plain(word)} is refused: {allowed}")
     if isinstance(value, dict) and "." not in name:
         inside = ", ".join(f"{name}.{key}=..." for key in value) or f"{name}.field=..."
         raise ConfigError(f"{plain(word)} is refused: write {inside}")

@@ -79,7 +79,7 @@ class GraftedDense(nn.Module):
 
     Shapes: ``x [..., I - ids] -> [..., W]``. The output is also sown into ``intermediates`` as
     ``activation``; a collection ``perturbations``, where there is one, is added to the
-    pre-activation of the active neurons, so that its gradient can be asked for.
+    pre-activation of the active neurons, for gradients in it.
     """
 
     width: Count

@@ -36,7 +36,7 @@ class Family(NamedTuple):
     """the donor of recipients, and themselves for all others"""
     touched: Bool[Array, "W"]
     fresh: Bool[Array, "W"]
-    """dormant neurons nobody took"""
+    """dormant neurons that no donor took"""
     alpha: Float[Array, "W X"]
     """X = 1, or one for each output"""
     beta: Float[Array, "W"]
@@ -95,7 +95,7 @@ def reborn(
 ) -> PlasticityTransform:
     """ReBorn (Qin et al. 2024): each over-active neuron, at least ``beta`` times the layer's mean
     activation, hands its weights to 2 to 5 dormant ones, at most ``alpha`` times the mean; dormant
-    neurons that nobody takes are recycled, with the network's own initialiser. What the donor puts
+    neurons without a donor are recycled, with the network's own initialiser. What the donor puts
     out is preserved, the recipients' small output is lost.
 
     ``form="code"`` follows the released code instead: only hidden layers that a head reads (of

@@ -10,7 +10,7 @@ from knife_jax.records.lines import Record
 
 
 class Shown(NamedTuple):
-    """A watched value: the records that have it, its label, and which end is bad."""
+    """A value of the progress line: the records that have it, its label, and which end is bad."""
 
     kind: str
     name: str

@@ -20,7 +20,7 @@ from knife_jax.console.messages import say
 from knife_jax.records.lines import Record
 from knife_jax.sinks.format import SHOWN, Plan, brief, eta, span, speed, spread
 
-WATCHED = ("train", "eval")
+SHOWN_KINDS = ("train", "eval")
 
 
 class PlainLines:
@@ -30,7 +30,7 @@ class PlainLines:
         self._plan = plan
 
     def write(self, records: Sequence[Record]) -> None:
-        for kind in WATCHED:
+        for kind in SHOWN_KINDS:
             of_kind = [record for record in records if record["kind"] == kind]
             if of_kind:
                 say(self._line(kind, of_kind))
@@ -56,12 +56,12 @@ class LiveTable:
 
     def __init__(self, plan: Plan, console: Console) -> None:
         self._plan = plan
-        self._newest: dict[str, list[Record]] = {kind: [] for kind in WATCHED}
+        self._newest: dict[str, list[Record]] = {kind: [] for kind in SHOWN_KINDS}
         self._live = Live(console=console, auto_refresh=False)
         self._live.start()
 
     def write(self, records: Sequence[Record]) -> None:
-        for kind in WATCHED:
+        for kind in SHOWN_KINDS:
             self._newest[kind] = [r for r in records if r["kind"] == kind] or self._newest[kind]
         if self._newest["train"]:
             self._live.update(self._picture(), refresh=True)

@@ -58,7 +58,7 @@ def switch(
 
 
 def clock_at_last_update(sequence: TaskSequence, clock: Clock, waits: int) -> Clock:
-    """The Clock as the triggers saw it last: they are asked at gradient steps.
+    """The Clock as the triggers saw it last: they are read at gradient steps.
 
     Until the first gradient step of a task the triggers have seen only the task before. It waits
     for so many rounds in the replay; a replay that was lost later in the task, where a run was

@@ -302,8 +302,8 @@ def test_sensitivity_is_the_gradient_of_the_pre_activations():
 
 
 @each
-def test_nobody_selected_is_the_identity(name):
-    """Before the first measurement no neuron is mature, so methods that measure choose nobody."""
+def test_no_neuron_selected_is_the_identity(name):
+    """Before the first measurement no neuron is mature, so methods that measure select none."""
     method, _, _ = method_of(name)
     patient, _, (_, _, report) = life(name, "adam")
     begun = method.init(patient.online)

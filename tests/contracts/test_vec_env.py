@@ -135,7 +135,7 @@ def n_steps(name, spec):
     return CASES[name].steps or 2 * spec.horizon + 5
 
 
-def legal_at_random(key, avail_actions):
+def available_at_random(key, avail_actions):
     return jnp.argmax(
         jnp.where(avail_actions, jax.random.uniform(key, avail_actions.shape), -1.0), axis=-1
     )
@@ -153,7 +153,7 @@ def player(name):
 
     def body(carry, key):
         state, row = carry
-        action = legal_at_random(key, row.avail_actions)
+        action = available_at_random(key, row.avail_actions)
         state, row = vec.step(state, action)
         noticed.types_after_step = types((state, row))
         return (state, row), (row, game(state), action)

@@ -172,7 +172,7 @@ def test_impossible_sizes_are_refused(n_envs, period):
 
 @functools.cache
 def played(scenario, n_steps):
-    """Rows [S, T + 1, E] under random legal actions, and every seed's states."""
+    """Rows [S, T + 1, E] under random available actions, and every seed's states."""
     env = batched_smax(scenario, ENVS, reset_period=PERIOD)
 
     def play(key):

@@ -70,7 +70,7 @@ class Single:
         return cells
 
     def act(self):
-        """Legal actions; agents catch more often than not where they may."""
+        """Available actions; agents catch more often than not where they may."""
         avail_actions = self.rules.avail_actions()
         keen = avail_actions[:, 5] & (self.rng.random(len(avail_actions)) < 0.6)
         action = np.full(self.largest.n_agents, grid.STAY, np.int32)
@@ -98,7 +98,7 @@ class Single:
         self.ended = any(self.expected[1:])
 
     def compare(self, world, seen):
-        """With its column of the world, and its row of observations, state and legal actions."""
+        """With its column of the world, and its observations, state, available actions."""
         obs, state, avail_actions = seen
         rules, n = self.rules, self.game.n_agents
         assert world.steps == rules.steps

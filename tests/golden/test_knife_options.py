@@ -1,4 +1,4 @@
-"""KNIFE's options and controls: when it measures, whom it takes, what it is compared with."""
+"""KNIFE's options: when it measures, which neurons it takes, its controls."""
 
 import dataclasses
 import inspect
@@ -70,14 +70,14 @@ def test_gates_after_a_switch_and_once():
 
 
 @pytest.mark.parametrize(
-    ("measure", "judged"),
+    ("measure", "measured"),
     [
         ("running", [(TASK + 1, None), (2 * TASK + 1, None)]),
         ("pre_switch", [(TASK + 1, "first"), (2 * TASK + 1, "second")]),
         ("post_switch", [(TASK + WINDOW, "second"), (2 * TASK + WINDOW, "third")]),
     ],
 )
-def test_which_task_a_switch_is_judged_by(measure, judged):
+def test_which_task_a_switch_is_judged_by(measure, measured):
     """Another neuron is stagnant in each task; the surgery must take that of the right one."""
     config = KnifeConfig(
         name="knife", window=WINDOW, threshold=0.3, measure=measure, at_task_switch=True
@@ -100,8 +100,8 @@ def test_which_task_a_switch_is_judged_by(measure, judged):
             taken = np.flatnonzero(patient.online["grafts"]["agent"]["used"] - before)
             seen.append((step, list(taken)))
     number = {"first": [0], "second": [1], "third": [2]}
-    assert [s for s, _ in seen] == [s for s, _ in judged]
-    for (_, taken), (_, task) in zip(seen, judged, strict=True):
+    assert [s for s, _ in seen] == [s for s, _ in measured]
+    for (_, taken), (_, task) in zip(seen, measured, strict=True):
         assert task is None or taken == number[task]
 
 

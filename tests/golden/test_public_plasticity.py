@@ -179,13 +179,13 @@ def test_one_step_measures_and_operates_if_it_is_due():
 def test_broken_operations_are_found():
     before = Patient({"params": {"a": jnp.ones(3)}}, {}, ())
     plasticity.check_operation(before, before)
-    for broken, told in (
+    for broken, message in (
         ({"params": {"b": jnp.ones(3)}}, "structure"),
         ({"params": {"a": jnp.ones(2)}}, r"was float32\(3,\), is float32\(2,\)"),
         ({"params": {"a": jnp.ones(3, jnp.bfloat16)}}, "bfloat16"),
         ({"params": {"a": jnp.array([1.0, np.nan, 1.0])}}, "not finite"),
     ):
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             plasticity.check_operation(before, before._replace(online=broken))
     grown = {"params": {"a": jnp.array([1.0, 4.0, 0.5])}}
     assert plasticity.change(lambda v: v["params"]["a"] * 2, before.online, grown) == 6

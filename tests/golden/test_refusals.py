@@ -134,16 +134,16 @@ WIRINGS = {
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
-@pytest.mark.parametrize("told", WIRINGS)
-def test_every_method_refuses_a_wrong_wiring_when_it_is_made(name, told):
+@pytest.mark.parametrize("case", WIRINGS)
+def test_every_method_refuses_a_wrong_wiring_when_it_is_made(name, case):
     takes = inspect.signature(METHODS[name]).parameters
     needed = {"when": WHEN, "slots": 2}
     given = {key: value for key, value in needed.items() if key in takes}
     idle = name in {"none", "layer_norm", "wider", "l2_init", "nap"}
-    if "relu" in told and (idle or name in {"reset_full", "reset_last", "shrink_perturb", "marr"}):
+    if "relu" in case and (idle or name in {"reset_full", "reset_last", "shrink_perturb", "marr"}):
         return  # they operate on whole layers, or on none
-    with pytest.raises(ValueError, match=told):
-        METHODS[name](WIRINGS[told], **given)
+    with pytest.raises(ValueError, match=case):
+        METHODS[name](WIRINGS[case], **given)
 
 
 def test_a_method_that_zeroes_outgoing_weights_must_know_them():
@@ -180,10 +180,10 @@ NETWORKS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("told", NETWORKS)
-def test_a_network_that_the_method_was_not_made_for_is_refused_when_its_state_is_made(told):
-    method, online = NETWORKS[told]
-    with pytest.raises(ValueError, match=re.escape(told)) as refused:
+@pytest.mark.parametrize("case", NETWORKS)
+def test_a_network_that_the_method_was_not_made_for_is_refused_when_its_state_is_made(case):
+    method, online = NETWORKS[case]
+    with pytest.raises(ValueError, match=re.escape(case)) as refused:
         method.init(online)
     assert "\n" not in str(refused.value)
 

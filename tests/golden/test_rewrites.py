@@ -211,8 +211,8 @@ def test_pairs_are_two_to_five_per_donor(code):
     assert (min(sizes), max(sizes)) == ((5, 5) if code else (2, 5))
     few = np.asarray(pair(jnp.arange(31) < 3, donor, jax.random.key(1), code=code))
     assert np.all(few[:3] >= 27) and np.all(few[3:] == -1)
-    nobody = pair(dormant, jnp.zeros(31, bool), jax.random.key(1), code=code)
-    assert np.all(np.asarray(nobody) == -1)
+    nothing = pair(dormant, jnp.zeros(31, bool), jax.random.key(1), code=code)
+    assert np.all(np.asarray(nothing) == -1)
 
 
 def released_law(n_dormant, n_donors):

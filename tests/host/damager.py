@@ -235,9 +235,9 @@ class Bench:
         done, found = self.reported(study)
         assert done.code == 0, f"the healthy runs are not reported: {done.err[-600:]}"
         assert found in (self.reports[None], self.reports[victim]), "other numbers"
-        told = [line for line in done.err.splitlines() if f"{victim} is left out: " in line]
+        named = [line for line in done.err.splitlines() if f"{victim} is left out: " in line]
         gone = victim not in os.listdir(study) or (study / victim).is_file()
-        assert (victim in found) or told or gone, "it is not named"
+        assert (victim in found) or named or gone, "it is not named"
         assert content(study) == before, "something was changed"
         return done
 
@@ -253,7 +253,7 @@ class Bench:
         return done
 
     def check_end(self, run: Path, done: Outcome) -> None:
-        """The best policy cannot be played again without its checkpoint, which has to be told."""
+        """The best policy cannot be played again without its checkpoint, which has to be said."""
         step, sums, rows = self.ends[run.name]
         if "warning: no absolute metric: the best checkpoint, " in done.err:
             rows = [row for row in rows if row["kind"] != "absolute"]
@@ -262,8 +262,8 @@ class Bench:
     def branch(self, study: Path, victim: str) -> Outcome:
         before, new = content(study), study.parent / "new"
         path = str(study / victim)
-        asked = self.config(victim, study, resume=path, run_dir=str(new / victim))
-        done = called(lambda: train(asked))
+        config = self.config(victim, study, resume=path, run_dir=str(new / victim))
+        done = called(lambda: train(config))
         if done.code == 0:
             self.check_end(new / victim, done)
         elif done.code == 2:

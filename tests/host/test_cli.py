@@ -60,9 +60,9 @@ def line(tmp_path, monkeypatch, capsys):
             main()
         assert ended.value.code == 2
         out, err = capsys.readouterr()
-        (told,) = err.splitlines()
+        (message,) = err.splitlines()
         assert out == "" and list(tmp_path.iterdir()) == []
-        return told
+        return message
 
     return refused
 
@@ -85,10 +85,10 @@ def test_help_needs_no_jax_and_lists_every_group_option_and_field(tmp_path):
 
 
 def test_help_describes_the_groups_that_are_chosen(tmp_path):
-    told = call(WITHOUT_JAX, "-h", "env=mpe_predator_prey", "preset=pymarl", cwd=tmp_path).stdout
-    assert "  env.n_predators=3 " in told and "env.scenario=" in told.partition("groups")[0]
-    assert "env.scenario=" not in told.partition("fields")[2]
-    assert " pymarl* " in told and " mpe_predator_prey* " in told and " fast " in told
+    message = call(WITHOUT_JAX, "-h", "env=mpe_predator_prey", "preset=pymarl", cwd=tmp_path).stdout
+    assert "  env.n_predators=3 " in message and "env.scenario=" in message.partition("groups")[0]
+    assert "env.scenario=" not in message.partition("fields")[2]
+    assert " pymarl* " in message and " mpe_predator_prey* " in message and " fast " in message
 
 
 def test_version(tmp_path):
@@ -100,7 +100,7 @@ SCENARIOS = "must be one of 3m, 2s3z, 25m, 3s5z, 8m, 5m_vs_6m, "
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ("algo.lrr=1", "error: unknown key 'algo.lrr'; did you mean 'algo.lr'?"),
         ("+algo.lrr=1", "error: unknown key 'algo.lrr'; did you mean 'algo.lr'?"),
@@ -211,9 +211,9 @@ SCENARIOS = "must be one of 3m, 2s3z, 25m, 3s5z, 8m, 5m_vs_6m, "
          "error: hydra/launcher=rocket is refused: must be one of basic, "),
     ],
 )  # fmt: skip
-def test_refuses_with_one_line_and_exit_code_2(line, words, told):
+def test_refuses_with_one_line_and_exit_code_2(line, words, message):
     got = line(*words.split())
-    assert got == told or (told[-2:] in (", ", ": ", "; ") and got.startswith(told))
+    assert got == message or (message[-2:] in (", ", ": ", "; ") and got.startswith(message))
 
 
 def test_refuses_without_importing_jax(tmp_path):

@@ -117,8 +117,8 @@ def test_a_damaged_program_is_compiled_told_of_and_replaced(
     program.write_bytes(damage(program.read_bytes()))
     assert [again(), again()] == [False, True]
     err = capfd.readouterr().err
-    told = f"a compiled program in {program.parent} is damaged: it is compiled anew"
-    assert err == f"warning: {told}\n"
+    message = f"a compiled program in {program.parent} is damaged: it is compiled anew"
+    assert err == f"warning: {message}\n"
 
 
 def test_a_program_that_takes_as_long_to_load_as_to_compile_was_not_found(monkeypatch):
@@ -137,28 +137,31 @@ def test_a_program_that_takes_as_long_to_load_as_to_compile_was_not_found(monkey
 
 
 def test_a_folder_that_is_full_is_told_in_one_line(capfd):
-    told = "Error writing persistent compilation cache entry for 'x': full"
-    lowered = SimpleNamespace(compile=lambda: warnings.warn(told, stacklevel=1))
+    message = "Error writing persistent compilation cache entry for 'x': full"
+    lowered = SimpleNamespace(compile=lambda: warnings.warn(message, stacklevel=1))
     assert compile_cache.compiled(lowered) == (None, False)
-    assert capfd.readouterr().err == f"warning: {told}\n"
+    assert capfd.readouterr().err == f"warning: {message}\n"
 
 
 def test_each_kind_of_cpu_has_a_folder_of_its_own(monkeypatch):
     """XLA would load what holds instructions that this one lacks."""
-    here, told = compile_cache._cpu(), "vendor_id\t: A\nflags\t\t: sse sse2\ncpu MHz\t\t: 2100\n\n"
+    here, message = (
+        compile_cache._cpu(),
+        "vendor_id\t: A\nflags\t\t: sse sse2\ncpu MHz\t\t: 2100\n\n",
+    )
     names = []
-    for text in (told, told.replace("2100", "800"), told.replace(" sse2", "")):
+    for text in (message, message.replace("2100", "800"), message.replace(" sse2", "")):
         monkeypatch.setattr(Path, "read_text", lambda _, text=text: text)
         names.append(compile_cache._cpu())
     assert names[0] == names[1] and len({here, *names}) == 3
 
 
 @pytest.mark.parametrize(
-    ("cached", "told"),
+    ("cached", "message"),
     [(True, "found compiled, ready in"), (False, "compiled in"), (None, "ready in")],
 )
-def test_the_user_is_told_what_the_wait_was_for(capsys, cached, told):
+def test_the_user_is_told_what_the_wait_was_for(capsys, cached, message):
     about = SimpleNamespace(compile_cached=None)
     with compiling("a run", about):
         about.compile_cached = cached
-    assert re.fullmatch(rf"a run: compiling\n{told} \d+\.\d s\n", capsys.readouterr().out)
+    assert re.fullmatch(rf"a run: compiling\n{message} \d+\.\d s\n", capsys.readouterr().out)

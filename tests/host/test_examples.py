@@ -1,4 +1,4 @@
-"""The examples, run as a user runs them: in processes of their own, judged by what they print."""
+"""The examples, run as a user runs them: in processes of their own, checked by what they print."""
 
 import ast
 import json

@@ -141,13 +141,13 @@ def breaking(monkeypatch, place, error):
 @pytest.mark.parametrize("place", ["build", "init", "place", "chunk"])
 @pytest.mark.parametrize("kind", BROKEN)
 def test_what_does_not_fit_is_told_in_one_line(tmp_path, monkeypatch, capsys, place, kind):
-    error, told = BROKEN[kind]
+    error, message = BROKEN[kind]
     breaking(monkeypatch, place, error)
     assert train(fake_program.config(run_dir=str(tmp_path / "run"))) == 1
     err = capsys.readouterr().err
-    assert err == f"error: the run is too large for this machine: {told}\n"
+    assert err == f"error: the run is too large for this machine: {message}\n"
     done = summary_of(tmp_path / "run")
-    assert done["status"] == "failed" and done["error"] == told and done["env_steps"] == 0
+    assert done["status"] == "failed" and done["error"] == message and done["env_steps"] == 0
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == b""
     assert (tmp_path / "run" / "config.yaml").exists()
 

@@ -55,8 +55,8 @@ def test_a_second_process_is_refused_by_the_name_of_the_first_and_a_dead_one_nev
     linked = tmp_path / "linked"
     linked.symlink_to(run)
     for folder, resumed in ((run, None), (run, "auto"), (run, str(run)), (linked, "auto")):
-        asked = fake_program.config(run_dir=str(folder), resume=resumed, env_steps=1200)
-        assert train(asked) == 2
+        wanted = fake_program.config(run_dir=str(folder), resume=resumed, env_steps=1200)
+        assert train(wanted) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith(
             f"error: run_dir={folder} is in use by process {holder.pid} on "

@@ -126,8 +126,8 @@ def test_results_without_a_checkpoint_are_never_trained_over(run, capsys, damage
         "put its checkpoints back, or choose another folder"
     )
     new = run.with_name("new")
-    for asked in (config(run, resume=str(run)), config(new, resume=str(run))):
-        assert train(asked) == 2
+    for wanted in (config(run, resume=str(run)), config(new, resume=str(run))):
+        assert train(wanted) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line == f"error: resume={run} is refused: it holds no checkpoint"
     assert {path: path.is_file() and path.read_bytes() for path in run.rglob("*")} == before

@@ -79,11 +79,11 @@ def test_devices_that_cannot_be_used(words, text):
 
 
 def test_a_cpu_is_never_counted_as_a_hundred_thousand_devices():
-    told = (
+    script = (
         "from knife_jax.host import devices; devices.begin(100_000); print(devices.jax.devices())"
     )
     env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
-    said = subprocess.run([sys.executable, "-c", told], env=env, capture_output=True, text=True)
+    said = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
     assert said.stdout.count("CpuDevice") == max(8, os.cpu_count() or 1)
 
 
@@ -123,5 +123,5 @@ def test_a_control_group_and_the_memory_of_accelerators_are_limits(tmp_path, mon
 
 
 def test_amounts():
-    told = [memory.amount(n) for n in (7, 1536, 24 * GIB, 3 * 2**60 + 2**58, 10**30)]
-    assert told == ["7 B", "1.5 KiB", "24 GiB", "3.25 EiB", "8.27e+05 YiB"]
+    amounts = [memory.amount(n) for n in (7, 1536, 24 * GIB, 3 * 2**60 + 2**58, 10**30)]
+    assert amounts == ["7 B", "1.5 KiB", "24 GiB", "3.25 EiB", "8.27e+05 YiB"]

@@ -59,8 +59,8 @@ def test_doubled_rows_are_dropped_with_a_warning(tmp_path, capsys):
     assert capsys.readouterr().err == f"warning: {path}: 6 doubled records are dropped\n"
     path.write_bytes(text(*distinct, row(**{"return": 5.0})))
     assert read_records(path) == distinct
-    told = "1 doubled records are dropped, 1 of them with other numbers: two runs wrote here"
-    assert capsys.readouterr().err == f"warning: {path}: {told}\n"
+    message = "1 doubled records are dropped, 1 of them with other numbers: two runs wrote here"
+    assert capsys.readouterr().err == f"warning: {path}: {message}\n"
 
 
 def test_rows_out_of_order_are_put_in_order():

@@ -167,12 +167,12 @@ REFUSED = {
 def test_another_run_is_refused_by_the_fields_that_differ(straight, tmp_path, capsys, text, where):
     before = {path: path.read_bytes() for path in straight.rglob("*") if path.is_file()}
     here = where == "auto"
-    asked = config(
+    wanted = config(
         straight if here else tmp_path / "new", resume="auto" if here else str(straight),
         **REFUSED[text],
     )  # fmt: skip
     capsys.readouterr()
-    assert train(asked) == 2
+    assert train(wanted) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and line.endswith(f"another run: {text}")
     assert {path: path.read_bytes() for path in straight.rglob("*") if path.is_file()} == before
@@ -315,9 +315,9 @@ def test_when_all_seeds_have_diverged_the_run_ends(tmp_path, capsys):
 
 
 def test_the_budget_of_evaluations_may_change(straight):
-    judged = EvaluationConfig(every=200, episodes=3)
+    evaluation = EvaluationConfig(every=200, episodes=3)
     killed = cut(straight, 400)
-    assert train(config(killed, resume="auto", evaluation=judged)) == 0
+    assert train(config(killed, resume="auto", evaluation=evaluation)) == 0
     assert [r["env_steps"] for r in rows_of(killed) if r["kind"] == "eval" and r["seed"] == 5] == [
         400, 600, 800, 1000,
     ]  # fmt: skip

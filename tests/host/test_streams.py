@@ -121,5 +121,5 @@ def test_a_file_that_cannot_be_written_ends_any_program_in_one_line(tmp_path):
     script = "from knife_jax.console.entry import run; run('report')"
     env = ENV | {"PYTHONPATH": f"{ROOT}:{tmp_path}"}
     done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
-    told = f"error: {tmp_path}/none/report.md: No such file or directory\n"
-    assert (done.returncode, done.stderr) == (1, told)
+    message = f"error: {tmp_path}/none/report.md: No such file or directory\n"
+    assert (done.returncode, done.stderr) == (1, message)

@@ -15,8 +15,8 @@ from knife_jax.training.evaluator import Episodes
 
 
 def program(task_steps, keys, unfinished=False):
-    def evaluate(state, asked, task):
-        keys.append(jax.random.key_data(asked).tolist())
+    def evaluate(state, wanted, task):
+        keys.append(jax.random.key_data(wanted).tolist())
         returns = np.float32([[1, 3], [2, 2]]) * (task + 1)
         ended = np.array([[True, True], [True, not unfinished]])
         return Episodes(returns, np.zeros((2, 2), bool), np.full((2, 2), 5), ended)

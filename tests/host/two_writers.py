@@ -59,13 +59,15 @@ def contend(folder: Path, apart: float, resumed: bool) -> dict[str, Any]:
         time.sleep(0.05)
     loser = next(i for i, writer in enumerate(writers) if writer.returncode is not None)
     lost, won = writers[loser], writers[1 - loser]
-    _, told = lost.communicate()
+    _, message = lost.communicate()
     wait_for_rows(folder, won)
     won.send_signal(signal.SIGTERM)
     _, said = won.communicate()
-    assert lost.returncode == 2, (lost.returncode, told)
-    assert told.startswith(f"error: run_dir={folder} is in use by process {won.pid} on "), told
-    assert told.count("\n") == 1, told
+    assert lost.returncode == 2, (lost.returncode, message)
+    assert message.startswith(f"error: run_dir={folder} is in use by process {won.pid} on "), (
+        message
+    )
+    assert message.count("\n") == 1, message
     assert won.returncode == 128 + signal.SIGTERM, (won.returncode, said)
     rows, notes, _, summary = read_run(folder)
     assert summary["status"] == "interrupted" and notes == []

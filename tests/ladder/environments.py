@@ -1,7 +1,7 @@
 """Tiny cooperative environments, each of which needs one thing more, with their exact solutions.
 
 In the order of the ladder: a value head, a value that depends on the observation, bootstrapping,
-a joint action (with illegal ones), memory, and bootstrapping through a time limit.
+a joint action (with unavailable ones), memory, and bootstrapping through a time limit.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ class Rung(NamedTuple):
     """undiscounted, expected over starts"""
     optimal_value: Callable[[TimeStep, float], Float[Array, "*E"]]
     """(row, gamma) -> discounted value of what follows, for rows that do not end an episode"""
+    any_action: bool = False
+    """whether all actions are optimal"""
 
 
 class Play(NamedTuple):
@@ -45,7 +47,7 @@ def _episode(
     """``length`` transitions whose course the actions do not change, only its rewards.
 
     draw(key) -> drawn; observe(drawn, time) -> [N, O]; pay(drawn, time, action) -> reward of
-    acting in row ``time``; legal [N, A]. The state is all observations.
+    acting in row ``time``; avail_actions [N, A]. The state is all observations.
     """
     n_agents, n_actions = avail_actions.shape
     shape = jax.eval_shape(lambda: observe(draw(jax.random.key(0)), jnp.zeros((), jnp.int32))).shape
@@ -81,7 +83,7 @@ def _nothing(key):
     return jnp.zeros(())
 
 
-ALL_LEGAL = np.ones((2, 3), bool)
+ALL_AVAILABLE = np.ones((2, 3), bool)
 
 CONSTANT = Rung(
     _episode(
@@ -90,10 +92,11 @@ CONSTANT = Rung(
         draw=_nothing,
         observe=lambda drawn, time: jnp.ones((2, 1)),
         pay=lambda drawn, time, action: 1.0,
-        avail_actions=ALL_LEGAL,
+        avail_actions=ALL_AVAILABLE,
     ),
     optimal_return=1.0,
     optimal_value=lambda row, gamma: jnp.ones(row.reward.shape),
+    any_action=True,
 )
 """One transition, which pays 1."""
 
@@ -104,10 +107,11 @@ OBSERVED = Rung(
         draw=lambda key: jax.random.rademacher(key, (), jnp.float32),
         observe=lambda drawn, time: jnp.full((2, 1), drawn),
         pay=lambda drawn, time, action: drawn,
-        avail_actions=ALL_LEGAL,
+        avail_actions=ALL_AVAILABLE,
     ),
     optimal_return=0.0,
     optimal_value=lambda row, gamma: row.obs[..., 0, 0],
+    any_action=True,
 )
 """One transition, which pays the 1 or -1 that everyone sees."""
 
@@ -118,15 +122,16 @@ DELAYED = Rung(
         draw=_nothing,
         observe=lambda drawn, time: jnp.tile(jax.nn.one_hot(time, 3), (2, 1)),
         pay=lambda drawn, time, action: time == 2,
-        avail_actions=ALL_LEGAL,
+        avail_actions=ALL_AVAILABLE,
     ),
     optimal_return=1.0,
     optimal_value=lambda row, gamma: gamma ** (2.0 - jnp.argmax(row.obs[..., 0, :], axis=-1)),
+    any_action=True,
 )
 """Three transitions, the last of which pays 1; everyone sees the time."""
 
 PAYOFF = np.array([[0, 1, 20], [1, 8, 20], [20, 20, 20]], np.float32)
-"""of the legal actions: a monotone game that no sum of two values fits (the QMIX paper's 2B)"""
+"""of the available actions: a monotone game that no sum of two values fits (the QMIX paper's 2B)"""
 
 JOINT = Rung(
     _episode(
@@ -140,7 +145,7 @@ JOINT = Rung(
     optimal_return=8.0,
     optimal_value=lambda row, gamma: jnp.full(row.reward.shape, 8.0),
 )
-"""One transition, paid by a matrix; a return of 20 betrays an illegal action."""
+"""One transition, paid by a matrix; a return of 20 betrays an unavailable action."""
 
 MEMORY_DELAY = 3
 MEMORY = Rung(
@@ -158,7 +163,7 @@ MEMORY = Rung(
         pay=lambda drawn, time, action: jnp.where(
             time == MEMORY_DELAY, jnp.mean(action == drawn, dtype=jnp.float32), 0.0
         ),
-        avail_actions=ALL_LEGAL,
+        avail_actions=ALL_AVAILABLE,
     ),
     optimal_return=1.0,
     optimal_value=lambda row, gamma: (
@@ -178,11 +183,12 @@ ENDLESS = Rung(
         draw=_nothing,
         observe=lambda drawn, time: jnp.ones((2, 1)),
         pay=lambda drawn, time, action: ENDLESS_REWARD,
-        avail_actions=ALL_LEGAL,
+        avail_actions=ALL_AVAILABLE,
         truncates=True,
     ),
     optimal_return=7 * ENDLESS_REWARD,
     optimal_value=lambda row, gamma: jnp.full(row.reward.shape, ENDLESS_REWARD / (1 - gamma)),
+    any_action=True,
 )
 """The same row for ever, cut after seven transitions: its value must not feel the cut."""
 
