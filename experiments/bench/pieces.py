@@ -18,9 +18,9 @@ from knife_jax.nets.graft import occupancy, with_open_slots
 from knife_jax.plasticity.invariants import change
 from knife_jax.plasticity.stats import dormant_pct, pct_below
 from knife_jax.training import replay
-from knife_jax.training.chunk import Trainer, trajectories_added
 from knife_jax.training.exploration import epsilon_greedy
 from knife_jax.training.rollout import rollout
+from knife_jax.training.trainer import Trainer, trajectories_added
 from knife_jax.types import PyTree, Trajectory
 
 ENDED, SPARES = ("ended", "last"), ("spare", "spare_env", "spare_first", "cursor", "turn")

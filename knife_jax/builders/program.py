@@ -31,7 +31,7 @@ from knife_jax.training.budget import Budget
 from knife_jax.training.evaluator import Episodes, evaluate
 from knife_jax.training.joint import is_small, joint_values
 from knife_jax.training.rollout import rehearse
-from knife_jax.training.state import TrainState, layout, over_shares
+from knife_jax.training.state import TrainState, layout, over_shards
 from knife_jax.types import Variables
 
 
@@ -118,7 +118,7 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
         one_seed = _with_nan_checks(one_seed)
     whole = layout(shards), SAME
     chunk = over_seeds(one_seed, mesh, whole, (*whole, SEEDS))
-    begin = over_shares(partial(training.init, trainer), shards)
+    begin = over_shards(partial(training.init, trainer), shards)
 
     @jax.jit
     def init(keys: PRNGKeyArray) -> TrainState:

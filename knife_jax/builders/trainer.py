@@ -15,15 +15,16 @@ from knife_jax.envs.base import VecEnv
 from knife_jax.envs.tasks import Tasks
 from knife_jax.nets.wiring import relu_groups
 from knife_jax.parallel.shards import WHOLE, Shards
-from knife_jax.training import chunk as training
+from knife_jax.training.chunk import MAX_ROUNDS
 from knife_jax.training.exploration import linear
 from knife_jax.training.learner import make_learner
 from knife_jax.training.task_switch import per_task
+from knife_jax.training.trainer import Trainer
 
 
 def make_trainer(
     config: Config, env: VecEnv, tasks: Tasks | None = None, shards: Shards = WHOLE
-) -> training.Trainer:
+) -> Trainer:
     """Network, learner, method and sizes of a config, in the first of its tasks or the only one.
 
     The environments and, in the trainer, batch and capacity are those of one of the shards.
@@ -49,16 +50,14 @@ def make_trainer(
         sequence = make_sequence(switches, tasks, env.n_envs, budget.round_steps, optimiser)
         if switches.restart_epsilon:
             epsilon = per_task(epsilon)
-    return training.Trainer(
+    return Trainer(
         env=env,
         learner=learner,
         plasticity=method,
         epsilon=epsilon,
         learning_rate=learning_rate(algo),
-        row=every_env_steps(config.log_every, budget.round_steps),
-        most_rounds=min(
-            rounds_of(config.log_every, budget.round_steps), budget.rounds, training.LONGEST
-        ),
+        log=every_env_steps(config.log_every, budget.round_steps),
+        most_rounds=min(rounds_of(config.log_every, budget.round_steps), budget.rounds, MAX_ROUNDS),
         slots=plasticity.networks().slots,
         stagnant_threshold=plasticity.stagnation().threshold,
         episodes_only=episodes_only,

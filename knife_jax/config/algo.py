@@ -11,8 +11,8 @@ from knife_jax.config.schema import (
     Count,
     Fraction,
     Positive,
+    PositiveFraction,
     Section,
-    Share,
     StepsOrZero,
     at_least,
     choice,
@@ -54,7 +54,7 @@ class AlgoConfig(Section):
     updates_per_round: Annotated[Count, "gradient steps per window or episode of all n_envs"]
     learning_starts: Annotated[StepsOrZero, "env steps before the first update"]
     target_period: Annotated[Count, "updates between target network syncs"]
-    tau: Annotated[Share, "share of the online weights taken at a sync; 1 = copy"] = 1.0
+    tau: Annotated[PositiveFraction, "fraction of the online weights taken; 1 = copy"] = 1.0
     epsilon_start: Annotated[Fraction, "exploration at the start"] = 1.0
     epsilon_end: Annotated[Fraction, "exploration at the end"] = 0.05
     epsilon_steps: Annotated[StepsOrZero, "env steps from start to end"]

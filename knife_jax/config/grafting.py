@@ -13,7 +13,7 @@ from knife_jax.config.plasticity import (
     Scoped,
     Stagnant,
 )
-from knife_jax.config.schema import Count, Few, Share, choice, word
+from knife_jax.config.schema import Count, Few, PositiveFraction, choice, word
 
 Selection = Annotated[str, choice("stagnant", "random")]
 Measure = Annotated[str, choice("running", "pre_switch", "post_switch")]
@@ -39,7 +39,7 @@ class KnifeConfig(Stagnant, Scoped, Scheduled, PlasticityConfig):
     method: Annotated[str, choice("knife"), "label"] = "knife"
     select: Annotated[Selection, "stagnant neurons, or as many at random"] = "stagnant"
     slots: Annotated[Few, "surgeries that one neuron can take"] = 2
-    cap: Annotated[Share, "largest fraction of a layer in one surgery"] = 0.5
+    cap: Annotated[PositiveFraction, "largest fraction of a layer in one surgery"] = 0.5
     maturity: Annotated[
         Count | None, "updates a neuron is measured for before its next surgery; null = window"
     ] = None

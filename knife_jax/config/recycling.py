@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from knife_jax.config.plasticity import WINDOW, PlasticityConfig, Scheduled, Scoped, refuse
-from knife_jax.config.schema import Count, Fraction, Positive, Share, Size, choice
+from knife_jax.config.schema import Count, Fraction, Positive, PositiveFraction, Size, choice
 
 Form = Annotated[str, choice("paper", "code")]
 Threshold = Annotated[
@@ -72,7 +72,7 @@ class CbpConfig(Scoped, PlasticityConfig):
     """Neurons of low utility are recycled, a few at every update."""
 
     method: Annotated[str, choice("cbp"), "label"] = "cbp"
-    rate: Annotated[Share, "fraction of the mature neurons recycled per update"] = 1e-4
+    rate: Annotated[PositiveFraction, "fraction of the mature neurons recycled per update"] = 1e-4
     maturity: Annotated[Size, "updates before a neuron can be recycled"] = 100
     decay: Annotated[Fraction, "of the running utility"] = 0.99
 
@@ -82,7 +82,7 @@ class SnrConfig(Scoped, PlasticityConfig):
     """Neurons that are silent for longer than is usual for them are recycled."""
 
     method: Annotated[str, choice("snr"), "label"] = "snr"
-    percentile: Annotated[Share, "of a neuron's own gaps that is its limit"] = 0.99
+    percentile: Annotated[PositiveFraction, "of a neuron's own gaps that is its limit"] = 0.99
     limit: Annotated[Count, "silent updates that are too many, at first"] = 100
     refresh: Annotated[Count, "updates between new limits"] = 500
     longest: Annotated[Count, "largest limit, in updates"] = 500

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from knife_jax.config.plasticity import NetworkOptions, PlasticityConfig, Scheduled, Scoped
-from knife_jax.config.schema import Fraction, Positive, Share, choice
+from knife_jax.config.schema import Fraction, Positive, PositiveFraction, choice
 
-Kept = Annotated[Share, "fraction of the old weights that is kept"]
+Kept = Annotated[PositiveFraction, "fraction of the old weights that is kept"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,7 +78,7 @@ Size = Annotated[int, at_least(0), INT32]
 Steps = Annotated[int, at_least(1), EXACT]
 """environment steps: they are counted in rounds, and may be more than 32 bits hold"""
 StepsOrZero = Annotated[int, at_least(0), EXACT]
-Share = Annotated[float, above(0), at_most(1)]
+PositiveFraction = Annotated[float, above(0), at_most(1)]
 Fraction = Annotated[float, at_least(0), at_most(1)]
 Positive = Annotated[float, above(0)]
 NotNegative = Annotated[float, at_least(0)]

@@ -14,10 +14,10 @@ from knife_jax.clock import Clock
 from knife_jax.nets.wiring import layer
 from knife_jax.plasticity.meters import Running
 from knife_jax.training import replay
-from knife_jax.training.chunk import Trainer, trajectories_added
 from knife_jax.training.forward import agent_values, forward, q_tot, taken
 from knife_jax.training.losses import td_loss
 from knife_jax.training.state import TrainState
+from knife_jax.training.trainer import Trainer, trajectories_added
 from knife_jax.types import Patient, PyTree, Trajectory, batch_axes
 
 
@@ -39,17 +39,22 @@ class View(NamedTuple):
 
 
 def look(
-    t: Trainer, windows: int, gradients: int, state: TrainState, clock: Clock, key: PRNGKeyArray
+    trainer: Trainer,
+    windows: int,
+    gradients: int,
+    state: TrainState,
+    clock: Clock,
+    key: PRNGKeyArray,
 ) -> View:
     """The network on ``windows`` replayed windows; the first ``gradients`` are kept."""
-    online, learner, slots = state.patient.online, t.learner, t.slots
+    online, learner, slots = state.patient.online, trainer.learner, trainer.slots
     mine = replay.sample(
         state.replay,
-        t.shards.own(key),
-        math.ceil(windows / t.shards.n),
-        trajectories_added(t, clock),
+        trainer.shards.own(key),
+        math.ceil(windows / trainer.shards.n),
+        trajectories_added(trainer, clock),
     )
-    batch = first(t.shards.whole(mine, batch_axes(mine)), windows)
+    batch = first(trainer.shards.whole(mine, batch_axes(mine)), windows)
     values, sown = forward(learner.networks, online, batch)
     outputs = {group.name: layer(sown, group)["activation"][0] for group in learner.wiring}
     outputs["agent/memory"] = sown["agent"]["representation"][0]
@@ -95,7 +100,7 @@ def along(valid: Bool[Array, "T B"], shape: tuple[int, ...]) -> Bool[Array, "T B
 
 
 def td_gradient(
-    t: Trainer,
+    trainer: Trainer,
     patient: Patient,
     params: PyTree,
     batch: Trajectory,
@@ -109,7 +114,7 @@ def td_gradient(
     contributes to the gradient of the shared network. The loss itself does not change.
     """
 
-    networks = t.learner.networks
+    networks = trainer.learner.networks
 
     def loss(params: PyTree) -> Float[Array, ""]:
         online = {**patient.online, "params": params}

@@ -14,8 +14,8 @@ from knife_jax.diagnostics import collect, regression
 from knife_jax.diagnostics.curvature import kernels, largest_eigenvalue, sum_over_agents
 from knife_jax.diagnostics.summary import Collected, summarise
 from knife_jax.parallel.shards import SAME, SEEDS
-from knife_jax.training.chunk import Trainer
 from knife_jax.training.state import TrainState, layout
+from knife_jax.training.trainer import Trainer
 from knife_jax.types import PyTree
 
 GRADIENTS = 8
@@ -42,7 +42,7 @@ Probe = Callable[[TrainState, Clock], dict[str, np.ndarray]]
 
 
 def make_probe(
-    t: Trainer,
+    trainer: Trainer,
     sizes: Sizes,
     window: int,
     over_seeds: Callable[[Callable, tuple[Any, ...]], Callable],
@@ -59,10 +59,14 @@ def make_probe(
     def compiled(f: Callable, *layout: Any) -> Callable:
         return jax.jit(over_seeds(f, layout))
 
-    look = compiled(partial(collect.look, t, sizes.windows, k), layout(t.shards), SAME, SAME)
-    gradient = compiled(partial(collect.td_gradient, t), SEEDS, SEEDS, SEEDS, SEEDS, SAME, SAME)
-    next_step = compiled(partial(collect.next_step, t.learner.optimiser), SEEDS, SEEDS, SAME)
-    fit = compiled(partial(regression.fit, t, sizes.fit_steps), SAME, SEEDS, SEEDS)
+    look = compiled(
+        partial(collect.look, trainer, sizes.windows, k), layout(trainer.shards), SAME, SAME
+    )
+    gradient = compiled(
+        partial(collect.td_gradient, trainer), SEEDS, SEEDS, SEEDS, SEEDS, SAME, SAME
+    )
+    next_step = compiled(partial(collect.next_step, trainer.learner.optimiser), SEEDS, SEEDS, SAME)
+    fit = compiled(partial(regression.fit, trainer, sizes.fit_steps), SAME, SEEDS, SEEDS)
 
     @np.errstate(invalid="ignore", over="ignore")
     def probe(state: TrainState, clock: Clock) -> dict[str, np.ndarray]:
@@ -94,6 +98,6 @@ def make_probe(
         if sizes.fit_steps:
             random = regression.random_parameters(weights, sizes.functions, rng)
             collected = collected._replace(fits=fetch(fit(random, state.patient, view)))
-        return summarise(collected, int(clock.updates), window, t.slots)
+        return summarise(collected, int(clock.updates), window, trainer.slots)
 
     return probe

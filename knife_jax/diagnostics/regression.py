@@ -15,9 +15,9 @@ from jaxtyping import Array, Bool, Float
 from knife_jax.clock import Clock
 from knife_jax.diagnostics.collect import View, along
 from knife_jax.mixers.base import Joint
-from knife_jax.training.chunk import Trainer
 from knife_jax.training.forward import agent_values, q_tot
 from knife_jax.training.losses import masked_mean
+from knife_jax.training.trainer import Trainer
 from knife_jax.types import Patient, PyTree, Trajectory
 
 FREQUENCY = 1e5
@@ -89,13 +89,15 @@ def fit_random_functions(
     return Fit(jnp.mean(variance), jnp.mean(loss))
 
 
-def fit(t: Trainer, steps: int, random: PyTree, patient: Patient, view: View) -> dict[str, Fit]:
+def fit(
+    trainer: Trainer, steps: int, random: PyTree, patient: Patient, view: View
+) -> dict[str, Fit]:
     """What a copy of the agent network, and one of the mixer, can learn on replayed rows.
 
     A row is one step of the network: the agents' recurrent states and, for the mixer, the agents'
     values stay what they are now. A mixer without parameters is left out.
     """
-    learner, online = t.learner, patient.online
+    learner, online = trainer.learner, patient.online
     # with the learning rate that training begins with
     optimiser = optax.GradientTransformation(
         learner.optimiser.init, partial(learner.optimiser.update, clock=Clock.zero())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,14 @@ OPEN_SLOTS = "open_slots"
 """the collection that bounds, beside ``params`` and ``grafts``, how many slots can be in use"""
 
 
-def with_open_slots(variables: Variables, n: Int[Array, ""] | int) -> Variables:
+def _whole(n: Any, name: str) -> Any:
+    if isinstance(n, bool | float) or (isinstance(n, int) and n < 0):
+        raise refuse(name, n, "a whole number, at least 0")
+    return n
+
+
+@checked
+def with_open_slots(variables: Variables, n: Annotated[Int[Array, ""] | int, _whole]) -> Variables:
     """The variables, with the number of graft slots that any neuron can use by now.
 
     No neuron uses more slots than surgeries were due, which follows from the Clock. ``n`` is to be
@@ -34,8 +41,6 @@ def with_open_slots(variables: Variables, n: Int[Array, ""] | int) -> Variables:
     Raises:
       ValueError: if ``n`` is not a whole number of at least 0.
     """
-    if isinstance(n, bool | float) or (isinstance(n, int) and n < 0):
-        raise refuse("open_slots", n, "a whole number, at least 0")
 
     def of_layers(grafts: PyTree) -> PyTree:
         if "used" in grafts:

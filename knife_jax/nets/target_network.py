@@ -5,13 +5,13 @@ from __future__ import annotations
 import jax
 
 from knife_jax.checks import checked
-from knife_jax.config.schema import Share
+from knife_jax.config.schema import PositiveFraction
 from knife_jax.nets.graft import equal_in_target
 from knife_jax.types import Variables
 
 
 @checked
-def update_target(online: Variables, target: Variables, tau: Share) -> Variables:
+def update_target(online: Variables, target: Variables, tau: PositiveFraction) -> Variables:
     """Move the target network towards the online one: target + τ (online - target).
 
     Kept neurons are averaged like trained ones, since online and target keep different ones;

@@ -16,7 +16,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from knife_jax.config.schema import ConfigError
-from knife_jax.parallel.shards import SAME, SHARES
+from knife_jax.parallel.shards import SAME, SHARDS
 from knife_jax.types import PyTree
 
 FORCED = "xla_force_host_platform_device_count"
@@ -86,7 +86,7 @@ def make_mesh(n_seeds: int, splits: Sequence[int], n: int | None) -> Mesh:
     seeds = max(d for d in range(1, n + 1) if n_seeds % d == 0)
     shards = max(d for d in range(1, n // seeds + 1) if math.gcd(*splits) % d == 0)
     return jax.make_mesh(
-        (seeds, shards), SHARES, axis_types=(AxisType.Auto,) * 2, devices=devices[: seeds * shards]
+        (seeds, shards), SHARDS, axis_types=(AxisType.Auto,) * 2, devices=devices[: seeds * shards]
     )
 
 
@@ -103,7 +103,7 @@ def over_seeds(f: Callable[..., Any], mesh: Mesh, layout: Any, out: Any) -> Call
         """The tree with ``change`` applied to the leaves that have an axis of shards."""
 
         def leaves(spec, part):
-            return jax.tree.map(change, part) if spec == SHARES else part
+            return jax.tree.map(change, part) if spec == SHARDS else part
 
         return jax.tree.map(leaves, specs, tree)
 

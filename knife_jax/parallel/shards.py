@@ -19,7 +19,7 @@ from knife_jax.types import PyTree
 AXIS = "data"
 """the name of the axis that the shards are mapped over"""
 
-SAME, SEEDS, SHARES = PartitionSpec(), PartitionSpec("seed"), PartitionSpec("seed", AXIS)
+SAME, SEEDS, SHARDS = PartitionSpec(), PartitionSpec("seed"), PartitionSpec("seed", AXIS)
 """how an array lies on the devices: whole on each of them; axis 0 is that of the seeds; axis 1 is
 also that of the shards"""
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from knife_jax.checks import checked
 from knife_jax.clock import Trigger, with_late_switches
 from knife_jax.config.grafting import KnifeConfig, Measure, OutMode, Selection
-from knife_jax.config.schema import Count, Positive, Share
+from knife_jax.config.schema import Count, Positive, PositiveFraction
 from knife_jax.nets.wiring import Wiring, relu_groups, some
 from knife_jax.plasticity.base import Claims, Extras, PlasticityTransform
 from knife_jax.plasticity.combine import reset_per_task, surgery
@@ -24,7 +24,7 @@ def knife(
     slots: Count = KnifeConfig.slots,
     threshold: Positive = KnifeConfig.threshold,
     window: Count = KnifeConfig.window,
-    cap: Share = KnifeConfig.cap,
+    cap: PositiveFraction = KnifeConfig.cap,
     maturity: Count | None = KnifeConfig.maturity,
     select: Selection = KnifeConfig.select,
     measure: Measure = KnifeConfig.measure,

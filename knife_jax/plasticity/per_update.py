@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from knife_jax.checks import checked, refuse
 from knife_jax.clock import Clock, every_updates
 from knife_jax.config.recycling import CbpConfig, SnrConfig
-from knife_jax.config.schema import Count, Fraction, Share, Size
+from knife_jax.config.schema import Count, Fraction, PositiveFraction, Size
 from knife_jax.nets.wiring import Wiring, at, check, relu_groups, some
 from knife_jax.plasticity.base import Claims, Extras, NeuronStats, PlasticityTransform
 from knife_jax.plasticity.combine import operated
@@ -35,7 +35,7 @@ class Utility(NamedTuple):
 def cbp(
     wiring: Wiring,
     *,
-    rate: Share = CbpConfig.rate,
+    rate: PositiveFraction = CbpConfig.rate,
     maturity: Size = CbpConfig.maturity,
     decay: Fraction = CbpConfig.decay,
 ) -> PlasticityTransform:
@@ -129,7 +129,7 @@ def own_limits(gaps: Gaps, percentile: float) -> Gaps:
 def snr(
     wiring: Wiring,
     *,
-    percentile: Share = SnrConfig.percentile,
+    percentile: PositiveFraction = SnrConfig.percentile,
     limit: Count = SnrConfig.limit,
     refresh: Count = SnrConfig.refresh,
     longest: Count = SnrConfig.longest,

@@ -12,7 +12,7 @@ import optax
 from knife_jax.checks import checked
 from knife_jax.clock import Trigger
 from knife_jax.config.resets import MarrConfig, ShrinkPerturbConfig
-from knife_jax.config.schema import Fraction, Share
+from knife_jax.config.schema import Fraction, PositiveFraction
 from knife_jax.nets.wiring import Wiring, check, layer, some
 from knife_jax.plasticity.base import Chosen, Claims, Extras, PlasticityTransform
 from knife_jax.plasticity.combine import identity, operated
@@ -97,7 +97,7 @@ def reset_full(wiring: Wiring, *, when: Trigger) -> PlasticityTransform:
 
 @checked
 def shrink_perturb(
-    wiring: Wiring, *, when: Trigger, share: Share = ShrinkPerturbConfig.share
+    wiring: Wiring, *, when: Trigger, share: PositiveFraction = ShrinkPerturbConfig.share
 ) -> PlasticityTransform:
     """Shrink and perturb every layer (Ash & Adams 2020): θ ← share · θ + (1 - share) · ψ, ψ fresh.
 
@@ -117,7 +117,7 @@ def marr(
     wiring: Wiring,
     *,
     when: Trigger,
-    share: Share = MarrConfig.share,
+    share: PositiveFraction = MarrConfig.share,
     amplitude: Fraction = MarrConfig.amplitude,
 ) -> PlasticityTransform:
     """Pull layers towards their initial weights, and scale observations: MARR (Yang et al. 2024).

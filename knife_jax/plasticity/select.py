@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from knife_jax.checks import checked
-from knife_jax.config.schema import NotNegative, Positive, Share
+from knife_jax.config.schema import NotNegative, Positive, PositiveFraction
 from knife_jax.plasticity.base import Select
 
 
@@ -28,7 +28,7 @@ def lowest(
 
 
 @checked
-def below(threshold: Positive, cap: Share) -> Select:
+def below(threshold: Positive, cap: PositiveFraction) -> Select:
     """Choose the neurons whose score is below a threshold, the lowest first.
 
     Args:

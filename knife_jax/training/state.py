@@ -9,7 +9,7 @@ import jax
 from flax import struct
 from jaxtyping import Array, Bool, PRNGKeyArray
 
-from knife_jax.parallel.shards import AXIS, SEEDS, SHARES, Shards
+from knife_jax.parallel.shards import AXIS, SEEDS, SHARDS, Shards
 from knife_jax.training.replay import ReplayState
 from knife_jax.types import Patient, PyTree
 
@@ -29,15 +29,15 @@ class TrainState:
 
 
 def layout(shards: Shards) -> PyTree:
-    """How the training state lies on the devices; with one share it has no axis of shares."""
-    own = SHARES if shards.n > 1 else SEEDS
+    """How the training state lies on the devices; with one shard it has no axis of shards."""
+    own = SHARDS if shards.n > 1 else SEEDS
     specs: dict[str, Any] = dict.fromkeys(("patient", "plasticity", "key", "finite"), SEEDS)
     return TrainState(**specs, replay=own, actor=own)
 
 
-def over_shares(f: Callable[..., TrainState], shards: Shards) -> Callable[..., TrainState]:
-    """All shares of a state side by side, on one device, of a function that makes one."""
+def over_shards(f: Callable[..., TrainState], shards: Shards) -> Callable[..., TrainState]:
+    """All shards of a state side by side, on one device, of a function that makes one."""
     if shards.n == 1:
         return f
-    axes = jax.tree.map(lambda spec: 0 if spec == SHARES else None, layout(shards))
+    axes = jax.tree.map(lambda spec: 0 if spec == SHARDS else None, layout(shards))
     return jax.vmap(f, None, axes, axis_name=AXIS, axis_size=shards.n)

@@ -205,7 +205,7 @@ def test_surgery_keeps_what_it_must(name, optimiser):
 
     old, new = (values(p.online, batch(0)) for p in (patient, operated))
     if method.claims.preserves == "outputs":
-        equal = nearly if section(name).own_outgoing else same
+        equal = nearly if section(name).networks().own_outgoing else same
         equal(old, new)
         equal(*(values(p.target, batch(0)) for p in (patient, operated)))
         same(jnp.argmax(old.agents, -1), jnp.argmax(new.agents, -1))

@@ -27,7 +27,7 @@ from knife_jax.diagnostics.regression import fit_random_functions
 from knife_jax.envs.base import vectorise
 from knife_jax.plasticity.meters import Running
 from knife_jax.plasticity.stats import neuron_stats
-from knife_jax.training.chunk import trajectories_added
+from knife_jax.training.trainer import trajectories_added
 
 pytestmark = pytest.mark.xdist_group("probe")
 SEEDS, WINDOWS = 2, 11

@@ -1,4 +1,4 @@
-"""A seed split over shares learns what it would learn whole; on devices, all have the same bits."""
+"""A seed split over shards learns what it would learn whole; on devices, all have the same bits."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ T, B, H = 5, MEASURED_WINDOWS, 13
 
 
 def split(batch: Trajectory, n: int) -> Trajectory:
-    """The windows of each share along a new axis 0."""
+    """The windows of each shard along a new axis 0."""
     return jax.tree.map(
         lambda leaf, axis: jnp.stack(jnp.split(leaf, n, axis)), batch, batch_axes(batch)
     )
@@ -33,7 +33,7 @@ def split(batch: Trajectory, n: int) -> Trajectory:
 
 @cache
 def update(n: int):
-    """One gradient step on a batch in ``n`` shares: gradients, neuron statistics and metrics."""
+    """One gradient step on a batch in ``n`` shards: gradients, neuron statistics and metrics."""
     networks, wiring = make_networks(tiny_config(), SPEC)
     shards = WHOLE if n == 1 else Shards(n)
     learner = make_learner(
@@ -48,9 +48,9 @@ def update(n: int):
 
     if n == 1:
         return jax.jit(one)
-    # no axis for the results: that they are the same in all shares is checked as it is traced
-    over_shares = jax.vmap(one, in_axes=0, out_axes=None, axis_name=AXIS)
-    return jax.jit(lambda batch: over_shares(split(batch, n)))
+    # no axis for the results: that they are the same in all shards is checked as it is traced
+    over_shards = jax.vmap(one, in_axes=0, out_axes=None, axis_name=AXIS)
+    return jax.jit(lambda batch: over_shards(split(batch, n)))
 
 
 def make_batch(valid) -> Trajectory:
@@ -71,10 +71,10 @@ def make_batch(valid) -> Trajectory:
 
 
 RAGGED = np.arange(T)[:, None] < np.array([5, 5, 4, 5, 1, 2, 0, 1])
-EMPTY_SHARE = np.broadcast_to(np.arange(B) >= B // 2, (T, B))
+EMPTY_SHARD = np.broadcast_to(np.arange(B) >= B // 2, (T, B))
 
 
-@pytest.mark.parametrize("valid", [RAGGED, EMPTY_SHARE, np.zeros((T, B), bool)])
+@pytest.mark.parametrize("valid", [RAGGED, EMPTY_SHARD, np.zeros((T, B), bool)])
 def test_gradients_and_probes_are_those_of_the_joined_batch(valid):
     batch = make_batch(valid)
     whole, shared = update(1)(batch), update(2)(batch)
@@ -87,7 +87,7 @@ def test_gradients_and_probes_are_those_of_the_joined_batch(valid):
 
 
 def test_what_shares_tell_each_other():
-    """Two shares with the windows 0, 1, 2 and 10, 11, 12 of a batch."""
+    """Two shards with the windows 0, 1, 2 and 10, 11, 12 of a batch."""
     shards = Shards(2)
     number = jnp.array([[0, 1, 2], [10, 11, 12]])
     axes = batch_axes(make_batch(RAGGED))
@@ -113,4 +113,4 @@ def test_two_devices_train_one_seed_with_the_same_bits():
     root = Path(__file__).parents[1]
     paths = (str(root.parent), str(root))
     env = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-    subprocess.run([sys.executable, root / "host" / "two_shares.py"], env=env, check=True)
+    subprocess.run([sys.executable, root / "host" / "two_shards.py"], env=env, check=True)

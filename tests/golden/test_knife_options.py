@@ -70,20 +70,20 @@ def test_gates_after_a_switch_and_once():
 
 
 @pytest.mark.parametrize(
-    ("measure", "measured"),
+    ("measure", "expected"),
     [
         ("running", [(TASK + 1, None), (2 * TASK + 1, None)]),
         ("pre_switch", [(TASK + 1, "first"), (2 * TASK + 1, "second")]),
         ("post_switch", [(TASK + WINDOW, "second"), (2 * TASK + WINDOW, "third")]),
     ],
 )
-def test_which_task_a_switch_is_judged_by(measure, measured):
+def test_which_task_a_switch_is_measured(measure, expected):
     """Another neuron is stagnant in each task; the surgery must take that of the right one."""
     config = KnifeConfig(
         name="knife", window=WINDOW, threshold=0.3, measure=measure, at_task_switch=True
     )
     method = make_plasticity(config, WIRING)
-    variables = LAYER.init(jax.random.key(0), jnp.zeros((1, I)), 0)
+    variables = LAYER.init(jax.random.key(0), jnp.zeros((1, I)))
     online = {name: {"agent": variables[name]} for name in ("params", "grafts")}
     patient = Patient(online, {}, optax.sgd(0.1).init(online["params"]))
     state, seen = method.init(online), []
@@ -100,8 +100,8 @@ def test_which_task_a_switch_is_judged_by(measure, measured):
             taken = np.flatnonzero(patient.online["grafts"]["agent"]["used"] - before)
             seen.append((step, list(taken)))
     number = {"first": [0], "second": [1], "third": [2]}
-    assert [s for s, _ in seen] == [s for s, _ in measured]
-    for (_, taken), (_, task) in zip(seen, measured, strict=True):
+    assert [s for s, _ in seen] == [s for s, _ in expected]
+    for (_, taken), (_, task) in zip(seen, expected, strict=True):
         assert task is None or taken == number[task]
 
 
@@ -109,7 +109,7 @@ def test_without_task_switches_it_does_not_matter_when_knife_measures():
     """The library's default is the trainer's, and what it was for whoever has one task."""
     default = METHODS["knife"](WIRING, when=every_updates(4), window=WINDOW)
     running = METHODS["knife"](WIRING, when=every_updates(4), window=WINDOW, measure="running")
-    made = LAYER.init(jax.random.key(0), jnp.zeros((1, I)), 0)
+    made = LAYER.init(jax.random.key(0), jnp.zeros((1, I)))
     online = {name: {"agent": made[name]} for name in ("params", "grafts")}
     states = [method.init(online) for method in (default, running)]
     for step in range(1, 3 * TASK):

@@ -230,7 +230,7 @@ def test_neuron_stats_have_a_number_per_neuron_and_ids_an_axis():
     with pytest.raises(ValueError, match=r"ids=4 is refused"):
         jax.eval_shape(p.GraftedDense(5, INIT, ids=4).init, jax.random.key(0), np.ones((1, 7)))
     for n in (-1, 0.5, True):
-        with pytest.raises(ValueError, match=f"open_slots={str(n).lower()} is refused"):
+        with pytest.raises(ValueError, match=f"with_open_slots: n={str(n).lower()} is refused"):
             p.with_open_slots({}, n)
 
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from ladder.environments import MEMORY
 from tiny import KNIFE, tiny_config
-from two_shares import collectives
+from two_shards import collectives
 
 from knife_jax.builders.program import build_in
 from knife_jax.envs.base import vectorise

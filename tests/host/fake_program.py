@@ -115,7 +115,7 @@ def install(monkeypatch=None, *, has_win: bool = True, before_each=lambda clock:
     """Make ``from knife_jax.builders.program import build`` give the fake."""
 
     def build(config: Config):
-        s, shares = config.num_seeds, config.devices or 1
+        s, shards = config.num_seeds, config.devices or 1
         budget = make_budget(config, ROUND)
         begun = budget.plan(Clock.zero())
 
@@ -129,13 +129,13 @@ def install(monkeypatch=None, *, has_win: bool = True, before_each=lambda clock:
         return types.SimpleNamespace(
             spec=types.SimpleNamespace(has_win=has_win),
             n_params=13,
-            mesh={"seed": 1, "data": shares},
+            mesh={"seed": 1, "data": shards},
             init=lambda seeds: State(
                 agent={"kernel": jnp.outer(jnp.array(seeds, jnp.float32), jnp.ones(2))},
-                replay={"rows": jax.random.normal(jax.random.key(0), (s, shares, 3000 // shares))},
+                replay={"rows": jax.random.normal(jax.random.key(0), (s, shards, 3000 // shards))},
                 actor={
-                    "at": jnp.arange(s * shares).reshape(s, shares),
-                    "key": jax.random.split(jax.random.key(1), (s, shares)),
+                    "at": jnp.arange(s * shards).reshape(s, shards),
+                    "key": jax.random.split(jax.random.key(1), (s, shards)),
                 },
             ),
             clock=lambda: jax.tree.map(jnp.array, begun),

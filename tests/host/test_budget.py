@@ -21,7 +21,7 @@ from knife_jax.host.prospects import prospects
 from knife_jax.records.checkpoint import Checkpoints
 from knife_jax.records.lines import read_records
 from knife_jax.training.budget import Budget
-from knife_jax.training.chunk import LONGEST
+from knife_jax.training.chunk import MAX_ROUNDS
 
 WORDS = """
 +env=seq_matrix preset=fast algo=qmix_knife env.n_envs=8 env.steps_per_task=300
@@ -189,4 +189,4 @@ def test_a_chunk_is_bounded_however_rare_rows_are():
     """It holds what each round has seen, and signals wait for its end."""
     config = compose([*WORDS.split(), "env_steps=1e10"])
     trainer = make_trainer(replace(config, log_every=10**10), vectorise(MEMORY.env, 8))
-    assert trainer.most_rounds == LONGEST
+    assert trainer.most_rounds == MAX_ROUNDS

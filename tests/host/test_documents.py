@@ -194,9 +194,13 @@ def test_what_can_be_checked_of_a_command_that_cannot_be_run(start, call):
     for command in shown:
         words = shlex.split(command)
         if start == "pip install":
-            assert words[-2:-1] == ["-e"] and words[2:-2] in ([], ["-c", "constraints.txt"])
-            extra = words[-1].strip(".[]")
-            assert not extra or extra in project["optional-dependencies"]
+            rest = words[4:] if words[2:4] == ["-c", "constraints.txt"] else words[2:]
+            if "-e" in rest:
+                assert rest[:-2] in ([], ["--no-deps"]) and rest[-2] == "-e"
+                extra = rest[-1].strip(".[]")
+                assert not extra or extra in project["optional-dependencies"]
+            else:
+                assert {*rest} <= {re.split("[<>=]", name)[0] for name in project["dependencies"]}
         elif start == "sky jobs launch":
             task = yaml.safe_load((ROOT / words[3]).read_text())
             given = [word.partition("=")[0] for word in words[4:] if word != "--env"]

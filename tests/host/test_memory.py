@@ -80,7 +80,8 @@ def test_devices_that_cannot_be_used(words, text):
 
 def test_a_cpu_is_never_counted_as_a_hundred_thousand_devices():
     script = (
-        "from knife_jax.host import devices; devices.begin(100_000); print(devices.jax.devices())"
+        "import jax; from knife_jax.parallel import devices; devices.begin(100_000);"
+        "print(jax.devices())"
     )
     env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     said = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)

@@ -1,6 +1,6 @@
 """One seed over two devices, in a process of its own: networks stay the same bits on both.
 
-The shares have environments and replays of their own, and what the run reports is of both.
+The shards have environments and replays of their own, and what the run reports is of both.
 """
 
 import re

@@ -1,0 +1,90 @@
+"""The gradient steps of a round, each followed by the surgery that is then due."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from knife_jax.clock import Clock
+from knife_jax.nets.graft import occupancy, with_open_slots
+from knife_jax.plasticity.apply import step
+from knife_jax.plasticity.invariants import change
+from knife_jax.plasticity.stats import dormant_pct, pct_below
+from knife_jax.training import replay
+from knife_jax.training.state import TrainState
+from knife_jax.training.trainer import Trainer, open_slots, trajectories_added
+from knife_jax.types import Patient
+
+
+class Surgery(NamedTuple):
+    """What happened to the network after one gradient step; zeros if no surgery was due."""
+
+    fired: Array
+    rounds: Int[Array, ""]
+    updates: Int[Array, ""]
+    task: Int[Array, ""]
+    units_operated: Int[Array, ""]
+    slots_used: Int[Array, ""]
+    saturated_units: Int[Array, ""]
+    churn_max: Float[Array, ""]
+    """largest |ΔQ|, of agents and Q_tot, on the batch of the last update; NaN if the method
+    operates at every update"""
+
+
+def learn(trainer: Trainer, state: TrainState, before: Clock, clock: Clock, key: PRNGKeyArray):
+    """Take the gradient steps of one round, each followed by the surgery that is then due.
+
+    ``before`` is the Clock that triggers read last, ``clock`` that of now. Returns the state, the
+    Clock, sums of the metrics, and a ``Surgery`` for each gradient step.
+    """
+    continual = trainer.plasticity.claims.continual
+
+    def update(carry, key):
+        patient, measured, before, clock = carry
+        began = jnp.where(clock.task > before.task, clock.updates, clock.task_since)
+        clock = clock._replace(task_since=began)
+        sample_key, surgery_key = jax.random.split(key)
+        sample_key = trainer.shards.own(sample_key)
+        batch = replay.sample(
+            state.replay, sample_key, trainer.batch, trajectories_added(trainer, clock)
+        )
+        batch = trainer.plasticity.extras.augment(batch, jax.random.fold_in(sample_key, 1))
+        n = open_slots(trainer, before)
+        online, target = (with_open_slots(v, n) for v in (patient.online, patient.target))
+        grads, stats, metrics = trainer.learner.gradient(online, target, batch)
+        patient = trainer.learner.step(patient, grads, clock)
+        after = clock._replace(updates=clock.updates + 1)
+
+        def churn(old: Patient, new: Patient) -> Float[Array, ""]:
+            n = open_slots(trainer, after)
+            values = lambda v: trainer.learner.values(with_open_slots(v, n), batch)  # noqa: E731
+            return trainer.shards.largest(change(values, old.online, new.online))
+
+        patient, measured, event = step(
+            trainer.plasticity, patient, measured, stats, before, after, surgery_key,
+            compare=None if continual else churn,
+        )  # fmt: skip
+        metrics["stagnant_pct"] = pct_below(event.scores, trainer.stagnant_threshold)
+        metrics["dormant_pct"] = dormant_pct(stats.activation)
+        slots = occupancy(patient.online["grafts"], trainer.slots)
+        surgery = Surgery(
+            fired=event.due & (event.units_operated > 0) if continual else event.due,
+            rounds=after.rounds,
+            updates=after.updates,
+            task=after.task,
+            units_operated=event.units_operated,
+            slots_used=slots.slots_used,
+            saturated_units=slots.saturated_units,
+            churn_max=event.change,
+        )
+        return (patient, measured, after, after), (metrics, surgery)
+
+    carry = (state.patient, state.plasticity, before, clock)
+    (patient, measured, _, clock), (metrics, surgeries) = jax.lax.scan(
+        update, carry, jax.random.split(key, trainer.updates)
+    )
+    sums = jax.tree.map(jnp.sum, metrics)
+    return state.replace(patient=patient, plasticity=measured), clock, sums, surgeries
