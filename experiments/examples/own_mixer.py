@@ -47,6 +47,11 @@ class WeightedMixer(nn.Module):
 mixers.MIXERS["weighted"] = f"{__name__}:WeightedMixer"
 
 if __name__ == "__main__":
-    words = "env=matrix_game", "algo=weighted_knife", "env_steps=20_000", *sys.argv[1:]
-    config = knife_jax.compose(*words, config_dir=Path(__file__).parent / "configs")
+    words = (
+        "env=matrix_game",
+        "algo=weighted_knife",
+        "env_steps=20_000",
+        "plasticity.interval=5_000",
+    )
+    config = knife_jax.compose(*words, *sys.argv[1:], config_dir=Path(__file__).parent / "configs")
     sys.exit(knife_jax.train(config))

@@ -43,12 +43,12 @@ def loss_after_each_task(method):
         patient, state, _ = p.step(method, patient, state, stats, clock, after, key)
         return patient, state, after, loss
 
-    online = MLP().init(jax.random.key(0), jnp.zeros((1, 16)))
+    online = dict(MLP().init(jax.random.key(0), jnp.zeros((1, 16))))
     patient = p.Patient(online, {}, optimiser.init(online["params"]))  # {}: no target network
     state, clock, loss = method.init(online), p.Clock.zero(), jnp.inf
     for task_key in jax.random.split(jax.random.key(1), TASKS):
         inputs, labels, *keys = jax.random.split(task_key, 2 + STEPS)
-        x, y = jax.random.normal(inputs, (256, 16)), jax.random.normal(labels, 256)
+        x, y = jax.random.normal(inputs, (256, 16)), jax.random.normal(labels, (256,))
         for key in keys:
             patient, state, clock, loss = update(patient, state, clock, x, y, key)
         yield float(loss)

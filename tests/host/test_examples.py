@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+SMALL = "algo.hidden=16", "algo.embed=8", "algo.hyper_hidden=16"
 FOLDER = ROOT / "experiments" / "examples"
 
 
@@ -52,7 +53,7 @@ def test_the_python_of_the_readme(call):
 
 
 def test_own_environment(call, tmp_path):
-    out = call(FOLDER / "own_environment.py", "env.length=5")
+    out = call(FOLDER / "own_environment.py", "env.length=5", *SMALL)
     assert out.startswith("meeting, qmix, seed 0: compiling")
     (summary,) = tmp_path.glob("runs/*/summary.json")
     assert json.loads(summary.read_text())["final_win_rate"] == [pytest.approx(1, abs=0.1)]
@@ -60,7 +61,7 @@ def test_own_environment(call, tmp_path):
 
 
 def test_own_method(call, tmp_path):
-    out = call(FOLDER / "own_method.py", "plasticity.fraction=0.25")
+    out = call(FOLDER / "own_method.py", "plasticity.fraction=0.25", *SMALL)
     surgeries, units = re.search(
         r"surgeries: (\d+), units operated on per seed: (\d+)", out
     ).groups()
@@ -70,7 +71,7 @@ def test_own_method(call, tmp_path):
 
 
 def test_own_mixer(call, tmp_path):
-    out = call(FOLDER / "own_mixer.py", "env.scenario=two_step", "plasticity.interval=5_000")
+    out = call(FOLDER / "own_mixer.py", "env.scenario=two_step", *SMALL)
     assert out.startswith("matrix_game two_step, weighted_knife, seed 0: compiling")
     (folder,) = tmp_path.glob("runs/*")
     assert json.loads((folder / "summary.json").read_text())["final_return"][0] >= 6

@@ -28,7 +28,7 @@ sys.exit(knife_jax.train(config))
 WORDS = (
     "env=meeting", "algo=weighted", "plasticity=lowest", "preset=continual", "env.length=5",
     "env_steps=20_000", "evaluation.every=20_000", "log_every=10_000", "run_dir=run",
-    "logger.wandb=disabled",
+    "logger.wandb=disabled", "algo.hidden=16", "algo.embed=8", "algo.hyper_hidden=16",
 )  # fmt: skip
 
 
