@@ -21,7 +21,7 @@ SEEDS, GAMMA = 2, 0.9
 
 def learn(rung, env_steps, **algo):
     config = tiny_config(
-        n_envs=16, env_steps=env_steps, log_every=env_steps, window=8, batch_size=64,
+        n_envs=16, env_steps=env_steps, log_every=env_steps, window=8, batch_size=32,
         hidden=32, embed=16, hyper_hidden=16, gamma=GAMMA, buffer_size=1024, updates_per_round=8,
         learning_starts=1000, target_period=25, epsilon_steps=env_steps // 2, lr_decay=True, **algo,
     )  # fmt: skip
@@ -53,7 +53,7 @@ def optimal_plays(rung, trainer, state, seed):
 @pytest.mark.parametrize("rung", LADDER, ids=lambda rung: rung.env.spec.name)
 @pytest.mark.parametrize("mixer", sorted(MIXERS))
 def test_learns_the_optimal_return_and_value(mixer, rung):
-    trainer, state, episodes = learn(rung, env_steps=24_000, mixer=mixer)
+    trainer, state, episodes = learn(rung, env_steps=16_000, mixer=mixer)
     for seed in range(SEEDS):
         played = np.mean(episodes.returns[seed])
         tolerance = 0.5 if rung.env.spec.name == "observed" else 0.02
