@@ -24,7 +24,7 @@ from typing import (
     get_type_hints,
 )
 
-import jax
+from jax.core import Tracer
 
 from knife_jax.config.schema import TYPES, ConfigError, choice, converted, field_of, shown
 
@@ -113,7 +113,7 @@ def _is_scalar(hint: Any) -> bool:
 
 def _plain(value: Any) -> Any:
     """A number of NumPy or jax as Python's; a number that only a compiled program knows is none."""
-    if isinstance(value, jax.core.Tracer) or getattr(value, "ndim", None) != 0:
+    if isinstance(value, Tracer) or getattr(value, "ndim", None) != 0:
         return value
     return value.item()
 

@@ -9,7 +9,7 @@ Arrays are time-major: ``[T, B, N, ...]``.
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any, NamedTuple, no_type_check
+from typing import Any, NamedTuple
 
 import optax
 from flax import struct
@@ -28,9 +28,7 @@ class Patient(NamedTuple):
     opt_state: optax.OptState
 
 
-@no_type_check  # tree maps put axes, shapes and specs in place of the arrays
-@struct.dataclass
-class Trajectory:
+class Trajectory(struct.PyTreeNode):
     """T consecutive transitions of B environments, with the step that follows them.
 
     Step t holds what the agents saw; transition t leads from step t to step t + 1. A step that

@@ -77,7 +77,7 @@ def load(root: Path, env: Any, settings: Settings) -> Checkout:
         exec(compile(text, module.__file__, "exec"), module.__dict__)
     except ImportError as error:
         sys.exit(f"--jaxmarl: the script needs {error.name!r}, which is not installed")
-    module.jax = _Namespace(jax, lax=_Namespace(jax.lax, scan=scan))
+    module.__dict__["jax"] = _Namespace(jax, lax=_Namespace(jax.lax, scan=scan))
 
     def init(key):
         train = module.make_train(_config(settings), env)

@@ -40,8 +40,7 @@ N_PER_AGENT = 4
 """how many fields of Rows have the agents' axis"""
 
 
-@struct.dataclass
-class PeerState:
+class PeerState(struct.PyTreeNode):
     online: Any
     target: Any
     opt_state: Any
@@ -78,12 +77,12 @@ def build(env, settings: Settings) -> Peer:
     s = settings
     envs = CTRolloutManager(env, batch_size=s.n_envs)
     names = env.agents
-    n_agents, n_actions = len(names), envs.max_action_space
+    n_agents, n_actions = len(names), int(envs.max_action_space)
     capacity = s.buffer_windows // s.n_envs
     agent = Agent(n_actions, s.hidden)
     mixer = Mixer(s.embed, s.hyper_hidden, s.mixer_init_scale)
     optimiser = optax.chain(optax.clip_by_global_norm(s.grad_clip), optax.radam(s.lr))
-    each_agent = jax.vmap(agent.apply, in_axes=(None, 0, 0, 0))
+    each_agent: Any = jax.vmap(agent.apply, in_axes=(None, 0, 0, 0))
 
     def by_agent(values):
         return jnp.stack([values[name] for name in names])

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -79,12 +80,13 @@ def episodes_report(scenario: str, n_envs: int, per_env: int) -> dict:
     report: dict = {"episodes_each": len(ours["won"])}
     for name, mine in ours.items():
         true = theirs[name]
+        test: Any = ks_2samp(mine, true)
         errors = [each.std() / np.sqrt(each.size) for each in (mine, true)]
         report[name] = {
             "ours": [round(float(mine.mean()), 4), round(float(errors[0]), 4)],
             "jaxmarl": [round(float(true.mean()), 4), round(float(errors[1]), 4)],
             "z": round(float((mine.mean() - true.mean()) / max(np.hypot(*errors), 1e-12)), 2),
-            "ks_p": round(float(ks_2samp(mine, true).pvalue), 3),
+            "ks_p": round(float(test.pvalue), 3),
         }
     return report
 

@@ -50,7 +50,7 @@ def main() -> None:
     config = compose([*args.words, f"log_every={EVERY}", f"evaluation.episodes={EPISODES}"])
     settings = replace(SMAX, hidden=args.hidden, lr=args.lr, buffer_windows=4992)
     if args.peer:
-        contender, named = _peer(config.env.scenario, settings), asdict(settings)
+        contender, named = _peer(config.env.arguments()["scenario"], settings), asdict(settings)
     else:
         contender, named = _ours(config), args.words
     runs = [_run(contender, seed, args) for seed in map(int, args.seeds.split(","))]

@@ -62,8 +62,10 @@ def _flops(jaxpr: Jaxpr) -> int:
         inside = [_flops(sub) for sub in _subs(eqn)]
         if eqn.primitive.name == "dot_general":
             (contracted, _), _ = eqn.params["dimension_numbers"]
-            terms = math.prod(eqn.invars[0].aval.shape[axis] for axis in contracted)
-            total += 2 * terms * math.prod(eqn.outvars[0].aval.shape)
+            left: Any = eqn.invars[0].aval
+            out: Any = eqn.outvars[0].aval
+            terms = math.prod(left.shape[axis] for axis in contracted)
+            total += 2 * terms * math.prod(out.shape)
         elif eqn.primitive.name == "cond":
             total += min(inside)
         elif eqn.primitive.name == "while" and any(inside):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from knife_jax.clock import at_task_switch, once
 from knife_jax.nets.wiring import Wiring
-from knife_jax.plasticity.base import PlasticityTransform
+from knife_jax.plasticity.base import Factory, PlasticityTransform
 from knife_jax.plasticity.methods import METHODS
 
 
@@ -46,7 +46,7 @@ def recipes(*, slots: int, window: int, steps: int) -> dict[str, Recipe]:
     return {name: out[name] for name in (*first, *(n for n in out if n not in first))}
 
 
-def _made(factory: Callable[..., PlasticityTransform], given: dict[str, Any]):
+def _made(factory: Factory, given: dict[str, Any]):
     """A factory with those of the settings that it takes."""
     takes = inspect.signature(factory).parameters
     return partial(factory, **{name: value for name, value in given.items() if name in takes})

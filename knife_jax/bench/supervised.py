@@ -6,7 +6,7 @@ R rows, I inputs, Y outputs, F phases of training.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -62,15 +62,15 @@ class Treatment(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """One network at the end of each phase."""
+    """One network at the end of each phase, in JAX or NumPy."""
 
-    loss: Float[Array, "F"]
+    loss: Float[Any, "F"]
     """mean squared error over the variance of the targets"""
-    jump: Float[Array, "F"]
+    jump: Float[Any, "F"]
     """largest change of an output by the surgery after the phase; targets have variance 1"""
-    dead_pct: Float[Array, "F"]
+    dead_pct: Float[Any, "F"]
     """hidden neurons that are 0 on every row"""
-    slots_used: Float[Array, "F"]
+    slots_used: Float[Any, "F"]
     """graft slots in use per hidden neuron"""
 
 

@@ -68,7 +68,7 @@ def check_state(config: Config, state: TrainState) -> None:
     _fit(config, config.num_seeds * _bytes(state), _room())
 
 
-def check_saving(config: Config, state: TrainState) -> None:
+def check_saving(config: Config, state: Any) -> None:
     """The same for the state of all seeds together with the copy that checkpoints are written
     from, which lacks the replay with ``checkpoint.buffer=none``."""
     kept = state.replace(replay=()) if config.checkpoint.buffer == "none" else state

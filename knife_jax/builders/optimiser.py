@@ -40,8 +40,9 @@ def scale_by_clock(
 ) -> optax.GradientTransformationExtraArgs:
     """Updates times a function of the Clock, so that a new optimiser state does not restart it."""
 
-    def update(updates, state, params=None, *, clock: Clock, **more):
-        del params, more
+    def update(updates, state, params=None, **more):
+        del params
+        clock: Clock = more["clock"]
         return jax.tree.map(lambda u: u * factor(clock), updates), state
 
     return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.experimental import checkify
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Int, Key, PRNGKeyArray
 
 from knife_jax.builders import memory
 from knife_jax.builders.budget import make_budget
@@ -52,7 +52,7 @@ class Program(NamedTuple):
     chunk: jax.stages.Wrapped
     """(TrainState, Clock) -> (TrainState, Clock, Metrics), the state donated. With ``debug.nans``
     the metrics have the fault ``nan`` beside them."""
-    evaluate: Callable[[TrainState, PRNGKeyArray, int], Episodes]
+    evaluate: Callable[[TrainState, Key[Array, "S"], int], Episodes]
     """of a task, by its number; with a key for each seed [S]"""
     joint_values: Callable[[TrainState, PRNGKeyArray], Array] | None
     """[S, A, A]: Q_tot of all joint actions of two agents when an episode begins"""
@@ -121,12 +121,12 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
     begin = over_shards(partial(training.init, trainer), shards)
 
     @jax.jit
-    def init(keys: PRNGKeyArray) -> TrainState:
+    def init(keys: Key[Array, "S"]) -> TrainState:
         # seed by seed: an orthogonal initialiser batched over seeds may deadlock on a CPU
         return jax.lax.map(begin, keys)
 
     @jax.jit
-    def evaluated(variables: Variables, keys: PRNGKeyArray, task: Int[Array, ""]) -> Episodes:
+    def evaluated(variables: Variables, keys: Key[Array, "S"], task: Int[Array, ""]) -> Episodes:
         one = partial(evaluate, tasks.env(task, config.evaluation.episodes), trainer.learner)
         return over_seeds(one, mesh, (SEEDS, SEEDS), SEEDS)(variables, keys)
 
@@ -142,6 +142,7 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
     state = jax.eval_shape(begin, jax.random.key(0))
     memory.check_state(config, state)
     shapes = state.patient.online["params"]
+    options = devices.compiler_options(mesh.local_devices)
     return Program(
         spec=trainer.env.spec,
         n_params=sum(leaf.size for leaf in jax.tree.leaves(shapes)),
@@ -151,7 +152,7 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
         optimum=[None] * tasks.n if tasks.optimum is None else tasks.optimum.tolist(),
         mesh=dict(mesh.shape),
         place=place,
-        chunk=jax.jit(chunk, donate_argnums=0, compiler_options=devices.compiler_options(mesh)),
+        chunk=jax.jit(chunk, donate_argnums=0, compiler_options=options),
         evaluate=lambda state, keys, task: evaluated(state.patient.online, keys, jnp.int32(task)),
         joint_values=(lambda state, key: joint(state.patient.online, key))
         if is_small(trainer.env)

@@ -168,9 +168,11 @@ def converted(value: Any, field: Field, name: str) -> Any:
     """The value as the field's type, else a ``ConfigError``. Whole floats (1e6) pass as int."""
     if value is None and field.optional:
         return None
-    number = isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value)
-    if number and (field.type is float or (field.type is int and value == int(value))):
-        value = field.type(value)
+    number = False
+    if isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value):
+        number = True
+        if field.type is float or (field.type is int and value == int(value)):
+            value = field.type(value)
     right_type = type(value) is field.type and (number or field.type is not float)
     if right_type and all(allowed.test(value) for allowed in field.allowed):
         return value

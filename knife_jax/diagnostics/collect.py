@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,19 +22,19 @@ from knife_jax.types import Patient, PyTree, Trajectory, batch_axes
 
 
 class View(NamedTuple):
-    """A look at one seed. Only arrays, so that vmap can stack seeds."""
+    """A look at one seed. Only arrays, of JAX or NumPy, so that vmap can stack seeds."""
 
     batch: Trajectory
     """the first windows, of which gradients are taken"""
-    target: Float[Array, "T B"]
+    target: Float[Any, "T B"]
     """what Q_tot is regressed on there"""
-    features: dict[str, Float[Array, "M W"]]
+    features: dict[str, Float[Any, "M W"]]
     """outputs of the ReLU layers and of the recurrent layer, a row per time, window and agent"""
-    counted: dict[str, Bool[Array, "M"]]
+    counted: dict[str, Bool[Any, "M"]]
     """the rows that have a transition"""
     meter: dict[str, Running]
     """the running measurements that the plasticity method keeps"""
-    used: dict[str, Int[Array, "W"]]
+    used: dict[str, Int[Any, "W"]]
     """graft slots in use"""
 
 

@@ -63,8 +63,8 @@ def sum_over_agents(per_agent: list[Kernels]) -> dict[str, AgentSums]:
     """Return ‖Σ_a g_a‖ and Σ_a ‖g_a‖ of every layer, from the gradients of each agent."""
     return {
         name: AgentSums(
-            column_norms(sum(grads[name] for grads in per_agent)),
-            sum(column_norms(grads[name]) for grads in per_agent),
+            column_norms(np.sum([grads[name] for grads in per_agent], axis=0)),
+            np.sum([column_norms(grads[name]) for grads in per_agent], axis=0),
         )
         for name in per_agent[0]
     }

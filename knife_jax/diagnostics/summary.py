@@ -91,7 +91,9 @@ def _neurons(view: View, updates: int, window: int, slots: int) -> dict[str, Num
         numbers[name]["revival_pct"] = revived
     for name, used in view.used.items():
         full = metrics.pct(used == slots)
-        numbers.setdefault(name, {}).update(slots_used_mean=np.mean(used), saturated_pct=full)
+        numbers.setdefault(name, {}).update(
+            slots_used_mean=float(np.mean(used)), saturated_pct=full
+        )
     return numbers
 
 

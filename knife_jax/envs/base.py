@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,8 +21,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from knife_jax.types import PyTree
 
 
-@struct.dataclass
-class TimeStep:
+class TimeStep(struct.PyTreeNode):
     """What an environment returns. No leading axis in an ``Env``, the axis E in a ``VecEnv``."""
 
     obs: Float[Array, "*E N O"]
@@ -40,7 +39,7 @@ class TimeStep:
     """true only in the last time step of a won episode"""
 
     @property
-    def last(self) -> Bool[Array, "*E"]:
+    def last(self) -> Bool[Any, "*E"]:
         return self.terminated | self.truncated
 
 
@@ -80,8 +79,7 @@ class VecEnv(NamedTuple):
     step: Callable[[PyTree, Int[Array, "E N"]], tuple[PyTree, TimeStep]]
 
 
-@struct.dataclass
-class VecState:
+class VecState(struct.PyTreeNode):
     """The current episodes of E environments, and the ones that start next."""
 
     env: PyTree

@@ -21,13 +21,13 @@ END = -1
 
 
 class Table(NamedTuple):
-    """A game of two agents; its leaves may be traced."""
+    """A game of two agents, in NumPy or JAX; its leaves may be traced."""
 
-    payoff: Float[Array, "S A A"]
-    follow: Int[Array, "S A A"]
-    start: Float[Array, "S"]
+    payoff: Float[Any, "S A A"]
+    follow: Int[Any, "S A A"]
+    start: Float[Any, "S"]
     """probabilities"""
-    features: Float[Array, "S F"]
+    features: Float[Any, "S F"]
     """what both agents and the mixer see of a state"""
 
 
@@ -44,7 +44,7 @@ def two_step() -> Table:
     payoff = np.array([[[0, 0], [0, 0]], [[7, 7], [7, 7]], [[0, 1], [1, 8]]], np.float32)
     follow = np.full(payoff.shape, END, np.int32)
     follow[0] = [[1, 1], [2, 2]]
-    return Table(payoff, follow, np.float32([1, 0, 0]), np.eye(3, dtype=np.float32))
+    return Table(payoff, follow, np.array([1, 0, 0], np.float32), np.eye(3, dtype=np.float32))
 
 
 def mmdp() -> Table:
@@ -52,7 +52,7 @@ def mmdp() -> Table:
     payoff = np.zeros((2, 2, 2), np.float32)
     payoff[0, 0, 0] = 1
     follow = np.array([[[0, 0], [0, 1]], [[1, 1], [1, 1]]], np.int32)
-    return Table(payoff, follow, np.float32([1, 0]), np.eye(2, dtype=np.float32))
+    return Table(payoff, follow, np.array([1, 0], np.float32), np.eye(2, dtype=np.float32))
 
 
 def n_step(steps: int, good_branches: int = 4) -> Table:
@@ -135,7 +135,7 @@ def matrix_game(table: Table, time_limit: int) -> Env:
     return Env(spec, reset, step)
 
 
-def gaussian_squeeze(amounts: Float[Array, "N"], modes: tuple[tuple[float, float], ...]) -> Env:
+def gaussian_squeeze(amounts: Float[Any, "N"], modes: tuple[tuple[float, float], ...]) -> Env:
     """One joint action of 11 levels each; the mean resource must hit a mode (Son et al. 2019).
 
     The team gets Σ_k r exp(-(r - μ_k)² / σ_k²) with r the mean of level times amount, for ``modes``

@@ -8,6 +8,7 @@ import warnings
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import xxhash
@@ -39,7 +40,7 @@ def keep() -> None:
     """
     _replace_damaged()
     warnings.filterwarnings("ignore", ERRORS)
-    if jax.config.jax_compilation_cache_dir is not None:
+    if jax.config.values["jax_compilation_cache_dir"] is not None:
         return
     try:
         folder = user_cache_path("knife_jax", appauthor=False) / _cpu()
@@ -95,20 +96,29 @@ def _drop_half_written(folder: Path) -> None:
                 program.unlink()
 
 
-def compiled(lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled, bool]:
+@runtime_checkable
+class Lowered(Protocol):
+    """A program that can be compiled, as ``jax.stages.Lowered``."""
+
+    def compile(self) -> Any:
+        """Return the compiled program."""
+        ...
+
+
+def compiled(lowered: Lowered) -> tuple[Any, bool]:
     """A program, and whether it was found in the cache.
 
     XLA may recompile a program while it is loaded: it was found only if that took less time than
     to compile it.
     """
-    found, seconds = [], {RETRIEVED: 0.0, SAVED: 0.0}
+    found, took = [], {RETRIEVED: 0.0, SAVED: 0.0}
 
     def listen(event: str, **_) -> None:
         found.extend([event] * (event == FOUND))
 
-    def measure(event: str, duration: float, **_) -> None:
-        if event in seconds:
-            seconds[event] = duration
+    def measure(event: str, duration_secs: float, **_) -> None:
+        if event in took:
+            took[event] = duration_secs
 
     jax.monitoring.register_event_listener(listen)
     jax.monitoring.register_event_duration_secs_listener(measure)
@@ -121,4 +131,4 @@ def compiled(lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled, bool]:
     for warning in caught:
         if "Error reading" not in (text := str(warning.message)):
             warn(" ".join(text.split()))
-    return program, bool(found) and (seconds[RETRIEVED] < 1.0 or seconds[SAVED] > 0)
+    return program, bool(found) and (took[RETRIEVED] < 1.0 or took[SAVED] > 0)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Key
 
 from knife_jax.envs import contract
 from knife_jax.host.recording import evaluation_records
@@ -19,11 +19,10 @@ from knife_jax.records.arrays import shapes, to_tree
 from knife_jax.records.lines import EVAL, EVALUATIONS, Record
 from knife_jax.sinks.base import FanOut
 from knife_jax.training.evaluator import Episodes
+from knife_jax.types import PyTree
 
 if TYPE_CHECKING:
     from knife_jax.builders.program import Program
-    from knife_jax.training.state import TrainState
-    from knife_jax.types import PyTree
 
 SEED = 128
 """of the episodes of all runs, so that methods are compared on equal ones"""
@@ -37,7 +36,7 @@ Played = tuple[int, Episodes]
 
 def episode_keys(
     kind: str, seeds: Sequence[int], moment: int, part: int = 0, base: int = SEED
-) -> PRNGKeyArray:
+) -> Key[Array, "S"]:
     """The keys [S] of the episodes that each seed plays.
 
     A seed's key does not depend on the other seeds; keys differ between kinds of evaluations,
@@ -51,7 +50,7 @@ def episode_keys(
 
 def play(
     program: Program,
-    state: TrainState,
+    state: PyTree,
     kind: str,
     seeds: Sequence[int],
     env_steps: int,
@@ -103,7 +102,7 @@ def evaluate(run: RunState, sinks: FanOut) -> bool:
     return progress.note_evaluation(records)
 
 
-def policy(program: Program, found: Checkpoint, like: PyTree) -> TrainState:
+def policy(program: Program, found: Checkpoint, like: PyTree) -> PyTree:
     """The state that a checkpoint holds, as far as playing needs it; ``like`` has its shapes.
 
     It does not depend on how seeds were split over devices. Raises ``ResumeError``.

@@ -17,7 +17,6 @@ from knife_jax.host.stored import Checkpoint, ResumeError
 from knife_jax.parallel import devices
 from knife_jax.records.checkpoint import Checkpoints, DamagedError
 from knife_jax.records.lines import ABSOLUTE, FINAL, Record
-from knife_jax.training.state import TrainState
 from knife_jax.types import PyTree
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ class StoppedError(Exception):
 
 def last_and_best(
     program: Program,
-    state: TrainState,
+    state: PyTree,
     clock: Clock,
     info: RunInfo,
     checkpoints: Checkpoints,
@@ -45,9 +44,7 @@ def last_and_best(
     """
     progress = info.progress
 
-    def records(
-        kind: str, state: TrainState, stamp: Mapping[str, Any], times: int = 1
-    ) -> list[Record]:
+    def records(kind: str, state: PyTree, stamp: Mapping[str, Any], times: int = 1) -> list[Record]:
         played = play(program, state, kind, info.seeds, stamp["env_steps"], times=times)
         found = greedy_records(program, kind, info.seeds, _until(stop, played), stamp)
         now = {"wall_time": progress.wall_time}
@@ -74,7 +71,7 @@ def _until(stop: Stop, played: Iterator[Played]) -> Iterator[Played]:
 
 def _stored(
     program: Program, checkpoints: Checkpoints, step: int, like: PyTree
-) -> tuple[TrainState | None, Mapping[str, Any]]:
+) -> tuple[PyTree | None, Mapping[str, Any]]:
     """The policy of a checkpoint and its moment; None, after one warning, if it cannot be used."""
     state, stamp = None, {}
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -53,7 +53,7 @@ class Progress:
         now = {"env_steps": self.env_steps, "updates": self.updates, "task": self.task}
         return now | {"wall_time": self.wall_time}
 
-    def freeze(self, seeds: Sequence[int], finite: Sequence[bool]) -> list[int]:
+    def freeze(self, seeds: Sequence[int], finite: Iterable[Any]) -> list[int]:
         """Note which seeds are no longer ``finite`` after a chunk; call it before ``advance``.
 
         Returns those that were finite before it.

@@ -70,7 +70,7 @@ def evaluation_records(
     **stamp: Any,
 ) -> list[Record]:
     """Means over the episodes ``[S, M]`` of each seed; ``optimum`` is the best expected return."""
-    values = {"return": episodes.returns.mean(axis=1)}
+    values: dict[str, Any] = {"return": episodes.returns.mean(axis=1)}
     if optimum is not None:
         values["regret"] = optimum - values["return"]
     if has_win:

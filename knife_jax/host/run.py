@@ -17,7 +17,7 @@ from knife_jax.records.compare import config_hash
 
 if TYPE_CHECKING:
     from knife_jax.builders.program import Program
-    from knife_jax.training.state import TrainState
+    from knife_jax.types import PyTree
 
 NEVER = (-1, -1)
 """the moment of a checkpoint that does not exist"""
@@ -69,7 +69,7 @@ class RunState:
     info: RunInfo
     program: Program
     checkpoints: Checkpoints
-    state: TrainState
+    state: PyTree
     """[S, ...]"""
     clock: Clock
     chunk: jax.stages.Wrapped | jax.stages.Compiled

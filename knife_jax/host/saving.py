@@ -49,7 +49,7 @@ def finish_saving(run: RunState) -> None:
     """
     info, best = run.info, run.info.progress.best
     run.checkpoints.wait()
-    run.checkpoints.prune(info.config.checkpoint.keep, best and best["env_steps"])
+    run.checkpoints.prune(info.config.checkpoint.keep, best["env_steps"] if best else None)
     first, steps = info.checkpoint is None, run.checkpoints.steps()
     if steps:
         info.checkpoint = steps[0]

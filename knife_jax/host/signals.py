@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from knife_jax.console.exit_codes import of_signal
 from knife_jax.console.messages import note
@@ -52,7 +53,9 @@ def stop_on_signal() -> Iterator[Stop]:
     watcher = threading.Thread(target=_watch, args=(reader, stop), daemon=True)
     watcher.start()
     previous_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    previous = {number: signal.signal(number, lambda *_: None) for number in caught()}
+    previous: dict[int, Any] = {
+        number: signal.signal(number, lambda *_: None) for number in caught()
+    }
     try:
         yield stop
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -57,6 +57,7 @@ class Checkpoint(NamedTuple):
         return self._replace(arrays=kept)
 
 
+@runtime_checkable
 class Check(Protocol):
     """Whether a checkpoint may be used, before any array of it is read."""
 

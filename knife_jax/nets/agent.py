@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -53,7 +55,7 @@ class RecurrentAgent(nn.Module):
             self.hidden_dim, self.init_with, self.slots, ids, self.layer_norm,
             (self.hidden_dim,) * 3 if self.own_outgoing else (), name="encoder",
         )  # fmt: skip
-        x = encoder(jnp.concatenate(inputs, axis=-1) if self.last_action else obs)
+        x: Any = encoder(jnp.concatenate(inputs, axis=-1) if self.last_action else obs)
         x, added = x if self.own_outgoing else (x, ())
         h = GRU(self.hidden_dim, self.init_with, name="memory")(carry, x, first, added)
         self.sow("intermediates", "representation", h)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -55,8 +54,8 @@ class GraftedDense(nn.Module):
 
     ``params`` always holds the *active* neurons, so the optimiser sees the tree of a plain layer.
     What surgery freezes lives in the collection ``grafts``: for each slot the neuron that was kept
-    and the compensation of its successor, and per neuron how many slots are in use. Neuron i with
-    c slots in use puts out
+    and the compensation of its successor, and per neuron how many slots are in use. In the forward
+    pass neuron i with c slots in use puts out
 
         h = k_0 + Σ_{s<c} (n_s - m_s)
 
@@ -159,8 +158,19 @@ def _normal_affine(
     return z * jax.lax.rsqrt(jnp.mean(jnp.square(z), axis=-1, keepdims=True) + 1e-6)
 
 
+@runtime_checkable
+class Affine(Protocol):
+    """``_affine`` or ``_normal_affine``."""
+
+    def __call__(
+        self, x: Float[Array, "*X I"], kernel: Float[Array, "I W"], bias: Float[Array, "W"]
+    ) -> Float[Array, "*X W"]:
+        """Return the pre-activations of a layer."""
+        ...
+
+
 def _composite(
-    affine: Callable[..., Array],
+    affine: Affine,
     grafts: dict[str, Array],
     n_slots: int,
     x: Float[Array, "*X I"],
@@ -182,7 +192,7 @@ def _composite(
 
 
 def _apart(
-    affine: Callable[..., Array],
+    affine: Affine,
     grafts: dict[str, Array],
     n_slots: int,
     x: Float[Array, "*X I"],

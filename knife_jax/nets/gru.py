@@ -7,7 +7,7 @@ jax's own transposition of it takes six and twelve, and transposes every kernel 
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ class _Weights(NamedTuple):
 
 
 class _Gate(nn.Module):
-    """The parameters of one gate's dense layer."""
+    """The parameters of one gate's dense layer; its bias is None if it has none."""
 
     fan_in: int
     width: int
@@ -38,7 +38,7 @@ class _Gate(nn.Module):
     bias_init: nn.initializers.Initializer | None
 
     @nn.compact
-    def __call__(self) -> tuple[Float[Array, "I H"], Float[Array, " H"] | None]:
+    def __call__(self) -> tuple[Float[Array, "I H"], Any]:
         kernel = self.param("kernel", self.kernel_init, (self.fan_in, self.width))
         bias = self.param("bias", self.bias_init, (self.width,)) if self.bias_init else None
         return kernel, bias

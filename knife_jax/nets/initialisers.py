@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +18,14 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from knife_jax.checks import checked
 from knife_jax.config.schema import Positive
 
-Draw = Callable[..., Array]
-"""(key, shape, dtype) -> array, as everywhere in flax."""
+
+@runtime_checkable
+class Draw(Protocol):
+    """An initialiser, as everywhere in flax."""
+
+    def __call__(self, key: PRNGKeyArray, shape: Any, dtype: Any = ...) -> Array:
+        """Return an array of a shape, drawn with a key."""
+        ...
 
 
 class Init(NamedTuple):

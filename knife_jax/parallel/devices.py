@@ -16,7 +16,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from knife_jax.config.schema import ConfigError
-from knife_jax.parallel.shards import SAME, SHARDS
+from knife_jax.parallel.shards import AXIS, SAME, SHARDS
 from knife_jax.types import PyTree
 
 FORCED = "xla_force_host_platform_device_count"
@@ -43,7 +43,9 @@ def begin(n: int | None) -> None:
     Several programs of half the size keep two cores busier than one whole. Call this before
     anything else of jax; it has no effect if jax runs already or ``XLA_FLAGS`` sets the number.
     """
-    is_set = FORCED in os.environ.get("XLA_FLAGS", "") or jax.config.jax_num_cpu_devices > 0
+    is_set = (
+        FORCED in os.environ.get("XLA_FLAGS", "") or jax.config.values["jax_num_cpu_devices"] > 0
+    )
     if not is_set:
         with suppress(RuntimeError):
             wanted = n or min(_cores(), MAX_CPU_DEVICES)
@@ -57,10 +59,9 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def compiler_options(mesh: Mesh) -> dict[str, bool]:
-    """XLA's options for a program over these devices: single-threaded matrix products if there is
-    one device per core, to avoid oversubscription."""
-    ours = mesh.local_devices
+def compiler_options(ours: Sequence[Any]) -> dict[str, bool]:
+    """XLA's options for a program over a process's devices: single-threaded matrix products if
+    there is one device per core, to avoid oversubscription."""
     crowded = ours[0].platform == "cpu" and len(ours) > 1 and len(ours) >= _cores()
     return {"xla_cpu_multi_thread_eigen": False} if crowded else {}
 
@@ -86,7 +87,10 @@ def make_mesh(n_seeds: int, splits: Sequence[int], n: int | None) -> Mesh:
     seeds = max(d for d in range(1, n + 1) if n_seeds % d == 0)
     shards = max(d for d in range(1, n // seeds + 1) if math.gcd(*splits) % d == 0)
     return jax.make_mesh(
-        (seeds, shards), SHARDS, axis_types=(AxisType.Auto,) * 2, devices=devices[: seeds * shards]
+        (seeds, shards),
+        ("seed", AXIS),
+        axis_types=(AxisType.Auto,) * 2,
+        devices=devices[: seeds * shards],
     )
 
 

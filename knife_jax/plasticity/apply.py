@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +26,9 @@ class Event(NamedTuple):
     """relative update activity before surgery; {} if the method offers none"""
 
 
+@runtime_checkable
 class Compare(Protocol):
-    def __call__(self, before: Patient, after: Patient) -> Float[Array, ""]:
+    def __call__(self, before: Patient, after: Patient, /) -> Float[Array, ""]:
         """Measure how much a surgery changed the network: a scalar (see ``change``)."""
         ...
 

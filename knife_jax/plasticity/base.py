@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import optax
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from knife_jax.clock import Clock, Trigger
+from knife_jax.nets.wiring import Wiring
 from knife_jax.types import Patient, PyTree, Trajectory, Variables
 
 PerNeuron = Mapping[str, Float[Array, "W"]]
@@ -22,8 +23,7 @@ Stat = Literal["outgoing", "sensitivity"]
 """a statistic that is taken only for methods that need it"""
 
 
-@struct.dataclass
-class NeuronStats:
+class NeuronStats(struct.PyTreeNode):
     """What one gradient step shows of every neuron (see ``neuron_stats``)."""
 
     activation: PerNeuron
@@ -38,13 +38,13 @@ class NeuronStats:
     """mean |∂L/∂z_i| over the rows of the batch, z_i being the pre-activation, if needed"""
 
 
-@struct.dataclass
-class Report:
+class Report(struct.PyTreeNode):
     """What one surgery did, summed over the groups."""
 
     units_operated: Int[Array, ""]
 
 
+@runtime_checkable
 class InitFn(Protocol):
     def __call__(self, online: Variables) -> PyTree:
         """Make the method's state.
@@ -61,6 +61,7 @@ class InitFn(Protocol):
         ...
 
 
+@runtime_checkable
 class MeasureFn(Protocol):
     def __call__(self, state: PyTree, stats: NeuronStats, clock: Clock) -> PyTree:
         """Take the statistics of one gradient step into the state.
@@ -76,6 +77,7 @@ class MeasureFn(Protocol):
         ...
 
 
+@runtime_checkable
 class OperateFn(Protocol):
     def __call__(
         self, patient: Patient, state: PyTree, key: PRNGKeyArray
@@ -152,6 +154,7 @@ class Meter:
     """the state in which the chosen neurons were never measured"""
 
 
+@runtime_checkable
 class Select(Protocol):
     def __call__(self, scores: PerNeuron, allowed: Chosen, key: PRNGKeyArray) -> Chosen:
         """Choose neurons to operate on.
@@ -176,3 +179,21 @@ class Rewrite(NamedTuple):
     """the patient with the chosen neurons rewritten, online and target alike"""
     check: Callable[[Variables], None] = lambda online: None
     """raises ValueError for a network that cannot be rewritten in this way"""
+
+
+@runtime_checkable
+class Factory(Protocol):
+    """What makes a method: an entry of ``METHODS``."""
+
+    def __call__(self, wiring: Wiring, *args: Any, **options: Any) -> PlasticityTransform:
+        """Make the method.
+
+        Args:
+          wiring: The groups of neurons that it may measure and operate on.
+          options: ``when``, a Trigger, if it operates at times that others choose, and the fields
+            of its section in the configuration.
+
+        Raises:
+          ValueError: An option is not allowed, or the wiring has no group to operate on.
+        """
+        ...

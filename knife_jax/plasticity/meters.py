@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -28,10 +28,10 @@ def relative(values: Float[Array, "W"]) -> Float[Array, "W"]:
 
 
 class Running(NamedTuple):
-    """A running mean per neuron and how many steps it has seen."""
+    """A running mean per neuron and how many steps it has seen, in JAX or NumPy."""
 
-    mean: Float[Array, "W"]
-    age: Int[Array, "W"]
+    mean: Float[Any, "W"]
+    age: Int[Any, "W"]
 
 
 @checked

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from knife_jax.checks import checked
 from knife_jax.config.grafting import WiderConfig
 from knife_jax.config.schema import Count
 from knife_jax.nets.wiring import Wiring
-from knife_jax.plasticity.base import PlasticityTransform
+from knife_jax.plasticity.base import Factory, PlasticityTransform
 from knife_jax.plasticity.combine import identity
 from knife_jax.plasticity.grafting import knife, plasticity_injection
 from knife_jax.plasticity.per_update import cbp, snr
@@ -33,7 +31,7 @@ def wider(wiring: Wiring, *, slots: Count = WiderConfig.slots) -> PlasticityTran
     return none(wiring)
 
 
-METHODS: dict[str, Callable[..., PlasticityTransform]] = {
+METHODS: dict[str, Factory] = {
     "none": none,
     "knife": knife,
     "plasticity_injection": plasticity_injection,

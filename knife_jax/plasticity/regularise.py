@@ -44,13 +44,16 @@ def toward_initial(strength: Positive) -> optax.GradientTransformation:
       An optax transformation, whose state holds a copy of the initial parameters (eq. 1).
     """
 
-    def update(grads, state, params):
+    def init(params):
+        return Initial(jax.tree.map(jnp.copy, params))
+
+    def update(updates, state, params=None):
         pulled = jax.tree.map(
-            lambda g, p, p_0: g + 2.0 * strength * (p - p_0), grads, params, state.initial
+            lambda g, p, p_0: g + 2.0 * strength * (p - p_0), updates, params, state.initial
         )
         return pulled, state
 
-    return optax.GradientTransformation(lambda p: Initial(jax.tree.map(jnp.copy, p)), update)
+    return optax.GradientTransformation(init, update)
 
 
 def _norm(leaf: Array) -> Array:
@@ -66,7 +69,10 @@ def fixed_norms() -> optax.GradientTransformation:
       An optax transformation, whose state holds the norms.
     """
 
-    def update(updates, state, params):
+    def init(params):
+        return Norms(jax.tree.map(_norm, params))
+
+    def update(updates, state, params=None):
         def projected(update, old, norm):
             if old.ndim < 2:
                 return update
@@ -75,7 +81,7 @@ def fixed_norms() -> optax.GradientTransformation:
 
         return jax.tree.map(projected, updates, params, state.norm), state
 
-    return optax.GradientTransformation(lambda p: Norms(jax.tree.map(_norm, p)), update)
+    return optax.GradientTransformation(init, update)
 
 
 @checked

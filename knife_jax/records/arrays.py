@@ -43,7 +43,7 @@ def to_tree(arrays: Arrays, like: PyTree) -> PyTree:
         plain = jax.eval_shape(_plain, shape)
         array = arrays.get(_name(path), np.zeros(plain.shape, plain.dtype))
         is_key = jnp.issubdtype(shape.dtype, jax.dtypes.prng_key)
-        return jax.random.wrap_key_data(array) if is_key else array
+        return jax.random.wrap_key_data(jnp.asarray(array)) if is_key else array
 
     return jax.tree_util.tree_map_with_path(leaf, like)
 

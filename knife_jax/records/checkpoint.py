@@ -60,8 +60,8 @@ def step_of(name: str) -> int | None:
 
 def committed(folder: Path) -> list[int]:
     """The steps of the checkpoints in a folder, newest first; none if there is no such folder."""
-    steps = {step_of(path.name) for path in folder.glob("*") if path.is_dir()}
-    return sorted(steps - {None}, reverse=True)
+    steps = (step_of(path.name) for path in folder.glob("*") if path.is_dir())
+    return sorted({step for step in steps if step is not None}, reverse=True)
 
 
 class Checkpoints:
@@ -225,5 +225,5 @@ def _entry(array: np.ndarray) -> dict[str, Any]:
     """Shape, dtype and the xxh3 sum of both and of the bytes."""
     kind = {"shape": list(array.shape), "dtype": str(array.dtype)}
     digest = xxhash.xxh3_128(json.dumps(kind).encode())
-    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return {**kind, "xxh3": digest.hexdigest()}

@@ -19,12 +19,12 @@ QUANTILES = (0.025, 0.975)
 class Estimate(NamedTuple):
     """A statistic and its 95 % percentile bootstrap interval; arrays if there are several."""
 
-    value: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+    value: np.ndarray | float
+    low: np.ndarray | float
+    high: np.ndarray | float
 
 
-def iqm(values: Float[np.ndarray, "... N"]) -> Float[np.ndarray, "..."]:
+def iqm(values: Float[np.ndarray, "... N"]) -> Float[np.ndarray, "..."] | float:
     """The mean of the middle half."""
     return trim_mean(values, 0.25, axis=-1)
 
@@ -49,7 +49,7 @@ def pooled(
 ) -> Estimate:
     """The IQM over seeds and tasks, less that of a run whose seeds are drawn together."""
 
-    def of(scores: np.ndarray) -> np.ndarray:
+    def of(scores: np.ndarray) -> np.ndarray | float:
         return iqm(scores.reshape(*scores.shape[:-2], -1))
 
     value, draws = of(values), of(resample(values, whole_seeds))

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from knife_jax.console.messages import one_line, warn
 from knife_jax.records.directory import named
@@ -15,6 +15,7 @@ from knife_jax.records.lines import Record
 from knife_jax.records.series import over_tasks
 
 
+@runtime_checkable
 class Sink(Protocol):
     """Takes records as they come."""
 

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rich import box
 from rich.console import Console, Group
@@ -108,6 +108,7 @@ def open_table(plan: Plan) -> LiveTable | PlainLines:
     return LiveTable(plan, Console()) if is_terminal() else PlainLines(plan)
 
 
+@runtime_checkable
 class HasCompileCached(Protocol):
     """What is known of a run: whether its program was found in the cache."""
 

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from knife_jax.config.plain import to_dict
 from knife_jax.config.run import Config
@@ -94,7 +94,9 @@ def _open(config: Config, directory: Path, known: str | None) -> WandbSink:
     return WandbSink(_start("offline", config, directory, known))
 
 
-def _start(mode: str, config: Config, directory: Path, known: str | None) -> Any:
+def _start(
+    mode: Literal["online", "offline"], config: Config, directory: Path, known: str | None
+) -> Any:
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 

@@ -8,7 +8,6 @@ a scatter, and nothing about the ring itself has to be stored.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +17,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 from knife_jax.types import Trajectory, batch_axes
 
 
-@no_type_check
-@struct.dataclass
-class ReplayState:
+class ReplayState(struct.PyTreeNode):
     """Trajectories as they are stored: the same numbers, truths as bits, actions as small integers.
 
     Observations, states, rewards and recurrent states are any floats: they stay as they are.

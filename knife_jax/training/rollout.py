@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, no_type_check
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +16,7 @@ from knife_jax.training.learner import Act
 from knife_jax.types import PyTree, Trajectory, Variables
 
 
-@no_type_check
-@struct.dataclass
-class ActorState:
+class ActorState(struct.PyTreeNode):
     """Where the E environments of one seed stand."""
 
     env: PyTree

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, no_type_check
+from typing import Any
 
 import jax
 from flax import struct
@@ -14,9 +14,7 @@ from knife_jax.training.replay import ReplayState
 from knife_jax.types import Patient, PyTree
 
 
-@no_type_check
-@struct.dataclass
-class TrainState:
+class TrainState(struct.PyTreeNode):
     """All that one seed's training consists of, besides the Clock."""
 
     patient: Patient
@@ -32,10 +30,13 @@ def layout(shards: Shards) -> PyTree:
     """How the training state lies on the devices; with one shard it has no axis of shards."""
     own = SHARDS if shards.n > 1 else SEEDS
     specs: dict[str, Any] = dict.fromkeys(("patient", "plasticity", "key", "finite"), SEEDS)
-    return TrainState(**specs, replay=own, actor=own)
+    specs |= {"replay": own, "actor": own}
+    return TrainState(**specs)
 
 
-def over_shards(f: Callable[..., TrainState], shards: Shards) -> Callable[..., TrainState]:
+def over_shards(
+    f: Callable[[PRNGKeyArray], TrainState], shards: Shards
+) -> Callable[[PRNGKeyArray], TrainState]:
     """All shards of a state side by side, on one device, of a function that makes one."""
     if shards.n == 1:
         return f

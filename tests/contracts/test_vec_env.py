@@ -233,14 +233,14 @@ def test_no_episode_is_longer_than_the_horizon(name):
 
 
 @every_single_environment
-def test_episodes_are_those_of_the_environment_alone(name):
+def test_episodes_are_those_of_the_environment_alone(name, key):
     """From its first row on: the same rows to the true last one, whatever the action before it."""
     env, rows, states, actions, _ = played(name)
     steps = min(env.spec.horizon, n_steps(name, env.spec))
 
     @functools.partial(jax.jit, compiler_options=QUICKLY)
     def alone(state, actions):
-        step = lambda state, action: env.step(None, state, action)  # noqa: E731
+        step = lambda state, action: env.step(key, state, action)  # noqa: E731
         return jax.lax.scan(step, state, actions)[1]
 
     # the second episode of two environments: these came from spares

@@ -51,7 +51,7 @@ def follow(table, limit, actions, start=0):
     state, row = env.reset(jax.random.key(start))
     rows = [row]
     for action in actions:
-        state, row = env.step(None, state, jnp.array(action))
+        state, row = env.step(jax.random.key(0), state, jnp.array(action))
         rows.append(row)
         if row.last:
             break

@@ -24,6 +24,7 @@ from knife_jax.clock import Clock
 from knife_jax.config.algo import AlgoConfig
 from knife_jax.config.environments import SmaxConfig
 from knife_jax.config.run import CheckpointConfig, Config, EvaluationConfig, LoggerConfig
+from knife_jax.envs.base import EnvSpec
 from knife_jax.training.evaluator import Episodes
 
 ROUND, UPDATES, EPISODES = 100, 2, 7
@@ -127,7 +128,7 @@ def install(monkeypatch=None, *, has_win: bool = True, before_each=lambda clock:
             return Episodes(returns, won, jnp.full((s, EPISODES), 11), jnp.ones_like(won))
 
         return types.SimpleNamespace(
-            spec=types.SimpleNamespace(has_win=has_win),
+            spec=EnvSpec("fake", 1, 1, 1, 1, 1, has_win),
             n_params=13,
             mesh={"seed": 1, "data": shards},
             init=lambda seeds: State(

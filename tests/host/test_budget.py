@@ -92,8 +92,9 @@ def test_training_goes_on_beyond_32_bits(trained, tmp_path):
     stored = Checkpoints(trained[0] / "checkpoints")
     about = stored.about(1024)
     arrays = dict(stored.arrays(1024, about))
-    rounds = np.int32(FAR // ROUND)
-    arrays |= {"clock/rounds": rounds, "clock/replay_since": rounds - 100}
+    rounds = FAR // ROUND
+    moved = {"clock/rounds": rounds, "clock/replay_since": rounds - 100}
+    arrays |= {name: np.array(value, np.int32) for name, value in moved.items()}
     about = {name: about[name] for name in ("config", "versions", "mesh", "progress")}
     about["progress"] = {**about["progress"], "env_steps": FAR, "evaluated": FAR}
     far = Checkpoints(tmp_path / "far" / "checkpoints")

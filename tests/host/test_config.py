@@ -33,7 +33,7 @@ def test_the_groups_are_those_promised():
         "grid_predator_prey", "matrix_game", "mpe_predator_prey", "seq_grid_predator_prey",
         "seq_matrix", "seq_mpe_predator_prey", "seq_smax", "smax",
     ]  # fmt: skip
-    assert STEMS["algo"] == ["qmix"]
+    assert STEMS["algo"] == ["qmix", "vdn"]
     assert STEMS["preset"] == ["continual", "fast", "jaxmarl", "jaxmarl_mpe", "pymarl", "pymarl2"]
     assert {method.__name__ for method in PLASTICITIES.values()} == {
         type(compose([f"plasticity={name}"]).plasticity).__name__ for name in PLASTICITY

@@ -48,6 +48,6 @@ def test_products_keep_to_one_thread_where_every_core_has_a_device(
     platform, n, cores, one_thread, monkeypatch
 ):
     monkeypatch.setattr(devices, "_cores", lambda: cores)
-    mesh = SimpleNamespace(local_devices=[SimpleNamespace(platform=platform)] * n)
+    ours = [SimpleNamespace(platform=platform)] * n
     expected = {"xla_cpu_multi_thread_eigen": False} if one_thread else {}
-    assert devices.compiler_options(mesh) == expected
+    assert devices.compiler_options(ours) == expected

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from knife_jax.envs.base import EnvSpec
 from knife_jax.envs.contract import ContractError
 from knife_jax.host.evaluate import episode_keys, greedy_records, play
 from knife_jax.host.progress import Progress
@@ -22,7 +23,7 @@ def program(task_steps, keys, unfinished=False):
         return Episodes(returns, np.zeros((2, 2), bool), np.full((2, 2), 5), ended)
 
     return types.SimpleNamespace(
-        spec=types.SimpleNamespace(name="fake", horizon=5, has_win=False),
+        spec=EnvSpec("fake", 1, 1, 1, 1, 5, has_win=False),
         task_steps=task_steps,
         optimum=[7.0, 8.0, 10.0],
         evaluate=evaluate,

@@ -6,11 +6,13 @@ the random numbers that JaxMARL draws. Not needed to play.
 
 from __future__ import annotations
 
+from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from knife_jax.envs.smax.battle import Outcome, Randoms, step
 from knife_jax.envs.smax.observe import View, observe
@@ -46,7 +48,7 @@ def battle_from(rules: Rules, state: Any) -> Battle:
     )
 
 
-def randoms_from(rules: Rules, keys: PRNGKeyArray) -> Randoms:
+def randoms_from(rules: Rules, keys: Key[Array, "E"]) -> Randoms:
     """The numbers that JaxMARL's ``step_env`` draws from `keys` [E], one key per environment."""
 
     def draw(key):
@@ -57,8 +59,8 @@ def randoms_from(rules: Rules, keys: PRNGKeyArray) -> Randoms:
         def world_step(key, _):
             key, now = jax.random.split(key)
             unit_keys = jax.random.split(now, rules.n_units)
-            bounds = {"minval": -rules.dt, "maxval": 2 * rules.dt}
-            return key, jax.vmap(lambda k: jax.random.uniform(k, **bounds))(unit_keys)
+            late = partial(jax.random.uniform, minval=-rules.dt, maxval=2 * rules.dt)
+            return key, jax.vmap(late)(unit_keys)
 
         return Randoms(jax.lax.scan(world_step, key, None, rules.substeps)[1], choice)
 
@@ -104,7 +106,7 @@ def compare(
 
 
 def _step_both(
-    rules: Rules, env: Any, keys: PRNGKeyArray, state: Any, action: Int[Array, "E N"]
+    rules: Rules, env: Any, keys: Key[Array, "E"], state: Any, action: Int[Array, "E N"]
 ) -> tuple[Any, Array, dict[str, Array]]:
     """JaxMARL's next states, their end flags, and how far ours are from them."""
     actions = {agent: action[:, i] for i, agent in enumerate(env.agents)}
@@ -123,7 +125,7 @@ def _step_both(
     battle, our_outcome = step(rules, battle_from(rules, state), action.T, randoms)
     gaps = {}
     for mine, true in zip((battle, observe(rules, battle), our_outcome), theirs, strict=True):
-        names = getattr(mine, "_fields", None) or tuple(mine.__dataclass_fields__)
+        names = [f.name for f in fields(mine)] if isinstance(mine, Battle) else mine._fields
         for name in names:
             apart = getattr(mine, name).astype(jnp.float32) - getattr(true, name)
             env_axis = apart.ndim - 1 if mine is battle else 0

@@ -14,7 +14,7 @@ FAR = 1e6
 """dead units count as this far away, each at a place of its own"""
 
 
-def heading(action: Int[Array, "U E"]) -> tuple[Array, Array]:
+def heading(action: Int[Array, "*X"]) -> tuple[Float[Array, "*X"], Float[Array, "*X"]]:
     """The unit vector of a move (north, east, south, west), zero for any other action."""
     dx = (action == 1).astype(jnp.float32) - (action == 3).astype(jnp.float32)
     dy = (action == 0).astype(jnp.float32) - (action == 2).astype(jnp.float32)

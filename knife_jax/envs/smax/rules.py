@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -82,7 +83,7 @@ def load_rules(scenario: str) -> Rules:
         known = ", ".join(sorted(MAP_NAME_TO_SCENARIO))
         raise ValueError(f"no SMAX scenario named {scenario!r}; there are {known}")
     table = MAP_NAME_TO_SCENARIO[scenario]
-    env = make("HeuristicEnemySMAX", scenario=table)
+    env: Any = make("HeuristicEnemySMAX", scenario=table)
     expected = {
         "enemy_shoots": True,
         "attack_mode": "closest",

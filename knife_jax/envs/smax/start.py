@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -25,9 +25,9 @@ class Start(NamedTuple):
 
 
 class Mix(NamedTuple):
-    """The distribution of starts in one task; may be traced."""
+    """The distribution of starts in one task, in NumPy or JAX; may be traced."""
 
-    type_weights: Float[Array, "K"]
+    type_weights: Float[Any, "K"]
     """how likely each unit type is"""
     surround: Float[Array, ""] | float = 0.5
     """how likely one team surrounds the other, rather than that they mirror each other"""
@@ -61,7 +61,7 @@ def draw_start(rules: Rules, uniform: Float[Array, "R E"], mix: Mix | None = Non
         x = jnp.where(surrounds, around_x + near_x, mirror_x)
         y = jnp.where(surrounds, around_y + near_y, mirror_y)
     else:
-        x = np.where(ally, rules.width / 4, rules.width / 4 * 3) + near_x
+        x = jnp.asarray(np.where(ally, rules.width / 4, rules.width / 4 * 3)) + near_x
         y = rules.height / 2 + near_y
     unit_type = jnp.broadcast_to(jnp.asarray(rules.unit_types)[:, None], x.shape)
     if rules.random_types:

@@ -16,8 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 from knife_jax.envs.smax.rules import Rules
 
 
-@struct.dataclass
-class Battle:
+class Battle(struct.PyTreeNode):
     """E battles. A unit is alive while its health is positive."""
 
     x: Float[Array, "U E"]

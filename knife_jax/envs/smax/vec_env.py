@@ -20,8 +20,7 @@ from knife_jax.envs.smax.start import Mix, Start, draw_start, n_draws, open_batt
 from knife_jax.envs.smax.state import Battle
 
 
-@struct.dataclass
-class Battles:
+class Battles(struct.PyTreeNode):
     """Running battles, a ready start for each, and which group of starts is redrawn next."""
 
     battle: Battle
