@@ -3,12 +3,16 @@
 import ast
 import subprocess
 import sys
+from collections import defaultdict
+from graphlib import TopologicalSorter
 from pathlib import Path
+from statistics import median
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "knife_jax"
 FILES = sorted(PACKAGE.rglob("*.py"))
+SOURCES = [*FILES, *sorted((PACKAGE.parent / "experiments").rglob("*.py"))]
 
 WINGS = (
     "console", "config", "checks", "types", "clock", "parallel", "nets", "mixers", "plasticity",
@@ -23,15 +27,12 @@ OUTSIDE = {
     "wandb", "orbax", "hydra", "omegaconf", "os", "pathlib", "logging", "time", "subprocess",
     "rich", "matplotlib", "safetensors", "platformdirs", "detect_secrets", "yaml",
 }  # fmt: skip
-MOVING: dict[str, str] = {}
-"""module -> the wing that it is about to join"""
 
 
 def wing(dotted: str) -> str:
     """Of a module of the package: ``knife_jax.host.loop`` -> ``host``."""
-    parts = dotted.split(".")[1:]
-    moving = MOVING.get(".".join(parts[:2]), MOVING.get(parts[0]))
-    return moving or ("doors" if parts[0] in DOORS else parts[0])
+    first = dotted.split(".")[1]
+    return "doors" if first in DOORS else first
 
 
 def own_name(path: Path) -> str:
@@ -58,6 +59,40 @@ def test_imports_point_down_and_only_the_outer_wings_do_io(path):
             assert WINGS.index(wing(name)) <= WINGS.index(wing(own)), f"{own} imports {name}"
         elif wing(own) in CORE:
             assert name.split(".")[0] not in OUTSIDE, f"{own} imports {name}"
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    modules = {own_name(path): path for path in FILES if path.name != "__init__.py"}
+    graph = {
+        own: {
+            part
+            for name in imported(path)
+            for part in (name, name.rpartition(".")[0])
+            if part in modules and part != own
+        }
+        for own, path in modules.items()
+    }
+    assert len([*TopologicalSorter(graph).static_order()]) == len(modules)
+
+
+def test_the_top_of_the_package_has_few_doors_and_half_of_the_files_are_short():
+    top = [path for path in PACKAGE.glob("*.py") if path.name != "__init__.py"]
+    assert len(top) <= 8
+    assert {path.stem for path in top} >= DOORS
+    assert median(len(path.read_text().splitlines()) for path in FILES) <= 150
+
+
+def test_nothing_is_written_twice():
+    """No run of six lines, imports and brackets apart, stands in two places."""
+    places = defaultdict(list)
+    for path in SOURCES:
+        lines = [line.strip() for line in path.read_text().splitlines()]
+        said = [(n, line) for n, line in enumerate(lines, 1) if any(map(str.isalpha, line))]
+        said = [(n, line) for n, line in said if not line.startswith(("import ", "from "))]
+        for at in range(len(said) - 5):
+            run = tuple(line for _, line in said[at : at + 6])
+            places[run].append(f"{path.name}:{said[at][0]}")
+    assert not [where for where in places.values() if len(where) > 1]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))

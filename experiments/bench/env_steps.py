@@ -12,9 +12,7 @@ import json
 import statistics
 import time
 
-import jax
-from smax_step import random_available
-from stepping import length, options, where
+from stepping import length, options, random_play, where
 
 from knife_jax.builders.envs import make_tasks
 from knife_jax.cli import compose
@@ -44,23 +42,12 @@ ENVIRONMENTS = (
 
 def rates(words: str, n_envs: int, n_steps: int, rounds: int) -> list[float]:
     """Steps per second of an environment, run by run."""
-    env = make_tasks(compose(f"env={words}".split()).env).env(0, n_envs)
-    start = jax.jit(env.reset)(jax.random.key(1))
-    uniform = jax.random.uniform(jax.random.key(0), (n_steps, n_envs, env.spec.n_agents))
-
-    @jax.jit
-    def steps(start, uniform):
-        def body(carry, number):
-            state, now = carry
-            return env.step(state, random_available(number, now.avail_actions)), None
-
-        return jax.lax.scan(body, start, uniform)[0]
-
-    jax.block_until_ready(steps(start, uniform))
+    play = random_play(make_tasks(compose(f"env={words}".split()).env).env(0, n_envs), n_steps)
+    play()
     measured = []
     for _ in range(rounds):
         began = time.perf_counter()
-        jax.block_until_ready(steps(start, uniform))
+        play()
         measured.append(n_steps * n_envs / (time.perf_counter() - began))
     return measured
 

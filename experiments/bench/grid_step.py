@@ -17,13 +17,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "golden"))
 from grid_rules import StagHunt  # pyright: ignore[reportMissingImports]
-from smax_step import random_available
-from stepping import length, options, where
+from stepping import length, options, random_play, where
 
 from knife_jax.config.grid_games import SCENARIOS, Game
 from knife_jax.envs.grid_predator_prey import grid_predator_prey
@@ -57,19 +55,7 @@ def numpy_steps(game: Game, n_steps: int) -> Callable[[], None]:
 
 def jax_steps(game: Game, n_envs: int, n_steps: int) -> Callable[[], None]:
     """``n_steps`` steps of ``n_envs`` games under one jit."""
-    env = grid_predator_prey(game, n_envs)
-    start = jax.jit(env.reset)(jax.random.key(1))
-    uniform = jax.random.uniform(jax.random.key(0), (n_steps, n_envs, env.spec.n_agents))
-
-    @jax.jit
-    def steps(start, uniform):
-        def body(carry, number):
-            state, now = carry
-            return env.step(state, random_available(number, now.avail_actions)), None
-
-        return jax.lax.scan(body, start, uniform)[0]
-
-    return lambda: jax.block_until_ready(steps(start, uniform))
+    return random_play(grid_predator_prey(game, n_envs), n_steps)
 
 
 def seconds(run: Callable[[], None]) -> float:

@@ -18,18 +18,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from stepping import length, options, where
+from stepping import length, options, random_available, where
 
 from knife_jax.envs.smax import batched_smax
 
 Run = Callable[[jax.Array], Any]
-
-
-def random_available(uniform: jax.Array, avail_actions: jax.Array) -> jax.Array:
-    """The available action [...] that a uniform number in [0, 1) picks from [..., A]."""
-    rank = jnp.cumsum(avail_actions.astype(jnp.int32), axis=-1)
-    wanted = (uniform * rank[..., -1]).astype(jnp.int32)
-    return jnp.argmax(rank > wanted[..., None], axis=-1).astype(jnp.int32)
 
 
 def ours(scenario: str, n_envs: int, n_steps: int) -> Run:
