@@ -1,7 +1,9 @@
-"""The examples, run as a user runs them: in processes of their own, checked by what they print."""
+"""The examples, run as a user runs them: in processes of their own, checked by what they print.
+
+Those of an environment, a mixer and a method of one's own are trained by ``test_guides``.
+"""
 
 import ast
-import json
 import os
 import re
 import subprocess
@@ -11,7 +13,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SMALL = "algo.hidden=16", "algo.embed=8", "algo.hyper_hidden=16"
 FOLDER = ROOT / "experiments" / "examples"
 
 
@@ -50,32 +51,6 @@ def test_the_python_of_the_readme(call):
     assert numbers[0][0] < numbers[1][0] and all(-12 <= x <= 8 for x in numbers[1][1:3])
     returns = [float(number) for number in re.findall(r"-?\d+\.\d*", greedy)]
     assert returns[-1] == 8.0 and {*returns[:-1]} <= {-12.0, 0.0, 8.0}
-
-
-def test_own_environment(call, tmp_path):
-    out = call(FOLDER / "own_environment.py", "env.length=5", *SMALL)
-    assert out.startswith("meeting, qmix, seed 0: compiling")
-    (summary,) = tmp_path.glob("runs/*/summary.json")
-    assert json.loads(summary.read_text())["final_win_rate"] == [pytest.approx(1, abs=0.1)]
-    assert "  length: 5\n" in (summary.parent / "config.yaml").read_text()
-
-
-def test_own_method(call, tmp_path):
-    out = call(FOLDER / "own_method.py", "plasticity.fraction=0.25", *SMALL)
-    surgeries, units = re.search(
-        r"surgeries: (\d+), units operated on per seed: (\d+)", out
-    ).groups()
-    assert int(surgeries) == 3 and int(units) > 0
-    (config,) = tmp_path.glob("runs/*/config.yaml")
-    assert "  method: lowest\n" in config.read_text() and "  fraction: 0.25\n" in config.read_text()
-
-
-def test_own_mixer(call, tmp_path):
-    out = call(FOLDER / "own_mixer.py", "env.scenario=two_step", *SMALL)
-    assert out.startswith("matrix_game two_step, weighted_knife, seed 0: compiling")
-    (folder,) = tmp_path.glob("runs/*")
-    assert json.loads((folder / "summary.json").read_text())["final_return"][0] >= 6
-    assert "  mixer: weighted\n" in (folder / "config.yaml").read_text()
 
 
 def test_reading_metrics(call, tmp_path):

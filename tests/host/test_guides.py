@@ -29,6 +29,7 @@ WORDS = (
     "env=meeting", "algo=weighted", "plasticity=lowest", "preset=continual", "env.length=5",
     "env_steps=20_000", "evaluation.every=20_000", "log_every=10_000", "run_dir=run",
     "logger.wandb=disabled", "algo.hidden=16", "algo.embed=8", "algo.hyper_hidden=16",
+    "plasticity.fraction=0.25",
 )  # fmt: skip
 
 
@@ -42,10 +43,13 @@ def test_an_environment_a_mixer_and_a_method_from_outside_the_package(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("meeting, weighted, seed 0: compiling")
-    units = re.search(r"surgeries: \d+, units operated on per seed: (\d+)", done.stdout)
-    assert int(units[1]) > 0
+    found = re.search(r"surgeries: (\d+), units operated on per seed: (\d+)", done.stdout)
+    assert int(found[1]) == 3 and int(found[2]) > 0
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["final_win_rate"] == [pytest.approx(1, abs=0.1)]
+    config = (tmp_path / "run" / "config.yaml").read_text()
+    for line in ("length: 5", "mixer: weighted", "method: lowest", "fraction: 0.25"):
+        assert f"  {line}\n" in config
 
 
 @pytest.mark.parametrize("what", ["environment", "mixer", "method", "metric"])

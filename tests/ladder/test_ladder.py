@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ladder.environments import LADDER
+from ladder.environments import DELAYED, JOINT, LADDER, MEMORY
 from tiny import tiny_config
 
 from knife_jax.builders.program import build_in
@@ -54,8 +54,15 @@ def optimal_plays(rung, trainer, state, seed):
     return values.q_tot, row, batch.valid & optimal
 
 
-@pytest.mark.parametrize("rung", LADDER, ids=lambda rung: rung.env.spec.name)
-@pytest.mark.parametrize("mixer", sorted(MIXERS))
+CLIMBS = [("qmix", rung) for rung in LADDER] + [
+    (mixer, rung) for mixer in sorted(MIXERS.keys() - {"qmix"}) for rung in (DELAYED, JOINT, MEMORY)
+]
+"""all of it by one mixer, and by every other where more is needed than a head"""
+
+
+@pytest.mark.parametrize(
+    ("mixer", "rung"), CLIMBS, ids=[f"{mixer}-{rung.env.spec.name}" for mixer, rung in CLIMBS]
+)
 def test_learns_the_optimal_return_and_value(mixer, rung):
     trainer, state, episodes = learn(rung, env_steps=12_000, mixer=mixer)
     for seed in range(SEEDS):
