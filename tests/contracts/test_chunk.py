@@ -34,7 +34,7 @@ def program_of(config, rung=MEMORY):
 @cache
 def knife_run():
     """Four seeds with KNIFE: the program, its end state and all metrics."""
-    program = program_of(tiny_config(seeds=4, plasticity=KNIFE))
+    program = program_of(tiny_config(mixer="vdn", seeds=4, plasticity=KNIFE))
     return program, *run(program, SEEDS)
 
 
@@ -65,7 +65,7 @@ def test_one_trace_and_the_clock():
 
 
 def test_the_state_is_donated():
-    program = program_of(tiny_config())
+    program = program_of(tiny_config(mixer="vdn"))
     state = program.init((0,))
     program.chunk(state, program.clock())
     big = [state.replay.obs, state.replay.state, state.patient.online["params"]["agent"]["head"]]
@@ -84,7 +84,7 @@ def primitives(jaxpr, inside_cond=False):
 
 def test_surgery_stays_a_branch_under_the_seed_vmap():
     """Only surgery sorts. A batched condition would have become a select: no branch at all."""
-    config = tiny_config(seeds=4, plasticity=KNIFE)
+    config = tiny_config(mixer="vdn", seeds=4, plasticity=KNIFE)
     trainer = make_trainer(config, vectorise(MEMORY.env, 7))
     program = program_of(config)
     one = partial(training.chunk, trainer)
@@ -110,7 +110,7 @@ def test_knife_operates_on_time_and_changes_nothing():
 
 
 def test_without_surgery_there_are_no_grafts_and_stagnation_is_still_measured():
-    state, _, seen = run(program_of(tiny_config(), ENDLESS), (0,))
+    state, _, seen = run(program_of(tiny_config(mixer="vdn"), ENDLESS), (0,))
     assert not jax.tree.leaves(state.patient.online["grafts"])
     assert not np.any(seen[-1]["surgery"]["fired"])
     train = seen[-1]["train"]
@@ -156,7 +156,7 @@ def test_a_seed_that_diverges_is_frozen_and_the_others_keep_their_bits():
 
 
 def test_the_first_nan_is_named_and_healthy_training_has_none():
-    config = tiny_config(seeds=2)
+    config = tiny_config(mixer="vdn", seeds=2)
     program = program_of(replace(config, debug=DebugConfig(nans=True)))
     state, clock, metrics = program.chunk(program.init((0, 1)), program.clock())
     assert metrics["nan"].get() is None
@@ -166,7 +166,7 @@ def test_the_first_nan_is_named_and_healthy_training_has_none():
 
 def test_seeds_do_not_mix():
     """Seed 1 trained beside others is seed 1 trained alone, up to rounding."""
-    alone, _, one = run(program_of(tiny_config(plasticity=KNIFE)), (1,), chunks=1)
+    alone, _, one = run(program_of(tiny_config(mixer="vdn", plasticity=KNIFE)), (1,), chunks=1)
     beside, _, many = run(knife_run()[0], SEEDS, chunks=1)
     np.testing.assert_array_equal(alone.replay.action[0], beside.replay.action[1])
     for mine, ours in zip(*map(jax.tree.leaves, (alone.patient, beside.patient)), strict=True):
@@ -177,7 +177,7 @@ def test_seeds_do_not_mix():
 
 def test_each_seed_plays_episodes_of_its_own():
     """The return of an episode is the sign drawn at its start."""
-    program = program_of(tiny_config(seeds=2), OBSERVED)
+    program = program_of(tiny_config(mixer="vdn", seeds=2), OBSERVED)
     state, played = program.init((3, 7)), {}
     for kind in ("eval", "final"):
         for seeds in ((3, 7), (7, 3)):
@@ -213,7 +213,9 @@ def coin() -> Env:
 def test_episodes_mode_keeps_and_counts_the_first_episode_of_each_start():
     """Counting all that end within the horizon would show a win rate of about .35 for the true .5,
     since the lost ones start again at once."""
-    program = build_in(partial(vectorise, coin(), reset_period=1), tiny_config(data="episodes"))
+    program = build_in(
+        partial(vectorise, coin(), reset_period=1), tiny_config(mixer="vdn", data="episodes")
+    )
     state, clock, seen = run(program, (0,))
     check_clock(clock, length=LONG)
     ring = unpack(jax.tree.map(lambda leaf: leaf[0], state.replay))

@@ -62,7 +62,7 @@ RUNNING = KNIFE | {"interval": 0, "measure": "running"}
 
 def compiled(env, **sizes):
     """The program of a sequence, trained, and its traces before and after it ran."""
-    config = tiny_config(log_every=ROUND, plasticity=RUNNING, **sizes)
+    config = tiny_config(mixer="vdn", log_every=ROUND, plasticity=RUNNING, **sizes)
     tasks, traces = counted(make_tasks(env))
     program = build_tasks(tasks, replace(config, env=env))
     seeds = tuple(range(config.num_seeds))

@@ -58,7 +58,7 @@ def noise() -> Env:
 
 def played(length, n_windows, **algo):
     """A trainer, its patient, and consecutive windows of a stream of experience."""
-    config = tiny_config(n_envs=E, batch_size=5, buffer_size=9, **algo)
+    config = tiny_config(mixer="vdn", n_envs=E, batch_size=5, buffer_size=9, **algo)
     trainer = make_trainer(config, vectorise(noise(), E))
     state = jax.jit(partial(init, trainer))(jax.random.key(3))
 

@@ -26,8 +26,8 @@ from stored import end_of
 
 ROOT = Path(__file__).parents[2]
 WORDS = """
-env=smax env.n_envs=14 devices=2 algo=qmix_knife algo.hidden=13 algo.embed=5 algo.hyper_hidden=11
-algo.window=5 algo.batch_size=34 algo.buffer_size=2030 algo.updates_per_round=3
+env=smax env.n_envs=14 devices=2 algo=vdn_knife algo.hidden=13 algo.window=5
+algo.batch_size=34 algo.buffer_size=2030 algo.updates_per_round=3
 algo.learning_starts=105 algo.target_period=20 plasticity.interval=300 plasticity.window=10
 plasticity.threshold=0.8 log_every=200 evaluation.every=2000 evaluation.episodes=7
 checkpoint.every=200 logger.wandb=disabled logger.table=false

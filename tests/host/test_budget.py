@@ -24,8 +24,8 @@ from knife_jax.training.budget import Budget
 from knife_jax.training.chunk import MAX_ROUNDS
 
 WORDS = """
-+env=seq_matrix preset=fast algo=qmix_knife env.n_envs=8 env.steps_per_task=300
-algo.hidden=8 algo.embed=4 algo.hyper_hidden=8 algo.window=4
++env=seq_matrix preset=fast algo=vdn_knife env.n_envs=8 env.steps_per_task=300
+algo.hidden=8 algo.window=4
 algo.batch_size=8 algo.buffer_size=64 algo.learning_starts=64 algo.updates_per_round=3
 algo.epsilon_steps=640 plasticity.interval=300_000_051 plasticity.at_task_switch=false
 log_every=400 evaluation.every=1_000_000_000_000 evaluation.episodes=8

@@ -179,8 +179,10 @@ def test_errors_of_the_program_are_raised_and_recorded(tmp_path, monkeypatch):
 
 
 RUN = """
-import sys, time
+import signal, sys, time
 import fake_program
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # not ignored, whatever started the tests
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from knife_jax.host.loop import train
 fake_program.install(before_each=lambda clock: time.sleep(float(sys.argv[2])))
 sys.exit(train(fake_program.config(run_dir=sys.argv[1], env_steps=10**6)))
