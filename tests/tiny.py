@@ -2,6 +2,7 @@
 
 from knife_jax.config.algo import AlgoConfig
 from knife_jax.config.environments import SmaxConfig
+from knife_jax.config.factorisation import ALGOS
 from knife_jax.config.methods import PLASTICITIES
 from knife_jax.config.run import Config, EvaluationConfig
 
@@ -24,7 +25,7 @@ def tiny_config(*, seeds=1, n_envs=7, plasticity=None, env_steps=5000, log_every
         env_steps=env_steps,
         log_every=log_every,
         env=SmaxConfig(n_envs=n_envs),
-        algo=AlgoConfig(**{**sizes, **algo}),
+        algo=ALGOS.get(algo.get("mixer", "qmix"), AlgoConfig)(**{**sizes, **algo}),
         plasticity=PLASTICITIES[treatment["method"]](**treatment),
         evaluation=EvaluationConfig(every=env_steps, episodes=19),
     )

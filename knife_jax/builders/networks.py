@@ -14,33 +14,40 @@ from knife_jax.config.mixers import MIXERS
 from knife_jax.config.registry import resolve
 from knife_jax.config.run import Config
 from knife_jax.envs.base import EnvSpec
-from knife_jax.mixers.base import MixerOptions
+from knife_jax.mixers.base import Factorisation, MixerOptions
 from knife_jax.nets.agent import RecurrentAgent
 from knife_jax.nets.initialisers import INITS
-from knife_jax.nets.wiring import Wiring
 from knife_jax.training.forward import Networks, init_networks
 
 
-def make_networks(config: Config, spec: EnvSpec) -> tuple[Networks, Wiring]:
-    """Make the agents' network and the mixer, and say where their neurons are."""
-    algo, init = config.algo, INITS[config.algo.init]
+def make_factorisation(config: Config, spec: EnvSpec) -> Factorisation:
+    """Make the mixer, and what its algorithm has besides."""
+    algo = config.algo
+    made = resolve(MIXERS[algo.mixer])(
+        MixerOptions(
+            n_agents=spec.n_agents, n_actions=spec.n_actions, embed=algo.embed,
+            hyper_hidden=algo.hyper_hidden, init=INITS[algo.init](algo.hyper_init_scale),
+            **config.plasticity.networks()._asdict(),
+        ),
+        **algo.arguments(),
+    )  # fmt: skip
+    return made if isinstance(made, Factorisation) else Factorisation(made)
+
+
+def make_networks(config: Config, spec: EnvSpec, made: Factorisation | None = None) -> Networks:
+    """Make the agents' network and the mixer, of a factorisation if it is there already."""
+    algo, made = config.algo, made or make_factorisation(config, spec)
     options = config.plasticity.networks()
     agent = RecurrentAgent(
-        spec.n_actions, algo.hidden, init(1.0), options.slots, algo.agent_id,
-        algo.last_action, *options[1:],
+        spec.n_actions, algo.hidden, INITS[algo.init](1.0), options.slots, algo.agent_id,
+        algo.last_action, *options[1:], head_with=made.head,
     )  # fmt: skip
-    mixer = resolve(MIXERS[algo.mixer])(
-        MixerOptions(
-            n_agents=spec.n_agents, embed=algo.embed, hyper_hidden=algo.hyper_hidden,
-            init=init(algo.hyper_init_scale), **options._asdict(),
-        )
-    )  # fmt: skip
-    return Networks(agent, mixer), (*agent.wiring(), *mixer.wiring())
+    return Networks(agent, made.mixer)
 
 
 def n_weights(config: Config, spec: EnvSpec) -> int:
     """How many numbers its networks consist of, frozen ones included."""
-    networks, _ = make_networks(config, spec)
+    networks = make_networks(config, spec)
     begin = partial(init_networks, networks, spec)
     leaves = jax.tree.leaves(jax.eval_shape(begin, jax.random.key(0)))
     return sum(leaf.size for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating))

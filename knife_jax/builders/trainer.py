@@ -6,7 +6,7 @@ import math
 
 from knife_jax.builders.budget import make_budget
 from knife_jax.builders.envs import make_sequence
-from knife_jax.builders.networks import make_networks, widened
+from knife_jax.builders.networks import make_factorisation, make_networks, widened
 from knife_jax.builders.optimiser import learning_rate, make_optimiser
 from knife_jax.builders.plasticity import make_plasticity
 from knife_jax.clock import every_env_steps, rounds_of
@@ -18,6 +18,7 @@ from knife_jax.parallel.shards import WHOLE, Shards
 from knife_jax.training.chunk import MAX_ROUNDS
 from knife_jax.training.exploration import linear
 from knife_jax.training.learner import make_learner
+from knife_jax.training.targets import make_returns
 from knife_jax.training.task_switch import per_task
 from knife_jax.training.trainer import Trainer
 
@@ -31,7 +32,9 @@ def make_trainer(
     """
     config = widened(config, env.spec)
     algo, plasticity = config.algo, config.plasticity
-    networks, wiring = make_networks(config, env.spec)
+    made = make_factorisation(config, env.spec)
+    networks = make_networks(config, env.spec, made)
+    wiring = networks.wiring()
     episodes_only = algo.data == "episodes"
     length = env.spec.horizon if episodes_only else algo.window
     n_envs = env.n_envs * shards.n
@@ -40,9 +43,9 @@ def make_trainer(
     optimiser = method.extras.optimiser(make_optimiser(algo))
     learner = make_learner(
         env.spec, networks, relu_groups(wiring), optimiser,
-        gamma=algo.gamma, td_lambda=algo.td_lambda, double_q=algo.double_q,
-        target_period=algo.target_period, tau=algo.tau, needs=method.extras.needs,
-        shards=shards,
+        gamma=algo.gamma, returns=make_returns(algo.returns, lam=algo.td_lambda, n=algo.n_steps),
+        double_q=algo.double_q, target_period=algo.target_period, tau=algo.tau, error=made.error,
+        bootstrap=made.bootstrap, needs=method.extras.needs, shards=shards,
     )  # fmt: skip
     epsilon = linear(algo.epsilon_start, algo.epsilon_end, algo.epsilon_steps, budget.round_steps)
     sequence, switches = None, config.env.sequence()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from knife_jax.config.mixers import MIXERS
 from knife_jax.config.schema import (
     ConfigError,
     Count,
+    Few,
     Fraction,
     Positive,
     PositiveFraction,
@@ -23,12 +24,13 @@ from knife_jax.config.schema import (
 
 @dataclass(frozen=True, kw_only=True)
 class AlgoConfig(Section):
-    """Networks, targets, replay and exploration. The numbers come from a preset."""
+    """Networks, targets, replay and exploration. The numbers come from a preset. The fields that a
+    subclass adds are arguments of its mixer's maker."""
 
     section: ClassVar[str] = "algo"
     name: Annotated[str, word(), "label"]
     preset: Annotated[str, word(), "label"] = "custom"
-    mixer: Annotated[str, key_of(MIXERS), "value factorisation"] = "qmix"
+    mixer: Annotated[str, key_of(MIXERS), "label"] = "qmix"
     hidden: Annotated[Count, "width of the agent network"] = 64
     embed: Annotated[Count, "width of the mixing layer"] = 32
     hyper_hidden: Annotated[Count, "hidden width of the hypernetworks"] = 64
@@ -45,7 +47,14 @@ class AlgoConfig(Section):
     weight_decay: Annotated[float, at_least(0), "adamw only"] = 0.0
     grad_clip: Annotated[Positive, "largest global norm of a gradient"] = 10.0
     gamma: Annotated[Fraction, "discount"] = 0.99
-    td_lambda: Annotated[Fraction, "0 = one-step targets, 1 = returns"]
+    returns: Annotated[
+        str,
+        choice("td_lambda", "q_lambda", "n_step"),
+        "what is learnt: TD(λ), which is Peng's Q(λ) as it bootstraps from greedy actions; Q(λ) "
+        "corrected for actions that were not greedy (Harutyunyan et al. 2016); or n steps",
+    ] = "td_lambda"
+    td_lambda: Annotated[Fraction, "λ: 0 = one-step targets, 1 = returns"]
+    n_steps: Annotated[Few, "with returns=n_step"] = 3
     double_q: Annotated[bool, "the online network chooses the target's action"] = True
     data: Annotated[str, choice("windows", "episodes"), "what the replay holds"] = "windows"
     window: Annotated[Count, "time steps in a window"] = 32
@@ -58,6 +67,10 @@ class AlgoConfig(Section):
     epsilon_start: Annotated[Fraction, "exploration at the start"] = 1.0
     epsilon_end: Annotated[Fraction, "exploration at the end"] = 0.05
     epsilon_steps: Annotated[StepsOrZero, "env steps from start to end"]
+
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments of the mixer's maker."""
+        return self.beyond(AlgoConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()

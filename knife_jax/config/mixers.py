@@ -5,6 +5,8 @@ from __future__ import annotations
 MIXERS: dict[str, str] = {
     "qmix": "knife_jax.mixers.qmix:QMixer",
     "vdn": "knife_jax.mixers.vdn:VDNMixer",
+    "iql": "knife_jax.mixers.iql:IQLMixer",
+    "qplex": "knife_jax.mixers.qplex:QPLEXMixer",
 }
-"""``algo.mixer`` -> ``"module:name"`` of what makes it: (``MixerOptions``) -> ``Mixer``. One's own
-is added by ``MIXERS["mine"] = "my_module:MyMixer"``."""
+"""``algo.mixer`` -> ``"module:name"`` of what makes it: (``MixerOptions``) -> ``Mixer``, or a
+``Factorisation`` that has one. One's own is added by ``MIXERS["mine"] = "my_module:MyMixer"``."""

@@ -8,8 +8,11 @@ from typing import Any
 
 import yaml
 
+from knife_jax.config.algo import AlgoConfig
 from knife_jax.config.environments import ENVS
+from knife_jax.config.factorisation import ALGOS
 from knife_jax.config.methods import PLASTICITIES
+from knife_jax.config.mixers import MIXERS
 from knife_jax.config.run import GROUPS, Config
 from knife_jax.config.schema import (
     ConfigError,
@@ -69,12 +72,17 @@ def defaults(section: type[Section] = Config) -> dict[str, Any]:
 
 
 def _sections(values: Mapping[str, Any]) -> dict[str, type[Section]]:
-    """Section names -> types, for the environment and the method that the values name."""
+    """Section names -> types, for the environment, mixer and method that the values name."""
     types = {key: item.type for key, item in fields_of(Config).items() if is_section(item.type)}
     envs = {name: entry.config for name, entry in ENVS.items()}
-    for key, label, table in (("env", "name", envs), ("plasticity", "method", PLASTICITIES)):
-        section = values.get(key, {"method": "none"} if key == "plasticity" else None)
-        name = section.get(label) if isinstance(section, Mapping) else section
+    algos = {name: ALGOS.get(name, AlgoConfig) for name in MIXERS}
+    for key, label, table, default in (
+        ("env", "name", envs, None),
+        ("algo", "mixer", algos, "qmix"),
+        ("plasticity", "method", PLASTICITIES, "none"),
+    ):
+        section = values.get(key, {})
+        name = section.get(label, default) if isinstance(section, Mapping) else section
         if not isinstance(name, str) or name not in table:
             known = f"must be one of {', '.join(table)}{suggestion(shown(name), table)}"
             raise ConfigError(f"{key}.{label}={shown(name)} is refused: {known}")

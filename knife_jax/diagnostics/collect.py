@@ -11,11 +11,12 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from knife_jax.clock import Clock
+from knife_jax.mixers.base import Goals
 from knife_jax.nets.wiring import layer
 from knife_jax.plasticity.meters import Running
 from knife_jax.training import replay
-from knife_jax.training.forward import agent_values, forward, q_tot, taken
-from knife_jax.training.losses import td_loss
+from knife_jax.training.forward import agent_values, estimate, forward, joint_at
+from knife_jax.training.losses import masked_mean
 from knife_jax.training.state import TrainState
 from knife_jax.training.trainer import Trainer, trajectories_added
 from knife_jax.types import Patient, PyTree, Trajectory, batch_axes
@@ -26,10 +27,10 @@ class View(NamedTuple):
 
     batch: Trajectory
     """the first windows, of which gradients are taken"""
-    target: Float[Any, "T B"]
-    """what Q_tot is regressed on there"""
+    goals: Goals
+    """what estimates are compared with there"""
     features: dict[str, Float[Any, "M W"]]
-    """outputs of the ReLU layers and of the recurrent layer, a row per time, window and agent"""
+    """outputs of the ReLU layers and of the recurrent layers, a row per time, window and agent"""
     counted: dict[str, Bool[Any, "M"]]
     """the rows that have a transition"""
     meter: dict[str, Running]
@@ -55,13 +56,15 @@ def look(
         trajectories_added(trainer, clock),
     )
     batch = first(trainer.shards.whole(mine, batch_axes(mine)), windows)
-    values, sown = forward(learner.networks, online, batch)
+    agents, _, _, sown = forward(learner.networks, online, batch)
+    goals = learner.targets(agents["agent"].values, state.patient.target, batch)
     outputs = {group.name: layer(sown, group)["activation"][0] for group in learner.wiring}
-    outputs["agent/memory"] = sown["agent"]["representation"][0]
+    for name in agents:
+        outputs[f"{name}/memory"] = sown[name]["representation"][0]
     outputs = {name: h[: batch.valid.shape[0]] for name, h in outputs.items()}
     return View(
         batch=first(batch, gradients),
-        target=learner.targets(values.agents, state.patient.target, batch)[:, :gradients],
+        goals=jax.tree.map(lambda leaf: leaf[:, :gradients], goals),
         features={name: h.reshape(-1, h.shape[-1]) for name, h in outputs.items()},
         counted={name: along(batch.valid, h.shape[:-1]).ravel() for name, h in outputs.items()},
         meter=stagnation(state.plasticity),
@@ -104,7 +107,7 @@ def td_gradient(
     patient: Patient,
     params: PyTree,
     batch: Trajectory,
-    target: Float[Array, "T B"],
+    goals: Goals,
     windows: Bool[Array, "B"],
     heard: Float[Array, "N"],
 ) -> PyTree:
@@ -116,13 +119,18 @@ def td_gradient(
 
     networks = trainer.learner.networks
 
+    def some(leaf: Array) -> Array:
+        if leaf.ndim < 4:  # the levels of samples, which are no agent's
+            return leaf
+        still = jax.lax.stop_gradient(leaf)
+        return still + heard.reshape(-1, *(1,) * (leaf.ndim - 3)) * (leaf - still)
+
     def loss(params: PyTree) -> Float[Array, ""]:
         online = {**patient.online, "params": params}
-        values, _ = agent_values(networks, online, batch)
-        still = jax.lax.stop_gradient(values)
-        values = still + heard[:, None] * (values - still)
-        mixed, _ = q_tot(networks, online, taken(batch, values))
-        return td_loss(mixed, target, batch.valid & windows)
+        agents = jax.tree.map(some, agent_values(networks, online, batch)[0])
+        taken = joint_at(batch, agents, batch.action)
+        estimates, _ = estimate(networks, online, taken)
+        return masked_mean(trainer.learner.error(estimates, goals, taken), batch.valid & windows)
 
     return jax.grad(loss)(params)
 

@@ -78,7 +78,7 @@ def make_probe(
         all_windows, all_agents = np.ones(k, bool), np.ones(n_agents, np.float32)
 
         def gradient_at(weights: PyTree, windows=all_windows, heard=all_agents) -> PyTree:
-            given = state.patient, weights, view.batch, view.target
+            given = state.patient, weights, view.batch, view.goals
             return fetch(gradient(*given, windows, heard))
 
         def of_agent(heard: np.ndarray) -> PyTree:
@@ -86,7 +86,7 @@ def make_probe(
 
         whole = gradient_at(weights)
         collected = Collected(
-            view=fetch(view._replace(batch=(), target=())),
+            view=fetch(view._replace(batch=(), goals=())),
             weights=weights,
             gradient=whole,
             single=[gradient_at(weights, windows=one) for one in np.eye(k, dtype=bool)],

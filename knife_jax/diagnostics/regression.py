@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -102,20 +102,22 @@ def fit(
     optimiser = optax.GradientTransformation(
         learner.optimiser.init, partial(learner.optimiser.update, clock=Clock.zero())
     )
-    rows, action, counted = some_rows(view)
+    rows, action, counted = some_rows(view, [*learner.networks.agents])
 
     def with_params(name: str, params: PyTree):
         return {**online, "params": {**online["params"], name: params}}
 
     def agents(params: PyTree) -> Float[Array, "1 R N A"]:
-        return agent_values(learner.networks, with_params("agent", params), rows)[0]
+        found, _ = agent_values(learner.networks, with_params("agent", params), rows)
+        return found["agent"].values
 
-    values = agents(online["params"]["agent"])
-    joint = Joint(values, action, rows.state, rows.avail_actions)
+    joint = Joint(
+        agent_values(learner.networks, online, rows)[0], action, rows.state, rows.avail_actions
+    )
 
     def mixed(params: PyTree) -> Float[Array, "1 R"]:
         variables = with_params("mixer", params)
-        return q_tot(learner.networks, variables, joint)[0]
+        return q_tot(learner.networks, variables, joint)
 
     def fitted(name: str, outputs) -> Fit:
         params = online["params"][name]
@@ -126,11 +128,13 @@ def fit(
     return {name: fitted(name, f) for name, f in networks.items() if name in online["params"]}
 
 
-def some_rows(view: View):
-    """Rows of the replayed windows as R windows of one row, their actions and what counts."""
+def some_rows(view: View, networks: Sequence[str]):
+    """Rows of the replayed windows as R windows of one row, their actions and what counts; the
+    memories of ``networks`` make up the carry."""
     batch = view.batch
     times, n_windows, n_agents = batch.action.shape
-    after = view.features["agent/memory"].reshape(times, -1, n_agents, batch.carry.shape[-1])
+    memories = [view.features[f"{name}/memory"] for name in networks]
+    after = jnp.concatenate(memories, axis=-1).reshape(times, -1, n_agents, batch.carry.shape[-1])
     carry = jnp.concatenate([batch.carry[None], after[:-1, :n_windows]])
     last_action = jnp.concatenate([batch.last_action[None], batch.action[:-1]])
     every = max(1, times * n_windows // ROWS)

@@ -11,8 +11,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from knife_jax.nets.graft import GraftedDense
 from knife_jax.nets.gru import GRU, INPUT_GATES, RECURRENT_GATES
+from knife_jax.nets.heads import ActionValues, DenseHead, Head, MakeHead
 from knife_jax.nets.initialisers import Init
-from knife_jax.nets.wiring import NeuronGroup
+from knife_jax.nets.wiring import NeuronGroup, Wiring
 
 
 class RecurrentAgent(nn.Module):
@@ -29,6 +30,7 @@ class RecurrentAgent(nn.Module):
     last_action: bool = True
     layer_norm: bool = False
     own_outgoing: bool = False
+    head_with: MakeHead = DenseHead
 
     @nn.compact
     def __call__(
@@ -37,7 +39,7 @@ class RecurrentAgent(nn.Module):
         obs: Float[Array, "T B N O"],
         last_action: Int[Array, "T B N"],
         first: Bool[Array, "T B"],
-    ) -> tuple[Float[Array, "B N H"], Float[Array, "T B N A"]]:
+    ) -> tuple[Float[Array, "B N H"], ActionValues]:
         """Return the carry after the last step and each agent's values at every step.
 
         Args:
@@ -59,31 +61,35 @@ class RecurrentAgent(nn.Module):
         x, added = x if self.own_outgoing else (x, ())
         h = GRU(self.hidden_dim, self.init_with, name="memory")(carry, x, first, added)
         self.sow("intermediates", "representation", h)
-        head = nn.Dense(
-            self.n_actions,
-            kernel_init=self.init_with.dense,
-            bias_init=self.init_with.bias(self.hidden_dim),
-            name="head",
-        )
-        return h[-1], head(h)
+        return h[-1], self.make_head()(h)
+
+    def make_head(self) -> Head:
+        """Return what reads the recurrent state."""
+        return self.head_with(self.n_actions, self.hidden_dim, self.init_with)
 
     def initial_carry(self, *batch: int) -> Float[Array, "*batch H"]:
         """Return the recurrent state before the first step of an episode: zeros."""
         return jnp.zeros((*batch, self.hidden_dim))
 
-    def wiring(self) -> tuple[NeuronGroup, ...]:
+    def wiring(self, network: str = "agent") -> Wiring:
         """Every dense layer: the encoder, whose neurons all gates of the GRU read, the gates, and
-        the head."""
+        the head. ``network`` is its name among those that are trained together."""
         width, init = self.hidden_dim, self.init_with
-        reading = tuple(f"agent/memory/{gate}" for gate in INPUT_GATES)
-        recurrent = tuple(f"agent/memory/{gate}" for gate in RECURRENT_GATES)
+        reading = tuple(f"{network}/memory/{gate}" for gate in INPUT_GATES)
+        recurrent = tuple(f"{network}/memory/{gate}" for gate in RECURRENT_GATES)
         fresh = {reading: init.gates, recurrent: init.recurrent_columns}
         return (
-            NeuronGroup("agent/encoder", width, init.columns, reading, "relu", init.bias),
+            NeuronGroup(f"{network}/encoder", width, init.columns, reading, "relu", init.bias),
             *(
                 NeuronGroup(gate, width, draw, (), "gate", init.bias)
                 for gates, draw in fresh.items()
                 for gate in gates
             ),
-            NeuronGroup("agent/head", self.n_actions, init.columns, (), "head", init.bias),
+            *(
+                group._replace(
+                    name=f"{network}/{group.name}",
+                    outgoing=tuple(f"{network}/{name}" for name in group.outgoing),
+                )
+                for group in self.make_head().wiring()
+            ),
         )

@@ -12,9 +12,10 @@ from knife_jax.config.schema import Allowed, Count
 from knife_jax.nets.initialisers import Draw
 from knife_jax.types import PyTree, Variables
 
-Kind = Literal["relu", "linear", "head", "gate"]
+Kind = Literal["relu", "linear", "head", "gate", "fixed"]
 """``relu``: hidden neurons, the only ones operated on one by one; ``head``: the last layer of a
-network; ``gate``: part of a recurrent cell; ``linear``: others without a nonlinearity"""
+network; ``gate``: part of a recurrent cell; ``linear``: others without a nonlinearity; ``fixed``:
+hidden neurons that cannot be operated on one by one"""
 
 
 Path = Annotated[str, Allowed("names joined by single slashes", lambda name: all(name.split("/")))]

@@ -1,57 +1,93 @@
-"""The forward pass: the agents' values over a trajectory, and Q_tot, which the mixer makes of them.
+"""The forward pass: the agents' values over a trajectory, and what the mixer makes of them.
 
-Everything that needs either calls these functions: acting, the loss, its targets, diagnostics.
+Everything that needs either calls these functions: acting, the loss, its goals, diagnostics.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from knife_jax.envs.base import EnvSpec, TimeStep
-from knife_jax.mixers.base import INPUTS, Joint, Mixer
+from knife_jax.mixers.base import (
+    CRITICS,
+    INPUTS,
+    Estimates,
+    Joint,
+    Mixer,
+    mean_of,
+    take_action_values,
+)
 from knife_jax.nets.agent import RecurrentAgent
-from knife_jax.training.targets import take_action_values
+from knife_jax.nets.heads import ActionValues, DenseHead
+from knife_jax.nets.wiring import Wiring
 from knife_jax.types import PyTree, Trajectory, Variables
+
+AgentValues = Mapping[str, ActionValues]
+"""what ``agent`` and the critics say of all actions"""
 
 
 class Networks(NamedTuple):
-    """The modules whose variables a learner trains, under the names ``agent`` and ``mixer``."""
+    """The modules whose variables a learner trains, under the names ``agent`` and ``mixer``.
+
+    For each critic that the mixer needs there is one more, under its name: a network like the
+    agents' own, with a memory of its own. All memories lie side by side in the agents' carry.
+    """
 
     agent: RecurrentAgent
     mixer: Mixer
+
+    @property
+    def agents(self) -> dict[str, RecurrentAgent]:
+        """The agents' network and its critics, in the order of their memories."""
+        critic = self.agent.clone(head_with=DenseHead)
+        needed = [name for name in CRITICS if name in self.mixer.needs]
+        return {"agent": self.agent, **dict.fromkeys(needed, critic)}
+
+    def wiring(self) -> Wiring:
+        """Return the neurons of all networks."""
+        agents = (group for name, net in self.agents.items() for group in net.wiring(name))
+        return (*agents, *self.mixer.wiring())
+
+    def initial_carry(self, n_envs: int, n_agents: int) -> Float[Array, "E N H"]:
+        """Return the agents' recurrent state as episodes begin."""
+        return jnp.concatenate(
+            [net.initial_carry(n_envs, n_agents) for net in self.agents.values()], axis=-1
+        )
 
 
 class Values(NamedTuple):
     """The values of one network on a batch."""
 
     agents: Float[Array, "T1 B N A"]
+    """that actions are chosen by"""
     q_tot: Float[Array, "T B"]
     """of the actions taken"""
 
 
 def init_networks(networks: Networks, spec: EnvSpec, key: PRNGKeyArray) -> Variables:
-    """Draw the variables of both networks: the collections ``params`` and ``grafts``."""
+    """Draw the variables of all networks: the collections ``params`` and ``grafts``."""
     agent_key, mixer_key = jax.random.split(key)
     n, one = spec.n_agents, (1, 1)
-    obs = jnp.zeros((*one, n, spec.obs_size))
+    obs, no_action = jnp.zeros((*one, n, spec.obs_size)), jnp.zeros((*one, n), jnp.int32)
+    made, values = {}, {}
+    for i, (name, net) in enumerate(networks.agents.items()):
+        own_key = jax.random.fold_in(agent_key, i) if i else agent_key
+        given = net.initial_carry(1, n), obs, no_action, jnp.zeros(one, bool)
+        made[name] = net.init(own_key, *given)
+        values[name] = jax.eval_shape(net.apply, made[name], *given)[1]
     joint = Joint(
-        jnp.zeros((*one, n, spec.n_actions)), jnp.zeros((*one, n), jnp.int32),
+        jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), values), no_action,
         jnp.zeros((*one, spec.state_size)), jnp.ones((*one, n, spec.n_actions), bool),
     )  # fmt: skip
-    made = {
-        "agent": networks.agent.init(
-            agent_key, networks.agent.initial_carry(1, n), obs, jnp.zeros((*one, n), jnp.int32),
-            jnp.zeros(one, bool),
-        ),
-        "mixer": networks.mixer.init(
-            mixer_key, take_action_values(joint.values, joint.action),
-            **mixer_inputs(networks.mixer, joint),
-        ),
-    }  # fmt: skip
+    made["mixer"] = networks.mixer.init(
+        mixer_key, take_action_values(joint.values, joint.action),
+        **mixer_inputs(networks.mixer, joint),
+    )  # fmt: skip
     return {
         collection: {
             name: variables[collection]
@@ -67,6 +103,34 @@ def of_network(variables: Variables, name: str) -> Variables:
     return {collection: tree[name] for collection, tree in variables.items() if name in tree}
 
 
+def unroll(
+    networks: Networks,
+    variables: Variables,
+    carry: Float[Array, "B N H"],
+    obs: Float[Array, "T B N O"],
+    last_action: Int[Array, "T B N"],
+    first: Bool[Array, "T B"],
+    sown: str = "intermediates",
+    key: PRNGKeyArray | None = None,
+) -> tuple[Float[Array, "B N H"], AgentValues, PyTree]:
+    """Run the agents' network and its critics over time.
+
+    Returns the carry after the last step, the values of all actions, and the flax collection
+    ``sown`` that the layers of each network leave. With a key heads that sample do so.
+    """
+    carries, values, left, at = [], {}, {}, 0
+    for i, (name, net) in enumerate(networks.agents.items()):
+        width = net.initial_carry().shape[-1]
+        before, at = carry[..., at : at + width], at + width
+        rngs = None if key is None else {"samples": jax.random.fold_in(key, i)}
+        (after, values[name]), seen = net.apply(
+            of_network(variables, name), before, obs, last_action, first, mutable=sown, rngs=rngs
+        )
+        carries.append(after)
+        left[name] = seen.get(sown, {})
+    return jnp.concatenate(carries, axis=-1), values, left
+
+
 def act(
     networks: Networks,
     variables: Variables,
@@ -75,25 +139,25 @@ def act(
     last_action: Int[Array, "E N"],
 ) -> tuple[Float[Array, "E N H"], Float[Array, "E N A"]]:
     """Return the agents' next carry and their values at one time step."""
-    out: Any = networks.agent.apply(
-        of_network(variables, "agent"), carry, now.obs[None], last_action[None], now.first[None]
-    )
-    return out[0], out[1][0]
+    step: Any = now.obs[None], last_action[None], now.first[None]
+    carry, values, _ = unroll(networks, variables, carry, *step)
+    return carry, values["agent"].values[0]
 
 
 def agent_values(
-    networks: Networks, variables: Variables, batch: Trajectory, sown: str = "intermediates"
-) -> tuple[Float[Array, "T1 B N A"], PyTree]:
-    """Return the agents' values of all actions at every step, the one after the last included.
+    networks: Networks,
+    variables: Variables,
+    batch: Trajectory,
+    sown: str = "intermediates",
+    key: PRNGKeyArray | None = None,
+) -> tuple[AgentValues, PyTree]:
+    """Return the values of all actions at every step, the one after the last included.
 
-    The second result is the flax collection ``sown`` that the agents' layers leave.
+    The second result is the flax collection ``sown`` that the layers of each network leave.
     """
     last_action = jnp.concatenate([batch.last_action[None], batch.action])
-    (_, values), left = networks.agent.apply(
-        of_network(variables, "agent"), batch.carry, batch.obs, last_action, batch.first,
-        mutable=sown,
-    )  # fmt: skip
-    return values, left.get(sown, {})
+    given = batch.carry, batch.obs, last_action, batch.first
+    return unroll(networks, variables, *given, sown, key)[1:]
 
 
 def mixer_inputs(mixer: Mixer, joint: Joint) -> dict[str, Array]:
@@ -101,32 +165,54 @@ def mixer_inputs(mixer: Mixer, joint: Joint) -> dict[str, Array]:
     return {name: INPUTS[name](joint) for name in mixer.needs}
 
 
-def q_tot(
+def estimate(
     networks: Networks, variables: Variables, joint: Joint, sown: str = "intermediates"
-) -> tuple[Float[Array, "T B"], PyTree]:
-    """Return Q_tot of joint actions.
+) -> tuple[Estimates, PyTree]:
+    """Return the mixer's estimates of joint actions, ``q_tot`` among them.
 
     The second result is the flax collection ``sown`` that the mixer's layers leave.
     """
-    mixed, left = networks.mixer.apply(
+    made, left = networks.mixer.apply(
         of_network(variables, "mixer"), take_action_values(joint.values, joint.action),
         mutable=sown, **mixer_inputs(networks.mixer, joint),
     )  # fmt: skip
-    return mixed, left.get(sown, {})
+    estimates = made if isinstance(made, Mapping) else {"q_tot": made}
+    return estimates, left.get(sown, {})
 
 
-def taken(batch: Trajectory, values: Float[Array, "T1 B N A"]) -> Joint:
-    """Return the joint actions taken in a batch, given the agents' values at all of its steps."""
-    return Joint(values[:-1], batch.action, batch.state[:-1], batch.avail_actions[:-1])
+def q_tot(networks: Networks, variables: Variables, joint: Joint) -> Float[Array, "T B"]:
+    """Return Q_tot of joint actions."""
+    return mean_of(estimate(networks, variables, joint)[0]["q_tot"])
+
+
+def joint_at(
+    batch: Trajectory, agents: AgentValues, action: Int[Array, "T B N"], start: int = 0
+) -> Joint:
+    """Return joint actions from step ``start`` on, given the agents' values at all steps."""
+    steps = slice(start, start + len(action))
+    here = jax.tree.map(lambda leaf: leaf[steps], agents)
+    return Joint(here, action, batch.state[steps], batch.avail_actions[steps])
 
 
 def forward(
-    networks: Networks, variables: Variables, batch: Trajectory, sown: str = "intermediates"
-) -> tuple[Values, PyTree]:
-    """Return the agents' values on a batch and Q_tot of the actions taken in it.
+    networks: Networks,
+    variables: Variables,
+    batch: Trajectory,
+    sown: str = "intermediates",
+    key: PRNGKeyArray | None = None,
+) -> tuple[AgentValues, Joint, Estimates, PyTree]:
+    """Return the agents' values on a batch, the joint actions taken in it, and the estimates of
+    their returns.
 
-    The second result holds the flax collection ``sown`` of each network.
+    The last result holds the flax collection ``sown`` of each network.
     """
-    agents, of_agent = agent_values(networks, variables, batch, sown)
-    mixed, of_mixer = q_tot(networks, variables, taken(batch, agents), sown)
-    return Values(agents, mixed), {"agent": of_agent, "mixer": of_mixer}
+    agents, of_agents = agent_values(networks, variables, batch, sown, key)
+    taken = joint_at(batch, agents, batch.action)
+    estimates, of_mixer = estimate(networks, variables, taken, sown)
+    return agents, taken, estimates, {**of_agents, "mixer": of_mixer}
+
+
+def values_of(networks: Networks, variables: Variables, batch: Trajectory) -> Values:
+    """Return the values that are logged and compared."""
+    agents, _, estimates, _ = forward(networks, variables, batch)
+    return Values(agents["agent"].values, mean_of(estimates["q_tot"]))

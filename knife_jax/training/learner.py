@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from knife_jax.clock import Clock, crossed, every_updates
 from knife_jax.envs.base import EnvSpec, TimeStep
-from knife_jax.mixers.base import Joint
+from knife_jax.mixers.base import Error, Goals, mean_of, squared
 from knife_jax.nets.target_network import update_target
 from knife_jax.nets.wiring import Wiring
 from knife_jax.parallel.shards import WHOLE, Shards
@@ -26,12 +26,14 @@ from knife_jax.training.forward import (
     Values,
     act,
     agent_values,
+    estimate,
     forward,
     init_networks,
-    q_tot,
+    joint_at,
+    values_of,
 )
-from knife_jax.training.losses import masked_mean, td_loss
-from knife_jax.training.targets import selector, td_lambda_targets
+from knife_jax.training.losses import masked_mean
+from knife_jax.training.targets import Returns, Transitions, selector
 from knife_jax.types import Patient, PyTree, Trajectory, Variables
 
 MEASURED_WINDOWS = 8
@@ -58,19 +60,29 @@ class Act(Protocol):
 @runtime_checkable
 class Targets(Protocol):
     def __call__(
-        self, online_values: Float[Array, "T1 B N A"], target: Variables, batch: Trajectory
-    ) -> Float[Array, "T B"]:
-        """Return what Q_tot is regressed on, given the online network's values on the batch."""
+        self,
+        online_values: Float[Array, "T1 B N A"],
+        target: Variables,
+        batch: Trajectory,
+        key: PRNGKeyArray | None = None,
+    ) -> Goals:
+        """Return what estimates are compared with, given the online network's values on the batch.
+        With a key heads that sample do so."""
         ...
 
 
 @runtime_checkable
 class Gradient(Protocol):
     def __call__(
-        self, online: Variables, target: Variables, batch: Trajectory
+        self,
+        online: Variables,
+        target: Variables,
+        batch: Trajectory,
+        key: PRNGKeyArray | None = None,
     ) -> tuple[PyTree, NeuronStats, Metrics]:
         """Return the loss's gradient, shaped like ``params``, what it shows of every neuron, and
-        numbers for the log; all of them over the batches of all shards."""
+        numbers for the log; all of them over the batches of all shards. With a key heads that
+        sample do so."""
         ...
 
 
@@ -96,6 +108,7 @@ class Learner:
     step: Step
     values: Callable[[Variables, Trajectory], Values]
     targets: Targets
+    error: Error
     networks: Networks
     optimiser: optax.GradientTransformationExtraArgs
     """its update takes the ``clock`` before the gradient step"""
@@ -110,10 +123,12 @@ def make_learner(
     optimiser: optax.GradientTransformation,
     *,
     gamma: float,
-    td_lambda: float,
+    returns: Returns,
     double_q: bool,
     target_period: int,
     tau: float,
+    error: Error = squared,
+    bootstrap: str | None = None,
     needs: tuple[Stat, ...] = (),
     shards: Shards = WHOLE,
 ) -> Learner:
@@ -125,15 +140,17 @@ def make_learner(
       wiring: the groups of neurons that are measured at every gradient step.
       optimiser: what turns gradients into steps.
       gamma: discount.
-      td_lambda: λ of TD(λ).
+      returns: how goals are computed of rewards and next values.
       double_q: whether the online network selects the target's next action.
       target_period: gradient steps between updates of the target network.
       tau: how far such an update moves it; 1 copies.
+      error: compares estimates with goals; see ``mixers.Factorisation``, also for ``bootstrap``.
+      bootstrap: the estimate whose target value all goals are made of, if not each of its own.
       needs: what is measured of neurons beyond the activations and gradients.
       shards: over which the batch is split; each gives its own part to ``gradient``.
     """
     optimiser = optax.with_extra_args_support(optimiser)
-    targets = partial(td_targets, networks, gamma=gamma, td_lambda=td_lambda, double_q=double_q)
+    targets = partial(td_targets, networks, bootstrap, returns, gamma=gamma, double_q=double_q)
 
     def init(key: PRNGKeyArray) -> Patient:
         online = init_networks(networks, spec, key)
@@ -141,12 +158,13 @@ def make_learner(
 
     return Learner(
         init=init,
-        initial_carry=lambda n_envs: networks.agent.initial_carry(n_envs, spec.n_agents),
+        initial_carry=lambda n_envs: networks.initial_carry(n_envs, spec.n_agents),
         act=partial(act, networks),
-        gradient=partial(gradient, networks, targets, wiring, needs, shards),
+        gradient=partial(gradient, networks, targets, error, wiring, needs, shards),
         step=partial(step, optimiser, target_period, tau),
-        values=lambda variables, batch: forward(networks, variables, batch)[0],
+        values=partial(values_of, networks),
         targets=targets,
+        error=error,
         networks=networks,
         optimiser=optimiser,
         wiring=wiring,
@@ -155,54 +173,71 @@ def make_learner(
 
 def td_targets(
     networks: Networks,
+    bootstrap: str | None,
+    returns: Returns,
     online_values: Float[Array, "T1 B N A"],
     target: Variables,
     batch: Trajectory,
+    key: PRNGKeyArray | None = None,
     *,
     gamma: float,
-    td_lambda: float,
     double_q: bool,
-) -> Float[Array, "T B"]:
-    """Return TD(λ) targets whose V is the target network's Q_tot of the greedy joint action."""
-    target_values, _ = agent_values(networks, target, batch)
-    selecting = selector(online_values, target_values, double_q=double_q)
-    greedy = greedy_actions(selecting[1:], batch.avail_actions[1:])
-    joint = Joint(target_values[1:], greedy, batch.state[1:], batch.avail_actions[1:])
-    next_value, _ = q_tot(networks, target, joint)
-    return td_lambda_targets(
-        batch.reward, batch.terminated, batch.valid, next_value, gamma=gamma, lam=td_lambda
-    )
+) -> Goals:
+    """Return goals whose V is the target network's estimate of the greedy joint action; see
+    ``Targets``."""
+    agents, _ = agent_values(networks, target, batch, key=key)
+    selecting = selector(online_values, agents["agent"].values, double_q=double_q)
+
+    def of_greedy(start: int, stop: int | None):
+        action = greedy_actions(selecting[start:stop], batch.avail_actions[start:stop])
+        return estimate(networks, target, joint_at(batch, agents, action, start))[0]
+
+    ahead = of_greedy(1, None)
+
+    def goal(name: str) -> Array:
+        def taken() -> Array:
+            return estimate(networks, target, joint_at(batch, agents, batch.action))[0][name]
+
+        rows = Transitions(batch.reward, batch.terminated, batch.valid, ahead[name])
+        return returns(rows, taken, gamma=gamma)
+
+    return Goals({name: goal(bootstrap or name) for name in ahead}, of_greedy(0, -1))
 
 
 def gradient(
     networks: Networks,
     targets: Targets,
+    error: Error,
     wiring: Wiring,
     needs: tuple[Stat, ...],
     shards: Shards,
     online: Variables,
     target: Variables,
     batch: Trajectory,
+    key: PRNGKeyArray | None = None,
 ) -> tuple[PyTree, NeuronStats, Metrics]:
-    """Differentiate the TD loss on a batch; see ``Gradient``."""
+    """Differentiate the loss on a batch; see ``Gradient``."""
     measured = batch.valid[:, : max(1, MEASURED_WINDOWS // shards.n)]
+    own_key, target_key = (None, None) if key is None else jax.random.split(key)
 
     def loss(trained: PyTree):
-        values, sown = forward(networks, {**online, **trained}, batch)
-        still = jax.lax.stop_gradient(values.agents)
-        goal = jax.lax.stop_gradient(targets(still, target, batch))
-        value = td_loss(values.q_tot, goal, batch.valid)
+        agents, taken, estimates, sown = forward(
+            networks, {**online, **trained}, batch, key=own_key
+        )
+        still = jax.lax.stop_gradient(agents["agent"].values)
+        goals = jax.lax.stop_gradient(targets(still, target, batch, target_key))
+        value = masked_mean(error(estimates, goals, taken), batch.valid)
         metrics = {
             "loss": value,
-            "q_taken": masked_mean(values.q_tot, batch.valid),
-            "target": masked_mean(goal, batch.valid),
+            "q_taken": masked_mean(mean_of(estimates["q_tot"]), batch.valid),
+            "target": masked_mean(mean_of(goals.returns["q_tot"]), batch.valid),
         }
         return value, (mean_activation(wiring, sown, measured), metrics)
 
     params, felt = online["params"], {}
     trained = {"params": params}
     if "sensitivity" in needs:
-        trained["perturbations"] = perturbations(networks, online, batch)
+        trained["perturbations"] = perturbations(networks, online, batch, own_key)
     grads, (activation, metrics) = jax.grad(loss, has_aux=True)(trained)
     if "sensitivity" in needs:
         means = mean_sensitivity(wiring, grads["perturbations"])
@@ -215,9 +250,11 @@ def gradient(
     return grads, neuron_stats(wiring, params, grads, activation, felt, needs), metrics
 
 
-def perturbations(networks: Networks, online: Variables, batch: Trajectory) -> PyTree:
+def perturbations(
+    networks: Networks, online: Variables, batch: Trajectory, key: PRNGKeyArray | None
+) -> PyTree:
     """Return zeros to add to every pre-activation on this batch, for gradients in them."""
-    shapes = jax.eval_shape(lambda: forward(networks, online, batch, "perturbations")[1])
+    shapes = jax.eval_shape(lambda: forward(networks, online, batch, "perturbations", key)[-1])
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
 

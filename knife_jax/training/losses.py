@@ -1,17 +1,9 @@
-"""The temporal-difference loss on bare arrays."""
+"""Means over the transitions of a batch, on bare arrays."""
 
 from __future__ import annotations
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
-
-
-def td_loss(
-    q_tot: Float[Array, "T B"], target: Float[Array, "T B"], counted: Bool[Array, "T B"]
-) -> Float[Array, ""]:
-    """Return the mean of (Q_tot - target)² over the transitions that count (Rashid et al. 2018,
-    eq. 5); 0 if none does."""
-    return masked_mean(jnp.square(q_tot - target), counted)
 
 
 def masked_mean(x: Float[Array, "*X"], mask: Bool[Array, "*X"]) -> Float[Array, ""]:

@@ -54,7 +54,9 @@ def learn(trainer: Trainer, state: TrainState, before: Clock, clock: Clock, key:
         batch = trainer.plasticity.extras.augment(batch, jax.random.fold_in(sample_key, 1))
         n = open_slots(trainer, before)
         online, target = (with_open_slots(v, n) for v in (patient.online, patient.target))
-        grads, stats, metrics = trainer.learner.gradient(online, target, batch)
+        grads, stats, metrics = trainer.learner.gradient(
+            online, target, batch, jax.random.fold_in(sample_key, 2)
+        )
         patient = trainer.learner.step(patient, grads, clock)
         after = clock._replace(updates=clock.updates + 1)
 

@@ -17,31 +17,49 @@ from knife_jax.builders.plasticity import make_plasticity
 from knife_jax.config.registry import resolve
 from knife_jax.config.schema import ConfigError
 from knife_jax.envs.base import EnvSpec
-from knife_jax.mixers import INPUTS, MIXERS, Joint, Mixer, MixerOptions
+from knife_jax.mixers import (
+    CRITICS,
+    INPUTS,
+    MIXERS,
+    Factorisation,
+    Joint,
+    Mixer,
+    MixerOptions,
+)
 from knife_jax.mixers.vdn import VDNMixer
 from knife_jax.nets.agent import RecurrentAgent
+from knife_jax.nets.heads import ActionValues
 from knife_jax.nets.initialisers import INITS
 from knife_jax.nets.wiring import check, relu_groups
 from knife_jax.plasticity.rewrite import graft
 from knife_jax.training.forward import Networks, init_networks, mixer_inputs, q_tot
 from knife_jax.types import Patient
 
-N, A, D, E, HH, ROWS, SLOTS = 3, 4, 7, 11, 13, 17, 2
+N, A, D, E, HH, ROWS, SLOTS, K = 3, 4, 7, 11, 13, 17, 2, 5
 INIT = INITS["torch"](1.0)
-OPTIONS = MixerOptions(n_agents=N, embed=E, hyper_hidden=HH, init=INIT, slots=SLOTS)
+OPTIONS = MixerOptions(
+    n_agents=N, n_actions=A, embed=E, hyper_hidden=HH, init=INIT, slots=SLOTS
+)  # fmt: skip
 
 
 @pytest.fixture(params=sorted(MIXERS))
 def mixer(request):
-    return resolve(MIXERS[request.param])(OPTIONS)
+    made = resolve(MIXERS[request.param])(OPTIONS)
+    return made.mixer if isinstance(made, Factorisation) else made
 
 
 def some_joint(key, *shape):
     """Random joint actions; each agent has at least one available action, and it is taken."""
-    keys = jax.random.split(key, 4)
+    keys = jax.random.split(key, 5)
     action = jax.random.randint(keys[0], (*shape, N), 0, A)
+    samples = 3 * jax.random.normal(keys[1], (*shape, N, A, K))
+    levels = jax.random.uniform(keys[4], (*shape, K))
+    critics = {
+        name: ActionValues(jax.random.normal(jax.random.fold_in(keys[1], i), (*shape, N, A)))
+        for i, name in enumerate(CRITICS)
+    }
     return Joint(
-        values=3 * jax.random.normal(keys[1], (*shape, N, A)),
+        agents={"agent": ActionValues(jnp.mean(samples, axis=-1), samples, levels), **critics},
         action=action,
         state=3 * jax.random.normal(keys[2], (*shape, D)),
         avail_actions=jax.random.bernoulli(keys[3], 0.5, (*shape, N, A))
@@ -49,9 +67,18 @@ def some_joint(key, *shape):
     )
 
 
+def with_values(joint, values):
+    """The joint actions with other values, which stay the means of the samples."""
+    agent = joint.agents["agent"]
+    moved = agent.samples + (values - agent.values)[..., None]
+    return joint._replace(
+        agents={**joint.agents, "agent": ActionValues(values, moved, agent.levels)}
+    )
+
+
 def of(mixer, variables, joint):
     """Q_tot as the learner computes it."""
-    return q_tot(Networks(RecurrentAgent(A, 2, INIT), mixer), variables, joint)[0]
+    return q_tot(Networks(RecurrentAgent(A, 2, INIT), mixer), variables, joint)
 
 
 def make(mixer, key):
@@ -92,7 +119,7 @@ def operated_and_trained(mixer, patient, key):
 def check_monotonic(mixer, variables, key):
     """By gradient, and by raising one agent's value at a time."""
     joint = some_joint(key, 7, ROWS)
-    mix = jax.jit(lambda values: of(mixer, variables, joint._replace(values=values)))
+    mix = jax.jit(lambda values: of(mixer, variables, with_values(joint, values)))
     slope = jax.grad(lambda values: jnp.sum(mix(values)))(joint.values)
     slope = jnp.take_along_axis(slope, joint.action[..., None], axis=-1)
     assert jnp.all(slope >= 0) and jnp.mean(slope > 0) > 0.99
@@ -107,9 +134,8 @@ def check_igm(mixer, variables, key):
     at = some_joint(key, 1, ROWS)
     actions = np.array(list(itertools.product(range(A), repeat=N)))
     n = len(actions)
-    every = Joint(
-        *(jnp.broadcast_to(leaf, (n, *leaf.shape[1:])) for leaf in at)
-    )._replace(action=jnp.broadcast_to(actions[:, None], (n, ROWS, N)))  # fmt: skip
+    every = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (n, *leaf.shape[1:])), at)
+    every = every._replace(action=jnp.broadcast_to(actions[:, None], (n, ROWS, N)))
     taken = jnp.take_along_axis(every.avail_actions, every.action[..., None], axis=-1)[..., 0]
     mixed = jnp.where(jnp.all(taken, axis=-1), of(mixer, variables, every), -jnp.inf)
     greedy = jnp.argmax(jnp.where(at.avail_actions, at.values, -jnp.inf), axis=-1)[0]
@@ -142,7 +168,7 @@ def test_monotonic_and_igm_before_and_after_surgery_and_training(mixer, key):
 def test_surgery_on_a_mixer_without_neurons_is_refused():
     scope = {"name": "redo", "method": "redo", "scope": "mixer"}
     config = tiny_config(mixer="vdn", plasticity=scope)
-    _, wiring = make_networks(config, EnvSpec("none", N, A, 2, D, 1, False))
+    wiring = make_networks(config, EnvSpec("none", N, A, 2, D, 1, False)).wiring()
     refused = r"^plasticity\.scope=mixer is refused: must be agent or all, as this mixer has no neu"
     with pytest.raises(ConfigError, match=refused):
         make_plasticity(config.plasticity, wiring)
@@ -150,9 +176,8 @@ def test_surgery_on_a_mixer_without_neurons_is_refused():
 
 def test_vdn_is_the_sum(key):
     """Sunehag et al. 2018, eq. 2, of values that were chosen by hand."""
-    joint = some_joint(key, 1, 1)._replace(
-        values=jnp.arange(12.0).reshape(1, 1, 3, 4), action=jnp.array([[[0, 3, 1]]])
-    )
+    joint = with_values(some_joint(key, 1, 1), jnp.arange(12.0).reshape(1, 1, 3, 4))
+    joint = joint._replace(action=jnp.array([[[0, 3, 1]]]))
     assert float(of(VDNMixer(OPTIONS), {}, joint)[0, 0]) == 0 + 7 + 9
 
 
@@ -174,7 +199,7 @@ def test_a_mixer_of_ones_own_gets_what_it_declares(monkeypatch, key):
         tiny_config(mixer="advantage")
     monkeypatch.setitem(MIXERS, "advantage", f"{__name__}:Advantage")
     config = tiny_config(mixer="advantage")
-    networks, _ = make_networks(config, EnvSpec("none", N, A, 2, D, 1, False))
+    networks = make_networks(config, EnvSpec("none", N, A, 2, D, 1, False))
     joint = some_joint(key, 5, ROWS)
     variables = init_networks(networks, EnvSpec("none", N, A, 2, D, 1, False), key)
     values, available, action = (
@@ -184,6 +209,6 @@ def test_a_mixer_of_ones_own_gets_what_it_declares(monkeypatch, key):
     for t, b, i in itertools.product(range(5), range(ROWS), range(N)):
         best = max(values[t, b, i, a] for a in range(A) if available[t, b, i, a])
         expected[t, b] += values[t, b, i, action[t, b, i]] - best + 100 * action[t, b, i]
-    np.testing.assert_allclose(q_tot(networks, variables, joint)[0], expected, rtol=1e-5)
-    with pytest.raises(ConfigError, match=r"algo\.mixer=vdm .* one of qmix, vdn, advantage; did"):
+    np.testing.assert_allclose(q_tot(networks, variables, joint), expected, rtol=1e-5)
+    with pytest.raises(ConfigError, match=r"algo\.mixer=vdm .* one of qmix, vdn.*, advantage; did"):
         tiny_config(mixer="vdm")

@@ -27,6 +27,7 @@ from knife_jax.nets.wiring import layer, put, relu_groups
 from knife_jax.plasticity.apply import operate_if_due
 from knife_jax.plasticity.methods import METHODS
 from knife_jax.training.learner import make_learner
+from knife_jax.training.targets import td_lambda_targets
 from knife_jax.types import Patient, Trajectory, batch_axes
 
 pytestmark = pytest.mark.xdist_group("plasticity")
@@ -73,7 +74,8 @@ def section(name):
 def method_of(name):
     """The method, its learner without an optimiser, and its wiring."""
     config = tiny_config(plasticity=dataclasses.asdict(section(name)))
-    networks, wiring = make_networks(config, SPEC)
+    networks = make_networks(config, SPEC)
+    wiring = networks.wiring()
     return make_plasticity(section(name), wiring), wiring, network(networks)
 
 
@@ -81,10 +83,10 @@ def method_of(name):
 def network(networks):
     """Compiled gradients with all statistics, values and slopes of one kind of network."""
     agent, mixer = networks
-    wiring = (*agent.wiring(), *mixer.wiring())
+    wiring = networks.wiring()
     learner = make_learner(
         SPEC, networks, relu_groups(wiring), optax.identity(), gamma=0.9,
-        td_lambda=0.0, double_q=True, target_period=1000, tau=1.0,
+        returns=partial(td_lambda_targets, lam=0.0), double_q=True, target_period=1000, tau=1.0,
         needs=("outgoing", "sensitivity"),
     )  # fmt: skip
 

@@ -64,7 +64,7 @@ def one_seed():
     gradient = jax.jit(partial(collect.td_gradient, t))
 
     def at(params, windows=ALL_WINDOWS, heard=ALL_AGENTS):
-        return gradient(one.patient, params, view.batch, view.target, windows, heard)
+        return gradient(one.patient, params, view.batch, view.goals, windows, heard)
 
     return one, view, at, updated, stats, metrics
 

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import jax
@@ -18,6 +18,7 @@ from knife_jax.envs.base import EnvSpec
 from knife_jax.nets.wiring import relu_groups
 from knife_jax.parallel.shards import AXIS, WHOLE, Shards
 from knife_jax.training.learner import MEASURED_WINDOWS, make_learner
+from knife_jax.training.targets import td_lambda_targets
 from knife_jax.types import Trajectory, batch_axes
 
 SPEC = EnvSpec("none", n_agents=3, n_actions=5, obs_size=7, state_size=11, horizon=17, has_win=True)
@@ -34,12 +35,12 @@ def split(batch: Trajectory, n: int) -> Trajectory:
 @cache
 def update(n: int):
     """One gradient step on a batch in ``n`` shards: gradients, neuron statistics and metrics."""
-    networks, wiring = make_networks(tiny_config(), SPEC)
+    networks = make_networks(tiny_config(), SPEC)
     shards = WHOLE if n == 1 else Shards(n)
     learner = make_learner(
-        SPEC, networks, relu_groups(wiring), optax.identity(), gamma=0.9, td_lambda=0.5,
-        double_q=True, target_period=1000, tau=1.0, needs=("outgoing", "sensitivity"),
-        shards=shards,
+        SPEC, networks, relu_groups(networks.wiring()), optax.identity(), gamma=0.9,
+        returns=partial(td_lambda_targets, lam=0.5), double_q=True, target_period=1000, tau=1.0,
+        needs=("outgoing", "sensitivity"), shards=shards,
     )  # fmt: skip
     patient = learner.init(jax.random.key(3))
 

@@ -15,12 +15,18 @@ T, B, N, D, O, A, H, E, HH = 5, 3, 2, 7, 11, 13, 17, 19, 23
 
 
 def options(init):
-    return MixerOptions(n_agents=N, embed=E, hyper_hidden=HH, init=init)
+    return MixerOptions(n_agents=N, n_actions=A, embed=E, hyper_hidden=HH, init=init)
 
 
-@pytest.mark.parametrize("init", sorted(INITS))
-def test_mixer_equals_numpy(key, init):
-    mixer = QMixer(options(INITS[init](1.0)))
+FORMS = {"abs": np.abs, "softplus": lambda x: np.log1p(np.exp(x)), "square": lambda x: x * x / 2}
+
+
+@pytest.mark.parametrize(
+    ("init", "form"),
+    [("orthogonal", "abs"), ("torch", "abs"), ("torch", "softplus"), ("torch", "square")],
+)
+def test_mixer_equals_numpy(key, init, form):
+    mixer, positive = QMixer(options(INITS[init](1.0)), form), FORMS[form]
     q, state = jax.random.normal(key, (T, B, N)), jax.random.normal(key, (T, B, D))
     variables = mixer.init(key, q, state)
     p = jax.tree.map(np.asarray, variables["params"])
@@ -32,10 +38,10 @@ def test_mixer_equals_numpy(key, init):
         return dense(f"{name}_out", np.maximum(dense(f"{name}_hidden", x), 0))
 
     s = np.asarray(state)
-    w1 = np.abs(hyper("w1", s)).reshape(T, B, N, E)
+    w1 = positive(hyper("w1", s)).reshape(T, B, N, E)
     hidden = (np.asarray(q)[..., None] * w1).sum(-2) + dense("b1", s)
     hidden = np.where(hidden > 0, hidden, np.exp(hidden) - 1)
-    expected = (hidden * np.abs(hyper("w2", s))).sum(-1) + hyper("v", s)[..., 0]
+    expected = (hidden * positive(hyper("w2", s))).sum(-1) + hyper("v", s)[..., 0]
     np.testing.assert_allclose(mixer.apply(variables, q, state), expected, atol=1e-4)
 
 
@@ -75,7 +81,7 @@ def test_agent_equals_numpy(key, agent_id, sees_last):
         h = gru(p["memory"], x, h * ~np.asarray(first[t])[:, None, None])
         expected.append(h @ p["head"]["kernel"] + p["head"]["bias"])
     last, values = agent.apply(variables, carry, obs, last_action, first)
-    np.testing.assert_allclose(values, np.stack(expected), atol=1e-5)
+    np.testing.assert_allclose(values.values, np.stack(expected), atol=1e-5)
     np.testing.assert_allclose(last, h, atol=1e-5)
 
 

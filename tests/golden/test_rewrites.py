@@ -256,7 +256,7 @@ def test_the_released_reborn_leaves_all_but_the_layers_before_heads_alone():
     """Of QMIX's hypernetworks it scores those of the last mixing layer (ActivateLayer W and V), and
     it draws the biases of recycled neurons with their weights."""
     init = INITS["torch"](1.0)
-    mixer = QMixer(MixerOptions(n_agents=2, embed=7, hyper_hidden=11, init=init))
+    mixer = QMixer(MixerOptions(n_agents=2, n_actions=3, embed=7, hyper_hidden=11, init=init))
     variables = mixer.init(jax.random.key(0), jnp.zeros((1, 1, 2)), jnp.zeros((1, 1, I)))
     online = {"params": {"mixer": variables["params"]}}
     patient = Patient(online, online, optax.sgd(0.1).init(online["params"]))

@@ -80,7 +80,7 @@ def targets(trainer, patient, batch):
     @jax.jit
     def compute(patient, batch):
         values = trainer.learner.values(patient.online, batch).agents
-        return trainer.learner.targets(values, patient.target, batch)
+        return trainer.learner.targets(values, patient.target, batch).returns["q_tot"]
 
     return np.asarray(compute(patient, batch))
 

@@ -17,7 +17,7 @@ from knife_jax.config.schema import fields_of
 
 NAMES = {
     group: [file.stem for file in options(group)]
-    for group in ("plasticity", "env", "preset", "logger")
+    for group in ("plasticity", "env", "algo", "preset", "logger")
 }
 CHOICES = [
     dict(zip(NAMES, names, strict=True))

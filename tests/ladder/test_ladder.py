@@ -54,10 +54,14 @@ def optimal_plays(rung, trainer, state, seed):
     return values.q_tot, row, batch.valid & optimal
 
 
-CLIMBS = [("qmix", rung) for rung in LADDER] + [
-    (mixer, rung) for mixer in sorted(MIXERS.keys() - {"qmix"}) for rung in (DELAYED, JOINT, MEMORY)
+CLIMBS = [
+    *(("qmix", rung) for rung in LADDER),
+    *(("vdn", rung) for rung in (DELAYED, JOINT, MEMORY)),
+    ("iql", DELAYED),
+    *((mixer, JOINT) for mixer in sorted(MIXERS.keys() - {"qmix", "vdn", "iql"})),
 ]
-"""all of it by one mixer, and by every other where more is needed than a head"""
+"""all of it by one mixer, by its opposite where more is needed than a head, and by every other in a
+game of joint actions, which independent learners do not learn"""
 
 
 @pytest.mark.parametrize(

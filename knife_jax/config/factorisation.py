@@ -1,0 +1,37 @@
+"""The sections of algorithms whose mixers have fields of their own. Free of jax."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from knife_jax.config.algo import AlgoConfig
+from knife_jax.config.schema import Few, choice
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonotonicConfig(AlgoConfig):
+    """A mixer with QMIX's network."""
+
+    positive: Annotated[
+        str,
+        choice("abs", "softplus", "square"),
+        "what makes its generated weights positive: |w|, as published, or w² / 2, as in PyMARL2",
+    ] = "abs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class QplexConfig(AlgoConfig):
+    """The attention of QPLEX: 4 heads of 2 layers in PyMARL2 and ReBorn, 4 of 1 in its own code for
+    SMAC, 10 of 3 there for matrix games."""
+
+    heads: Annotated[Few, "of the attention"] = 4
+    layers: Annotated[Few, "of each network of a head, the last included"] = 2
+
+
+ALGOS: dict[str, type[AlgoConfig]] = {
+    "qmix": MonotonicConfig,
+    "qplex": QplexConfig,
+}
+"""``algo.mixer`` -> its section, if ``AlgoConfig`` lacks a field of it. One's own is added like an
+entry of ``MIXERS``."""

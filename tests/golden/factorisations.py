@@ -1,0 +1,154 @@
+"""Value factorisation restated in NumPy, in float64 and plain loops over time: the agents' network,
+mixers, goals and losses. Parameters are trees of arrays by the names of our layers."""
+
+import numpy as np
+
+GAMMA = 0.9
+
+
+def dense(p, x):
+    return x @ p["kernel"] + p["bias"]
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def mlp(p, name, x):
+    """Hidden ReLU layers, however many there are of the name, then a linear one."""
+    if name in p:
+        return dense(p[name], x)
+    hidden = sorted(layer for layer in p if layer.startswith(f"{name}_hidden"))
+    for layer in hidden:
+        x = relu(dense(p[layer], x))
+    return dense(p[f"{name}_out"], x)
+
+
+def gru(p, x, h):
+    r = sigmoid(dense(p["ir"], x) + h @ p["hr"]["kernel"])
+    z = sigmoid(dense(p["iz"], x) + h @ p["hz"]["kernel"])
+    n = np.tanh(dense(p["in"], x) + r * dense(p["hn"], h))
+    return (1 - z) * n + z * h
+
+
+def histories(p, batch, carry):
+    """The recurrent state of every agent at every step [T + 1, B, N, H]."""
+    n_agents, n_actions = batch.avail_actions.shape[2:]
+    last, out, h = batch.last_action, [], carry
+    for t in range(len(batch.obs)):
+        first = batch.first[t][:, None, None]
+        seen = np.eye(n_actions)[last] * (last >= 0)[..., None] * ~first
+        ids = np.broadcast_to(np.eye(n_agents), (*last.shape, n_agents))
+        x = np.concatenate([batch.obs[t], seen, ids], axis=-1)
+        h = gru(p["memory"], relu(dense(p["encoder"], x)), h * ~first)
+        out.append(h)
+        last = batch.action[t] if t < len(batch.action) else last
+    return np.stack(out)
+
+
+def utilities(p, batch, place=0):
+    """The values of all actions, of the network whose memory is the one numbered ``place``."""
+    width = len(p["memory"]["hr"]["kernel"])
+    carry = batch.carry[..., place * width : (place + 1) * width]
+    return dense(p["head"], histories(p, batch, carry))
+
+
+def at(values, action):
+    return np.take_along_axis(values, action[..., None], axis=-1)[..., 0]
+
+
+def greedy(values, batch):
+    return np.argmax(np.where(batch.avail_actions, values, -np.inf), axis=-1)
+
+
+def one_step(batch, ahead):
+    """r + γ (1 - terminated) V, for values with further axes."""
+    several = (..., *(None,) * (ahead.ndim - 2))
+    return batch.reward[several] + GAMMA * ~batch.terminated[several] * ahead
+
+
+def mean_over(batch, errors):
+    return np.sum(errors * batch.valid) / np.sum(batch.valid)
+
+
+def monotonic(p, q, s, positive=np.abs):
+    """The mixing network of QMIX (Rashid et al. 2018, fig. 2)."""
+    w1 = positive(mlp(p, "w1", s)).reshape(*q.shape, -1)
+    hidden = np.sum(q[..., None] * w1, axis=-2) + dense(p["b1"], s)
+    hidden = np.where(hidden > 0, hidden, np.exp(np.minimum(hidden, 0)) - 1)
+    return np.sum(hidden * positive(mlp(p, "w2", s)), axis=-1) + mlp(p, "v", s)[..., 0]
+
+
+def qplex(p, still, q, best, s, action, n_actions):
+    """Wang et al. 2021, with what is free of gradients made of the parameters ``still``, and the
+    values ``q`` and ``best`` given for both: ``(trained, still)``."""
+    (q, q_still), (_, best_still) = q, best
+    w, v = np.abs(mlp(p, "w", s)) + 1e-10, mlp(p, "v", s)
+    advantage = (np.abs(mlp(still, "w", s)) + 1e-10) * (q_still - best_still)
+    both = np.concatenate([s, np.eye(n_actions)[action].reshape(*s.shape[:-1], -1)], axis=-1)
+    heads = len({name.split("_")[1] for name in p if name.startswith("key_")})
+    importance = sum(
+        (np.abs(mlp(p, f"key_{k}", s)) + 1e-10)
+        * sigmoid(mlp(p, f"agent_{k}", s))
+        * sigmoid(mlp(p, f"action_{k}", both))
+        for k in range(1, heads + 1)
+    )
+    return np.sum(w * q + v, axis=-1) + np.sum(advantage * (importance - 1), axis=-1)
+
+
+def qmix_loss(p, still, target, batch):
+    return _squared(p, still, target, batch, lambda m, _, q, s: monotonic(m, q[0], s))
+
+
+def vdn_loss(p, still, target, batch):
+    return _squared(p, still, target, batch, lambda m, _, q, s: np.sum(q[0], axis=-1))
+
+
+def iql_loss(p, still, target, batch):
+    """Tan 1993: each agent by itself, with the team's reward; the mean over agents."""
+    q, q_target = utilities(p["agent"], batch), utilities(target["agent"], batch)
+    best = greedy(utilities(still["agent"], batch), batch)
+    goal = one_step(batch, at(q_target, best)[1:])
+    errors = np.square(at(q[:-1], batch.action) - goal)
+    return mean_over(batch, np.mean(errors, axis=-1))
+
+
+def _squared(p, still, target, batch, mix):
+    """The mean of (Q_tot - y)², y being the target network's value of the online network's greedy
+    joint action, with ``still`` for the online network where it is free of gradients."""
+    q, q_still = (utilities(x["agent"], batch) for x in (p, still))
+    q_target, best = utilities(target["agent"], batch), greedy(q_still, batch)
+    values = at(q[:-1], batch.action), at(q_still[:-1], batch.action)
+    taken = mix(p.get("mixer"), still.get("mixer"), values, batch.state[:-1])
+    chosen = at(q_target, best)[1:]
+    goal = one_step(batch, mix(*(target.get("mixer"),) * 2, (chosen,) * 2, batch.state[1:]))
+    return mean_over(batch, np.square(taken - goal))
+
+
+def qplex_loss(p, still, target, batch):
+    """The target network's own maxima are subtracted from its values of the online network's greedy
+    actions."""
+    n_actions = batch.avail_actions.shape[-1]
+    q, q_still, q_target = (utilities(x["agent"], batch) for x in (p, still, target))
+    best = greedy(q_still, batch)
+
+    def parts(values, action, steps):
+        largest = np.where(batch.avail_actions, values, -np.inf).max(axis=-1)
+        return at(values[steps], action), largest[steps]
+
+    now, ahead = slice(None, -1), slice(1, None)
+    (q, top), (q_still, top_still) = (parts(x, batch.action, now) for x in (q, q_still))
+    taken = qplex(
+        p["mixer"], still["mixer"], (q, q_still), (top, top_still), batch.state[now],
+        batch.action, n_actions,
+    )  # fmt: skip
+    chosen, largest = parts(q_target, best[ahead], ahead)
+    bootstrap = qplex(
+        target["mixer"], target["mixer"], (chosen,) * 2, (largest,) * 2, batch.state[ahead],
+        best[ahead], n_actions,
+    )  # fmt: skip
+    return mean_over(batch, np.square(taken - one_step(batch, bootstrap)))

@@ -1,0 +1,92 @@
+"""Each algorithm of value factorisation against its restatement in NumPy: the loss on a batch, and
+the gradient by finite differences; and what published code got wrong."""
+
+from functools import cache, partial
+
+import factorisations as restated
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from tiny import tiny_config
+
+from knife_jax.builders.networks import make_factorisation, make_networks
+from knife_jax.config.mixers import MIXERS
+from knife_jax.envs.base import EnvSpec
+from knife_jax.training.learner import make_learner
+from knife_jax.training.targets import td_lambda_targets
+from knife_jax.types import Trajectory
+
+N, A, O, D, T, B = 2, 5, 3, 7, 5, 11
+SPEC = EnvSpec("none", N, A, O, D, horizon=17, has_win=False)
+LOSSES = {
+    "qmix": restated.qmix_loss,
+    "vdn": restated.vdn_loss,
+    "iql": restated.iql_loss,
+    "qplex": restated.qplex_loss,
+}
+CASES = [
+    (name, {}) for name in LOSSES
+] + [("qplex", {"heads": 3, "layers": 1}), ("qplex", {"heads": 1, "layers": 3})]  # fmt: skip
+
+
+def make_batch(key, width):
+    keys = iter(jax.random.split(key, 12))
+    normal = lambda *shape: jax.random.normal(next(keys), shape)  # noqa: E731
+    coin = lambda p, *shape: jax.random.bernoulli(next(keys), p, shape)  # noqa: E731
+    action = jax.random.randint(next(keys), (T, B, N), 0, A)
+    taken = jnp.concatenate([action, action[:1]])
+    return Trajectory(
+        obs=normal(T + 1, B, N, O),
+        state=normal(T + 1, B, D),
+        avail_actions=coin(0.6, T + 1, B, N, A) | jax.nn.one_hot(taken, A, dtype=bool),
+        first=coin(0.2, T + 1, B),
+        action=action,
+        reward=normal(T, B),
+        terminated=coin(0.2, T, B),
+        valid=coin(0.8, T, B),
+        carry=normal(B, N, width),
+        last_action=jax.random.randint(next(keys), (B, N), -1, A),
+    )
+
+
+@cache
+def made(name, **options):
+    """The learner of an algorithm, a patient whose networks differ, and a batch."""
+    config = tiny_config(mixer=name, hidden=3, embed=2, hyper_hidden=5, **options)
+    algorithm = make_factorisation(config, SPEC)
+    networks = make_networks(config, SPEC, algorithm)
+    learner = make_learner(
+        SPEC, networks, networks.wiring()[:1], optax.identity(), gamma=restated.GAMMA,
+        returns=partial(td_lambda_targets, lam=0.0), double_q=True, target_period=1, tau=1.0,
+        error=algorithm.error, bootstrap=algorithm.bootstrap,
+    )  # fmt: skip
+    keys = jax.random.split(jax.random.key(0), 3)
+    online, target = (learner.init(key).online for key in keys[:2])
+    batch = make_batch(keys[2], learner.initial_carry(1).shape[-1])
+    return learner, online, target, batch
+
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=str)
+def test_loss_and_gradient_equal_numpys(name, options):
+    learner, online, target, batch = made(name, **options)
+    grads, _, metrics = jax.jit(learner.gradient)(online, target, batch)
+    double = lambda tree: jax.tree.map(lambda x: np.asarray(x, np.float64), tree)  # noqa: E731
+    p, lagging = double(online["params"]), double(target["params"])
+    loss = partial(LOSSES[name], still=p, target=lagging, batch=jax.tree.map(np.asarray, batch))
+    np.testing.assert_allclose(metrics["loss"], loss(p), rtol=1e-4)
+    rng, size = np.random.default_rng(1), 1e-5
+    leaves, structure = jax.tree.flatten(p)
+    for i, slope in enumerate(jax.tree.leaves(grads)):
+        way = rng.normal(size=slope.shape)
+
+        def moved(step, i=i, way=way):
+            return structure.unflatten([*leaves[:i], leaves[i] + step * way, *leaves[i + 1 :]])
+
+        slope_there = (loss(moved(size)) - loss(moved(-size))) / (2 * size)
+        np.testing.assert_allclose(np.sum(slope * way), slope_there, rtol=2e-3, atol=2e-5)
+
+
+def test_every_algorithm_is_restated():
+    assert LOSSES.keys() == MIXERS.keys()
