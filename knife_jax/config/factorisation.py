@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from knife_jax.config.algo import AlgoConfig
-from knife_jax.config.schema import Few, choice
+from knife_jax.config.schema import Count, Few, PositiveFraction, choice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +29,32 @@ class QplexConfig(AlgoConfig):
     layers: Annotated[Few, "of each network of a head, the last included"] = 2
 
 
+CENTRAL = "width of the unrestricted networks"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WqmixConfig(MonotonicConfig):
+    """Weighted QMIX."""
+
+    weighting: Annotated[
+        str, choice("ow", "cw"), "optimistically, or centrally: what does not weigh 1"
+    ] = "cw"
+    alpha: Annotated[PositiveFraction, "weighs so much"] = 0.1
+    central: Annotated[Count, CENTRAL] = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResqConfig(MonotonicConfig):
+    """ResQ."""
+
+    central: Annotated[Count, CENTRAL] = 128
+
+
 ALGOS: dict[str, type[AlgoConfig]] = {
     "qmix": MonotonicConfig,
     "qplex": QplexConfig,
+    "wqmix": WqmixConfig,
+    "resq": ResqConfig,
 }
 """``algo.mixer`` -> its section, if ``AlgoConfig`` lacks a field of it. One's own is added like an
 entry of ``MIXERS``."""

@@ -7,6 +7,8 @@ MIXERS: dict[str, str] = {
     "vdn": "knife_jax.mixers.vdn:VDNMixer",
     "iql": "knife_jax.mixers.iql:IQLMixer",
     "qplex": "knife_jax.mixers.qplex:QPLEXMixer",
+    "wqmix": "knife_jax.mixers.wqmix:wqmix",
+    "resq": "knife_jax.mixers.resq:resq",
 }
 """``algo.mixer`` -> ``"module:name"`` of what makes it: (``MixerOptions``) -> ``Mixer``, or a
 ``Factorisation`` that has one. One's own is added by ``MIXERS["mine"] = "my_module:MyMixer"``."""

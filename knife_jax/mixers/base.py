@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -28,7 +28,6 @@ from jaxtyping import Array, Bool, Float, Int
 from knife_jax.nets.heads import ActionValues, DenseHead, MakeHead
 from knife_jax.nets.initialisers import Init
 from knife_jax.nets.wiring import Wiring
-from knife_jax.types import PyTree, Variables
 
 CRITICS = ("star", "residual")
 """networks like the agents' own, by which nobody acts"""
@@ -125,14 +124,12 @@ class Mixer(Protocol):
     needs: ClassVar[tuple[str, ...]]
     """names of ``INPUTS`` that a call gets as keyword arguments, besides the values"""
 
-    def __call__(
-        self, values: Float[Array, "T B N"], **inputs: Array
-    ) -> Float[Array, "T B *X"] | Estimates:
-        """Return Q_tot of joint actions, or several estimates of which it is one.
+    def __call__(self, *args: Any, **kwargs: Any) -> Array | Estimates:
+        """Return Q_tot of joint actions [T, B, …], or several estimates of which it is one.
 
         Args:
-          values: What each agent's network says of its own action.
-          inputs: What ``needs`` names.
+          args: The values [T, B, N], what each agent's network says of its own action.
+          kwargs: What ``needs`` names, by name.
         """
         ...
 
@@ -140,13 +137,11 @@ class Mixer(Protocol):
         """Return the groups of its neurons, whose layers are named ``mixer/...``."""
         ...
 
-    def init(self, key: Array, values: Array, **inputs: Array) -> Variables:
-        """Draw its variables (flax)."""
+    def init(self, rngs: Any, *args: Any, **inputs: Any) -> Any:
+        """Draw its variables with a key, given values and inputs (flax)."""
         ...
 
-    def apply(
-        self, variables: Variables, values: Array, *, mutable: str, **inputs: Array
-    ) -> tuple[Array | Estimates, PyTree]:
+    def apply(self, variables: Any, *args: Any, mutable: Any = False, **inputs: Any) -> Any:
         """Call it with its variables; also return the collection ``mutable`` (flax)."""
         ...
 

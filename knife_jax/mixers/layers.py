@@ -108,3 +108,28 @@ class Monotonic:
     def wiring(self) -> Wiring:
         """Every dense layer."""
         return tuple(group for part in self.parts() for group in part.wiring())
+
+
+@dataclass(frozen=True)
+class Unrestricted:
+    """A network of a critic's values and the state that represents every function of both: three
+    hidden layers, and a value of the state beside them (Rashid et al. 2020, appendix B)."""
+
+    options: MixerOptions
+    name: str
+    width: int
+
+    def __call__(
+        self, values: Float[Array, "T B N"], state: Float[Array, "T B D"]
+    ) -> Float[Array, "T B"]:
+        joint, alone = self.parts()
+        return (joint(jnp.concatenate([state, values], axis=-1)) + alone(state))[..., 0]
+
+    def parts(self) -> tuple[MLP, MLP]:
+        """Return the network of both, and that of the state."""
+        o, hidden = self.options, (self.width,) * 3
+        return MLP(o, self.name, hidden, 1, "head"), MLP(o, f"{self.name}_v", hidden[:1], 1, "head")
+
+    def wiring(self) -> Wiring:
+        """Every dense layer."""
+        return tuple(group for part in self.parts() for group in part.wiring())

@@ -152,3 +152,53 @@ def qplex_loss(p, still, target, batch):
         best[ahead], n_actions,
     )  # fmt: skip
     return mean_over(batch, np.square(taken - one_step(batch, bootstrap)))
+
+
+def unrestricted(p, name, values, s):
+    return (mlp(p, name, np.concatenate([s, values], axis=-1)) + mlp(p, f"{name}_v", s))[..., 0]
+
+
+def of_star(target, batch, action, critic=1):
+    """What the target network's Q* says of joint actions at all steps."""
+    values = utilities(target["star"], batch, critic)
+    return unrestricted(target["mixer"], "star", at(values, action), batch.state)
+
+
+def _with_star(p, still, target, batch, error):
+    """(Q* - y)², and what ``error`` makes of the agents' values q, those that are still, the goal y
+    and the target's Q* of the greedy joint actions."""
+    q, q_still = (utilities(x["agent"], batch) for x in (p, still))
+    best = greedy(q_still, batch)
+    expected = of_star(target, batch, best)
+    goal = one_step(batch, expected[1:])
+    star = of_star(p, batch, np.concatenate([batch.action, best[-1:]]))[:-1]
+    errors = error(at(q[:-1], batch.action), best[:-1], goal, expected[:-1])
+    return mean_over(batch, errors + np.square(star - goal))
+
+
+def wqmix_loss(p, still, target, batch, weighting="cw", alpha=0.1):
+    """Rashid et al. 2020, section 5. Weights are those at the parameters ``still``."""
+    s = batch.state[:-1]
+    before = monotonic(still["mixer"], at(utilities(still["agent"], batch)[:-1], batch.action), s)
+
+    def error(q, best, goal, expected):
+        if weighting == "ow":
+            counts = before < goal
+        else:
+            counts = np.all(batch.action == best, axis=-1) | (goal > expected)
+        return np.where(counts, 1, alpha) * np.square(monotonic(p["mixer"], q, s) - goal)
+
+    return _with_star(p, still, target, batch, error)
+
+
+def resq_loss(p, still, target, batch, residual=lambda q_r: -np.abs(q_r)):
+    """Shen et al. 2022: the residual is at most 0 and counts where the action is not greedy."""
+    s = batch.state[:-1]
+    of_critic = at(utilities(p["residual"], batch, 2)[:-1], batch.action)
+    q_r = residual(unrestricted(p["mixer"], "residual", of_critic, s))
+
+    def error(q, best, goal, expected):
+        w_r = ~np.all(batch.action == best, axis=-1)
+        return np.square(monotonic(p["mixer"], q, s) + w_r * q_r - goal)
+
+    return _with_star(p, still, target, batch, error)
