@@ -50,11 +50,20 @@ class ResqConfig(MonotonicConfig):
     central: Annotated[Count, CENTRAL] = 128
 
 
+@dataclass(frozen=True, kw_only=True)
+class DmixConfig(MonotonicConfig):
+    """DMIX."""
+
+    samples: Annotated[Count, "quantiles learnt at each step, and as many of the target"] = 8
+    acting: Annotated[Count, "evenly spaced quantiles whose mean actions are chosen by"] = 32
+
+
 ALGOS: dict[str, type[AlgoConfig]] = {
     "qmix": MonotonicConfig,
     "qplex": QplexConfig,
     "wqmix": WqmixConfig,
     "resq": ResqConfig,
+    "dmix": DmixConfig,
 }
 """``algo.mixer`` -> its section, if ``AlgoConfig`` lacks a field of it. One's own is added like an
 entry of ``MIXERS``."""

@@ -9,6 +9,7 @@ MIXERS: dict[str, str] = {
     "qplex": "knife_jax.mixers.qplex:QPLEXMixer",
     "wqmix": "knife_jax.mixers.wqmix:wqmix",
     "resq": "knife_jax.mixers.resq:resq",
+    "dmix": "knife_jax.mixers.dmix:dmix",
 }
 """``algo.mixer`` -> ``"module:name"`` of what makes it: (``MixerOptions``) -> ``Mixer``, or a
 ``Factorisation`` that has one. One's own is added by ``MIXERS["mine"] = "my_module:MyMixer"``."""

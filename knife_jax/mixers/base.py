@@ -80,11 +80,16 @@ def _max_values(joint: Joint) -> Float[Array, "T B N"]:
     return jnp.max(jnp.where(joint.avail_actions, joint.values, -jnp.inf), axis=-1)
 
 
+def _distribution(joint: Joint) -> tuple[Float[Array, "T B N A K"], Float[Array, "T B K"]]:
+    _, samples, levels = joint.agents["agent"]
+    if samples is None or levels is None:
+        raise ValueError("a mixer that needs samples is refused: must be with a head that has some")
+    return samples, levels
+
+
 def _samples(joint: Joint) -> Float[Array, "T B N K"]:
-    samples = joint.agents["agent"].samples
-    if samples is None:
-        raise ValueError("samples are refused: the agents' head must give some")
-    return jnp.take_along_axis(samples, joint.action[..., None, None], axis=-2)[..., 0, :]
+    action = joint.action[..., None, None]
+    return jnp.take_along_axis(_distribution(joint)[0], action, axis=-2)[..., 0, :]
 
 
 def _greedy(joint: Joint) -> Bool[Array, "T B"]:
@@ -102,11 +107,13 @@ INPUTS: dict[str, Callable[[Joint], Array]] = {
     "action": lambda joint: joint.action,
     "greedy": _greedy,
     "samples": _samples,
+    "levels": lambda joint: _distribution(joint)[1],
     **{name: _of_critic(name) for name in CRITICS},
 }
 """What ``Mixer.needs`` can name: the global state [T, B, D], the largest value that each agent has
 among its available actions [T, B, N], the actions themselves [T, B, N], whether all of them are
-greedy [T, B], samples of their returns [T, B, N, K], and a critic's values of them [T, B, N]."""
+greedy [T, B], samples of their returns [T, B, N, K] and the quantile levels of these [T, B, K], and
+a critic's values of them [T, B, N]."""
 
 Estimates = Mapping[str, Float[Array, "T B ..."]]
 """estimates of the team's return: ``q_tot``, and whatever else a mixer has trained. Along further

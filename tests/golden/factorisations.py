@@ -202,3 +202,41 @@ def resq_loss(p, still, target, batch, residual=lambda q_r: -np.abs(q_r)):
         return np.square(monotonic(p["mixer"], q, s) + w_r * q_r - goal)
 
     return _with_star(p, still, target, batch, error)
+
+
+def quantile_values(p, batch, levels):
+    """Implicit quantile networks (Dabney et al. 2018): [T + 1, B, N, A, K] at the levels [K]."""
+    h = histories(p, batch, batch.carry)
+    phi = relu(dense(p["quantiles"], np.cos(np.pi * np.outer(levels, np.arange(64)))))
+    return np.stack([dense(p["head"], h * one) for one in phi], axis=-1)
+
+
+def quantile_huber(z, levels, goals, kappa=1):
+    """Summed over the quantiles z [..., K], the mean over the samples of the goal [..., J]."""
+    total = 0
+    for i, level in enumerate(levels):
+        u = goals - z[..., i, None]
+        huber = np.where(
+            np.abs(u) <= kappa, 0.5 * u * u, kappa * (np.abs(u) - 0.5 * kappa)
+        )  # fmt: skip
+        total = total + np.mean(np.abs(level - (u <= 0)) * huber / kappa, axis=-1)
+    return total
+
+
+def dmix_loss(p, still, target, batch, n_levels, samples):
+    """Sun et al. 2021, at evenly spaced levels in place of random ones, of which the loss would
+    have ``samples``; the target network chooses its own actions."""
+    del still
+    levels = (np.arange(n_levels) + 0.5) / n_levels
+
+    def mixed(x, z, action, s):
+        z = np.stack([at(z[..., k], action) for k in range(n_levels)], axis=-1)
+        mean = np.mean(z, axis=-1)
+        rest = np.sum(z, axis=2) - np.sum(mean, axis=2)[..., None]
+        return rest + monotonic(x["mixer"], mean, s)[..., None]
+
+    z, z_target = (quantile_values(x["agent"], batch, levels) for x in (p, target))
+    best = greedy(np.mean(z_target, axis=-1), batch)
+    goal = one_step(batch, mixed(target, z_target[1:], best[1:], batch.state[1:]))
+    taken = mixed(p, z[:-1], batch.action, batch.state[:-1])
+    return mean_over(batch, quantile_huber(taken, levels, goal) * samples / n_levels)

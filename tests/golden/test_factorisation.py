@@ -32,6 +32,7 @@ CASES = [
     ("wqmix", SMALL | {"weighting": "ow", "alpha": 0.3},
      partial(restated.wqmix_loss, weighting="ow", alpha=0.3)),
     ("resq", SMALL, restated.resq_loss),
+    ("dmix", {"samples": 3, "acting": 7}, partial(restated.dmix_loss, n_levels=7, samples=3)),
 ]  # fmt: skip
 BUGS = [
     # the released code has the sign of the residual in a penalty alone, which it makes zero
@@ -68,8 +69,8 @@ def made(name, **options):
     networks = make_networks(config, SPEC, algorithm)
     learner = make_learner(
         SPEC, networks, networks.wiring()[:1], optax.identity(), gamma=restated.GAMMA,
-        returns=partial(td_lambda_targets, lam=0.0), double_q=True, target_period=1, tau=1.0,
-        error=algorithm.error, bootstrap=algorithm.bootstrap,
+        returns=partial(td_lambda_targets, lam=0.0), double_q=name != "dmix",
+        target_period=1, tau=1.0, error=algorithm.error, bootstrap=algorithm.bootstrap,
     )  # fmt: skip
     keys = jax.random.split(jax.random.key(0), 3)
     online, target = (learner.init(key).online for key in keys[:2])

@@ -1,0 +1,97 @@
+"""Distributions of returns by their quantiles: the head that has them, and their error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from knife_jax.nets.heads import ActionValues
+from knife_jax.nets.initialisers import Init
+from knife_jax.nets.wiring import NeuronGroup, Wiring
+
+COSINES = 64
+"""features of a quantile level"""
+
+
+def midpoints(n: int) -> Float[Array, " K"]:
+    """Return n quantile levels in the middles of equal parts of (0, 1)."""
+    return (jnp.arange(n) + 0.5) / n
+
+
+class Levels(nn.Module):
+    """Quantile levels for every step and environment: random where the flax stream ``samples`` is
+    given, else evenly spaced."""
+
+    random: int
+    even: int
+
+    def __call__(self, steps: int, n_envs: int) -> Float[Array, "T B K"]:
+        if self.has_rng("samples"):
+            return jax.random.uniform(self.make_rng("samples"), (steps, n_envs, self.random))
+        return jnp.broadcast_to(midpoints(self.even), (steps, n_envs, self.even))
+
+
+@dataclass(frozen=True)
+class QuantileHead:
+    """The return's quantiles at any levels τ: an implicit quantile network (Dabney et al. 2018).
+
+        Z(a, τ) = W (h ⊙ φ(τ)),  φ(τ) = relu(Linear(cos(π k τ), k = 0, …, 63)).
+
+    All agents of an environment share the levels of a step. The value of an action is the mean over
+    the levels. φ multiplies h, so that its neurons have no outgoing weights of their own.
+    """
+
+    n_actions: int
+    hidden_dim: int
+    init_with: Init
+    samples: int
+    acting: int
+
+    def __call__(self, h: Float[Array, "T B N H"]) -> ActionValues:
+        init = self.init_with
+
+        def dense(width: int, fan_in: int, name: str) -> nn.Dense:
+            return nn.Dense(width, kernel_init=init.dense, bias_init=init.bias(fan_in), name=name)
+
+        levels = Levels(self.samples, self.acting)(*h.shape[:2])
+        cosines = jnp.cos(jnp.pi * jnp.arange(COSINES) * levels[..., None])
+        phi = jax.nn.relu(dense(self.hidden_dim, COSINES, "quantiles")(cosines))
+        read = dense(self.n_actions, self.hidden_dim, "head")
+        z = read(h[:, :, :, None] * phi[:, :, None])  # [T, B, N, K, A]
+        z = jnp.swapaxes(z, -1, -2)
+        return ActionValues(jnp.mean(z, axis=-1), z, levels)
+
+    def wiring(self) -> Wiring:
+        """φ, and the layer that reads its product with the recurrent state."""
+        init = self.init_with
+        return (
+            NeuronGroup("quantiles", self.hidden_dim, init.columns, (), "fixed", init.bias),
+            NeuronGroup("head", self.n_actions, init.columns, (), "head", init.bias),
+        )
+
+
+@dataclass(frozen=True)
+class Quantiles:
+    """Makes a ``QuantileHead`` with so many random levels, and evenly spaced ones for acting."""
+
+    samples: int
+    acting: int
+
+    def __call__(self, n_actions: int, hidden_dim: int, init_with: Init) -> QuantileHead:
+        return QuantileHead(n_actions, hidden_dim, init_with, self.samples, self.acting)
+
+
+def quantile_huber(
+    z: Float[Array, "*X K"], levels: Float[Array, "*X K"], goals: Float[Array, "*X J"]
+) -> Float[Array, "*X"]:
+    """Return |τ_i - 1[u < 0]| huber(u) with u = y_j - z_i, as mean over quantiles i and samples j
+    of the goal (quantile Huber loss with κ = 1, Dabney et al. 2018, eq. 3)."""
+    u = goals[..., None, :] - z[..., :, None]
+    size = jnp.abs(u)
+    huber = jnp.where(size <= 1, 0.5 * jnp.square(u), size - 0.5)
+    weight = jnp.abs(levels[..., :, None] - (u < 0))
+    return jnp.mean(weight * huber, axis=(-2, -1))

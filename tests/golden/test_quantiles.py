@@ -1,0 +1,107 @@
+"""Return distributions: the head's levels, the quantile error, and what DMIX makes of them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from tiny import tiny_config
+
+from knife_jax.builders.networks import make_networks
+from knife_jax.envs.base import EnvSpec
+from knife_jax.mixers.base import mean_of, take_action_values
+from knife_jax.mixers.qmix import QMixer
+from knife_jax.mixers.quantiles import Levels, Quantiles, midpoints, quantile_huber
+from knife_jax.nets.agent import RecurrentAgent
+from knife_jax.nets.initialisers import INITS
+from knife_jax.training.forward import estimate, init_networks, joint_at, q_tot, unroll
+from knife_jax.types import Trajectory
+
+SPEC = EnvSpec("none", n_agents=3, n_actions=5, obs_size=2, state_size=7, horizon=11, has_win=False)
+T, B, SAMPLES, ACTING = 5, 11, 3, 13
+
+
+def test_the_quantile_error_by_hand():
+    """z = 0 at level 1/4; goals 2 and -1/2: 1/4 · (2 - 1/2) and 3/4 · 1/8, in the mean."""
+    error = quantile_huber(jnp.array([0.0]), jnp.array([0.25]), jnp.array([2.0, -0.5]))
+    np.testing.assert_allclose(error, (0.25 * 1.5 + 0.75 * 0.125) / 2)
+
+
+def sampled(key, sampling):
+    """What networks of DMIX say of random histories, with their joint actions."""
+    networks = make_networks(tiny_config(mixer="dmix", samples=SAMPLES, acting=ACTING), SPEC)
+    variables = init_networks(networks, SPEC, key)
+    n, keys = SPEC.n_agents, jax.random.split(key, 4)
+    obs = jax.random.normal(keys[0], (T, B, n, SPEC.obs_size))
+    action = jax.random.randint(keys[1], (T, B, n), 0, SPEC.n_actions)
+    carry, first = networks.initial_carry(B, n), jnp.zeros((T, B), bool)
+    _, values, _ = unroll(
+        networks, variables, carry, obs, action, first, key=keys[2] if sampling else None
+    )
+    batch = Trajectory(
+        obs, jax.random.normal(keys[3], (T, B, 7)), jnp.ones((T, B, n, SPEC.n_actions), bool),
+        first, action, *(jnp.zeros((T, B)),) * 3, carry, action[0],
+    )  # fmt: skip
+    return networks, variables, values["agent"], joint_at(batch, values, action)
+
+
+def test_levels_are_random_in_learning_and_even_in_acting(key):
+    _, _, learning, _ = sampled(key, sampling=True)
+    levels = np.asarray(learning.levels)
+    assert levels.shape == (T, B, SAMPLES) and len(np.unique(levels)) == levels.size
+    assert learning.samples.shape == (T, B, 3, 5, SAMPLES)
+    _, _, acting, _ = sampled(key, sampling=False)
+    expected = (2 * np.arange(ACTING) + 1) / (2 * ACTING)
+    np.testing.assert_allclose(acting.levels, np.broadcast_to(expected, (T, B, ACTING)), rtol=1e-6)
+    for values in (learning, acting):
+        np.testing.assert_allclose(values.values, jnp.mean(values.samples, -1), atol=1e-6)
+    drawn = Levels(4001, 1).apply({}, 1, 1, rngs={"samples": key})
+    np.testing.assert_allclose(np.sort(drawn[0, 0]), midpoints(4001), atol=0.03)
+
+
+def test_the_mean_of_z_tot_is_qmixs_value_and_its_shape_the_sums(key):
+    networks, variables, _, joint = sampled(key, sampling=True)
+    z_tot = estimate(networks, variables, joint)[0]["q_tot"]
+    own = take_action_values(joint.values, joint.action)
+    qmix = q_tot(networks._replace(mixer=QMixer(networks.mixer.options)), variables, joint)
+    np.testing.assert_allclose(mean_of(z_tot), qmix, rtol=1e-4, atol=1e-5)
+    samples = joint.agents["agent"].samples
+    chosen = jnp.take_along_axis(samples, joint.action[..., None, None], axis=-2)[..., 0, :]
+    np.testing.assert_allclose(
+        z_tot - qmix[..., None], jnp.sum(chosen - own[..., None], axis=2), rtol=1e-4, atol=1e-5
+    )
+    assert np.std(z_tot - qmix[..., None]) > 1e-3
+
+
+def test_the_head_learns_a_distribution_whose_quantiles_hardly_cross(key):
+    """Returns of 1 and -1 with even chances plus noise: quantiles of the mixture."""
+    agent = RecurrentAgent(1, 32, INITS["torch"](1.0), head_with=Quantiles(16, 19))
+    given = agent.initial_carry(1, 1), jnp.ones((1, 1, 1, 2)), jnp.zeros((1, 1, 1), int)
+    given, tx = (*given, jnp.zeros((1, 1), bool)), optax.adam(3e-3)
+    params = agent.init(key, *given)["params"]
+
+    @jax.jit
+    def fit(params):
+        def step(carry, key):
+            keys = jax.random.split(key, 3)
+
+            def loss(params):
+                _, out = agent.apply({"params": params}, *given, rngs={"samples": keys[0]})
+                noise = 0.3 * jax.random.normal(keys[1], (1, 1, 64))
+                goals = noise + jax.random.rademacher(keys[2], (1, 1, 64))
+                return jnp.mean(quantile_huber(out.samples[:, :, 0, 0], out.levels, goals))
+
+            updates, opt = tx.update(jax.grad(loss)(carry[0]), carry[1])
+            return (optax.apply_updates(carry[0], updates), opt), None
+
+        keys = jax.random.split(key, 1500)
+        return jax.lax.scan(step, (params, tx.init(params)), keys)[0][0]
+
+    _, out = agent.apply({"params": fit(params)}, *given)
+    learnt = np.asarray(out.samples[0, 0, 0, 0])
+    draws = np.random.default_rng(0).normal(scale=0.3, size=200_000)
+    draws += np.where(np.arange(200_000) % 2, 1, -1)
+    # κ = 1 pulls quantiles towards the mean, the inner ones most
+    assert np.all(np.diff(learnt) > -0.05)
+    true = np.quantile(draws, out.levels[0, 0])
+    assert abs(learnt.mean() - draws.mean()) < 0.1
+    assert np.corrcoef(learnt, true)[0, 1] > 0.9 and np.ptp(learnt) > 0.5 * np.ptp(true)
