@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from knife_jax.config.algo import AlgoConfig
-from knife_jax.config.schema import Count, Few, PositiveFraction, choice
+from knife_jax.config.schema import Count, Few, NotNegative, PositiveFraction, choice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +58,22 @@ class DmixConfig(MonotonicConfig):
     acting: Annotated[Count, "evenly spaced quantiles whose mean actions are chosen by"] = 32
 
 
+@dataclass(frozen=True, kw_only=True)
+class RmixConfig(MonotonicConfig):
+    """RMIX."""
+
+    atoms: Annotated[Count, "quantiles of each return"] = 100
+    risk_levels: Annotated[Count, "risk levels that an agent chooses among: 1/n, 2/n, …, 1"] = 10
+    quantile_weight: Annotated[NotNegative, "of the error of the agents' own returns"] = 0.1
+
+
 ALGOS: dict[str, type[AlgoConfig]] = {
     "qmix": MonotonicConfig,
     "qplex": QplexConfig,
     "wqmix": WqmixConfig,
     "resq": ResqConfig,
     "dmix": DmixConfig,
+    "rmix": RmixConfig,
 }
 """``algo.mixer`` -> its section, if ``AlgoConfig`` lacks a field of it. One's own is added like an
 entry of ``MIXERS``."""

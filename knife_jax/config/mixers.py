@@ -10,6 +10,7 @@ MIXERS: dict[str, str] = {
     "wqmix": "knife_jax.mixers.wqmix:wqmix",
     "resq": "knife_jax.mixers.resq:resq",
     "dmix": "knife_jax.mixers.dmix:dmix",
+    "rmix": "knife_jax.mixers.rmix:rmix",
 }
 """``algo.mixer`` -> ``"module:name"`` of what makes it: (``MixerOptions``) -> ``Mixer``, or a
 ``Factorisation`` that has one. One's own is added by ``MIXERS["mine"] = "my_module:MyMixer"``."""

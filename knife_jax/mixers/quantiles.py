@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +51,7 @@ class QuantileHead:
     init_with: Init
     samples: int
     acting: int
+    memories: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, h: Float[Array, "T B N H"]) -> ActionValues:
         init = self.init_with

@@ -13,7 +13,7 @@ from knife_jax.nets.graft import GraftedDense
 from knife_jax.nets.gru import GRU, INPUT_GATES, RECURRENT_GATES
 from knife_jax.nets.heads import ActionValues, DenseHead, Head, MakeHead
 from knife_jax.nets.initialisers import Init
-from knife_jax.nets.wiring import NeuronGroup, Wiring
+from knife_jax.nets.wiring import Kind, NeuronGroup, Wiring
 
 
 class RecurrentAgent(nn.Module):
@@ -52,16 +52,33 @@ class RecurrentAgent(nn.Module):
         if self.last_action:
             last_action = jnp.where(first[..., None], -1, last_action)
             inputs.append(jax.nn.one_hot(last_action, self.n_actions))
-        ids = obs.shape[-2] if self.agent_id else 0
-        encoder = GraftedDense(
-            self.hidden_dim, self.init_with, self.slots, ids, self.layer_norm,
-            (self.hidden_dim,) * 3 if self.own_outgoing else (), name="encoder",
-        )  # fmt: skip
-        x: Any = encoder(jnp.concatenate(inputs, axis=-1) if self.last_action else obs)
-        x, added = x if self.own_outgoing else (x, ())
-        h = GRU(self.hidden_dim, self.init_with, name="memory")(carry, x, first, added)
+        x = jnp.concatenate(inputs, axis=-1) if self.last_action else obs
+        head = self.make_head()
+        memories = ("", *(f"{name}_" for name in head.memories))
+        before = jnp.split(carry, len(memories), axis=-1)
+        states = [self.remember(*each, x, first) for each in zip(memories, before, strict=True)]
+        h = jnp.concatenate(states, axis=-1)
         self.sow("intermediates", "representation", h)
-        return h[-1], self.make_head()(h)
+        return h[-1], head(*states)
+
+    def remember(
+        self,
+        prefix: str,
+        carry: Float[Array, "B N H"],
+        x: Float[Array, "T B N I"],
+        first: Bool[Array, "T B"],
+    ) -> Float[Array, "T B N H"]:
+        """Return the state of one memory after each step, by an encoder and a GRU of its own."""
+        encoder = GraftedDense(
+            self.hidden_dim, self.init_with, self.slots, x.shape[-2] if self.agent_id else 0,
+            self.layer_norm, (self.hidden_dim,) * 3 if self.own_outgoing else (),
+            name=f"{prefix}encoder",
+        )  # fmt: skip
+        seen: Any = encoder(x)
+        seen, added = seen if self.own_outgoing else (seen, ())
+        return GRU(self.hidden_dim, self.init_with, name=f"{prefix}memory")(
+            carry, seen, first, added
+        )
 
     def make_head(self) -> Head:
         """Return what reads the recurrent state."""
@@ -69,27 +86,33 @@ class RecurrentAgent(nn.Module):
 
     def initial_carry(self, *batch: int) -> Float[Array, "*batch H"]:
         """Return the recurrent state before the first step of an episode: zeros."""
-        return jnp.zeros((*batch, self.hidden_dim))
+        return jnp.zeros((*batch, self.hidden_dim * (1 + len(self.make_head().memories))))
 
     def wiring(self, network: str = "agent") -> Wiring:
-        """Every dense layer: the encoder, whose neurons all gates of the GRU read, the gates, and
-        the head. ``network`` is its name among those that are trained together."""
+        """Every dense layer: of each memory the encoder, whose neurons all gates of the GRU read,
+        and the gates; and the head. The encoders of memories that the head adds are not operated
+        on. ``network`` is its name among those that are trained together."""
+        head = self.make_head()
+        added = (self._memory(f"{name}_", "fixed") for name in head.memories)
+        groups = [*self._memory("", "relu"), *(group for part in added for group in part)]
+        return tuple(
+            group._replace(
+                name=f"{network}/{group.name}",
+                outgoing=tuple(f"{network}/{name}" for name in group.outgoing),
+            )
+            for group in (*groups, *head.wiring())
+        )
+
+    def _memory(self, prefix: str, kind: Kind) -> Wiring:
         width, init = self.hidden_dim, self.init_with
-        reading = tuple(f"{network}/memory/{gate}" for gate in INPUT_GATES)
-        recurrent = tuple(f"{network}/memory/{gate}" for gate in RECURRENT_GATES)
+        reading = tuple(f"{prefix}memory/{gate}" for gate in INPUT_GATES)
+        recurrent = tuple(f"{prefix}memory/{gate}" for gate in RECURRENT_GATES)
         fresh = {reading: init.gates, recurrent: init.recurrent_columns}
         return (
-            NeuronGroup(f"{network}/encoder", width, init.columns, reading, "relu", init.bias),
+            NeuronGroup(f"{prefix}encoder", width, init.columns, reading, kind, init.bias),
             *(
                 NeuronGroup(gate, width, draw, (), "gate", init.bias)
                 for gates, draw in fresh.items()
                 for gate in gates
-            ),
-            *(
-                group._replace(
-                    name=f"{network}/{group.name}",
-                    outgoing=tuple(f"{network}/{name}" for name in group.outgoing),
-                )
-                for group in self.make_head().wiring()
             ),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from flax import linen as nn
 from jaxtyping import Array, Float
@@ -27,11 +27,16 @@ class ActionValues(NamedTuple):
 class Head(Protocol):
     """The last layers of the agents' network: a value that compares equal to its equals."""
 
-    def __call__(self, h: Float[Array, "T B N H"]) -> ActionValues:
+    memories: ClassVar[tuple[str, ...]]
+    """names of further recurrent memories that it reads, each with an encoder of its own"""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> ActionValues:
         """Return the values of all actions; called inside the network, whose layers it makes.
 
+        Arguments are the states [T, B, N, H] of the network's memory and of ``memories``, after
+        each step.
         Randomness is the flax stream ``samples``. Without it, as in acting and in diagnostics, a
-        head is a function of ``h``.
+        head is a function of the states.
         """
         ...
 
@@ -54,6 +59,7 @@ class DenseHead:
     n_actions: int
     hidden_dim: int
     init_with: Init
+    memories: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, h: Float[Array, "T B N H"]) -> ActionValues:
         init = self.init_with

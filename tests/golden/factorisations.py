@@ -240,3 +240,49 @@ def dmix_loss(p, still, target, batch, n_levels, samples):
     goal = one_step(batch, mixed(target, z_target[1:], best[1:], batch.state[1:]))
     taken = mixed(p, z[:-1], batch.action, batch.state[:-1])
     return mean_over(batch, quantile_huber(taken, levels, goal) * samples / n_levels)
+
+
+def lowest(atoms, n, divisor):
+    """The sum of the n lowest atoms over the divisor."""
+    return np.sum(np.sort(atoms, axis=-1)[..., :n], axis=-1) / divisor
+
+
+def risk_values(p, still, batch, n_levels, mean):
+    """Qiu et al. 2021: atoms [T + 1, B, N, A, K] and their CVaR, at levels chosen by ``still``."""
+    width, n_actions = p["head"]["kernel"].shape[0], batch.avail_actions.shape[-1]
+    risk = {"encoder": still["risk_encoder"], "memory": still["risk_memory"]}
+    now = dense(p["head"], histories(p, batch, batch.carry[..., :width]))
+    here = dense(still["head"], histories(still, batch, batch.carry[..., :width]))
+    before = dense(still["head"], histories(risk, batch, batch.carry[..., width : 2 * width]))
+    current = here @ still["risk_current"]["kernel"]
+    history = before @ still["risk_history"]["kernel"]
+    history = history.reshape(*current.shape, n_levels)
+    scores = np.sum(current[..., None] * history, axis=-2) / np.sqrt(width)
+    level = (np.argmax(scores, axis=-1) + 1) / n_levels
+    atoms = now.reshape(*now.shape[:-1], n_actions, -1)
+    values = np.zeros(atoms.shape[:-1])
+    for place in np.ndindex(level.shape):
+        n = int(np.ceil(round(level[place] * atoms.shape[-1], 9)))
+        values[place] = mean(atoms[place], n)
+    return atoms, values
+
+
+def rmix_loss(p, still, target, batch, n_levels, weight, mean=lambda z, n: lowest(z, n, n)):
+    """1-step double Q-learning on QMIX's value of the CVaRs, and the agents' own returns."""
+    atoms, values = risk_values(p["agent"], still["agent"], batch, n_levels, mean)
+    _, before = risk_values(still["agent"], still["agent"], batch, n_levels, mean)
+    theirs, lagging = risk_values(target["agent"], target["agent"], batch, n_levels, mean)
+    best, s = greedy(before, batch), batch.state
+    bootstrap = monotonic(target["mixer"], at(lagging, best)[1:], s[1:])
+    taken = monotonic(p["mixer"], at(values[:-1], batch.action), s[:-1])
+    errors = np.square(taken - one_step(batch, bootstrap))
+    n_atoms = atoms.shape[-1]
+    levels = (np.arange(n_atoms) + 0.5) / n_atoms
+
+    def of(z, action):
+        return np.stack([at(z[..., k], action) for k in range(n_atoms)], axis=-1)
+
+    own = quantile_huber(
+        of(atoms[:-1], batch.action), levels, one_step(batch, of(theirs, best)[1:])
+    )
+    return mean_over(batch, errors + weight * np.sum(own, axis=-1) / n_atoms)

@@ -34,9 +34,22 @@ CASES = [
     ("resq", SMALL, restated.resq_loss),
     ("dmix", {"samples": 3, "acting": 7}, partial(restated.dmix_loss, n_levels=7, samples=3)),
 ]  # fmt: skip
+RISKY = {"atoms": 7, "risk_levels": 3, "quantile_weight": 0.3}
+CASES.append(("rmix", RISKY, partial(restated.rmix_loss, n_levels=3, weight=0.3)))
 BUGS = [
     # the released code has the sign of the residual in a penalty alone, which it makes zero
     ("resq", SMALL, partial(restated.resq_loss, residual=lambda q_r: q_r)),
+    # the released code divides the sum of the lowest atoms by one less than there are
+    (
+        "rmix",
+        RISKY,
+        partial(
+            restated.rmix_loss,
+            n_levels=3,
+            weight=0.3,
+            mean=lambda z, n: restated.lowest(z, n, n - 1),
+        ),
+    ),
 ]
 """what published code does otherwise"""
 

@@ -11,6 +11,7 @@ from knife_jax.envs.base import EnvSpec
 from knife_jax.mixers.base import mean_of, take_action_values
 from knife_jax.mixers.qmix import QMixer
 from knife_jax.mixers.quantiles import Levels, Quantiles, midpoints, quantile_huber
+from knife_jax.mixers.rmix import cvar
 from knife_jax.nets.agent import RecurrentAgent
 from knife_jax.nets.initialisers import INITS
 from knife_jax.training.forward import estimate, init_networks, joint_at, q_tot, unroll
@@ -105,3 +106,40 @@ def test_the_head_learns_a_distribution_whose_quantiles_hardly_cross(key):
     true = np.quantile(draws, out.levels[0, 0])
     assert abs(learnt.mean() - draws.mean()) < 0.1
     assert np.corrcoef(learnt, true)[0, 1] > 0.9 and np.ptp(learnt) > 0.5 * np.ptp(true)
+
+
+def test_cvar_is_the_mean_of_the_lowest_atoms():
+    """Of 10 atoms at 10 levels, and of 7 at 2; the released code would divide by one less."""
+    atoms = jnp.array([3.0, -1.0, 4.0, -1.5, 9.0, 2.0, 6.0, 5.0, 8.0, 7.0])
+    ordered = np.sort(atoms)
+    for level in range(10):
+        expected = np.mean(ordered[: level + 1])
+        np.testing.assert_allclose(cvar(atoms[None], jnp.array(level), 10), [expected], rtol=1e-6)
+    # 7 atoms at 1/2: the lowest 4
+    seven = cvar(atoms[None, :7], jnp.array(0), 2)
+    np.testing.assert_allclose(seven, [np.mean(np.sort(atoms[:7])[:4])], rtol=1e-6)
+
+
+def test_risk_levels_differ_and_learn_nothing(key):
+    """The levels of random histories are many; no gradient reaches the networks that choose."""
+    config = tiny_config(mixer="rmix", atoms=7, risk_levels=5)
+    networks = make_networks(config, SPEC)
+    variables = init_networks(networks, SPEC, key)
+    n, keys = SPEC.n_agents, jax.random.split(key, 3)
+    carry, first = networks.initial_carry(B, n), jnp.zeros((T, B), bool)
+    obs = 3 * jax.random.normal(keys[0], (T, B, n, SPEC.obs_size))
+    action = jax.random.randint(keys[1], (T, B, n), 0, SPEC.n_actions)
+
+    def total(params):
+        out = unroll(networks, {"params": params, "grafts": {}}, carry, obs, action, first)
+        return jnp.sum(out[1]["agent"].values), out[1]["agent"]
+
+    grads, agent = jax.grad(total, has_aux=True)(variables["params"])
+    fits = jnp.stack([cvar(agent.samples, jnp.full((T, B, n), i), 5) for i in range(5)])
+    chosen = jnp.argmin(jnp.sum(jnp.abs(fits - agent.values), axis=-1), axis=0)
+    assert len(np.unique(chosen)) >= 2
+    for name, leaves in grads["agent"].items():
+        size = sum(float(jnp.sum(jnp.abs(leaf))) for leaf in jax.tree.leaves(leaves))
+        assert (size == 0) == name.startswith("risk"), name
+    kinds = {group.name: group.kind for group in networks.wiring()}
+    assert kinds["agent/encoder"] == "relu" and kinds["agent/risk_encoder"] == "fixed"

@@ -1,0 +1,139 @@
+"""RMIX (Qiu et al. 2021): QMIX on what agents expect of the worst share of their returns."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+from knife_jax.mixers.base import INPUTS, Estimates, Factorisation, Goals, Joint, MixerOptions
+from knife_jax.mixers.layers import Monotonic
+from knife_jax.mixers.quantiles import midpoints, quantile_huber
+from knife_jax.nets.heads import ActionValues
+from knife_jax.nets.initialisers import Init
+from knife_jax.nets.wiring import NeuronGroup, Wiring
+
+
+def cvar(
+    atoms: Float[Array, "*X A K"], level: Int[Array, "*X"], n_levels: int
+) -> Float[Array, "*X A"]:
+    """Return the conditional value at risk: the mean of the lowest ⌈α K⌉ atoms, α being
+    (level + 1) / n_levels.
+
+    The released code sums as many atoms and divides by one less.
+    """
+    n = -((level + 1) * atoms.shape[-1] // -n_levels)[..., None, None]
+    counted = jnp.arange(atoms.shape[-1]) < n
+    return jnp.sum(jnp.where(counted, jnp.sort(atoms, axis=-1), 0.0), axis=-1) / n[..., 0]
+
+
+@dataclass(frozen=True)
+class RiskHead:
+    """``atoms`` quantiles of each action's return, and values that are their CVaR at a risk level
+    that the agent chooses among ``n_levels``.
+
+    Scores of the levels are bilinear in the current atoms and in what the same layer makes of a
+    memory of its own, ``risk``; the highest counts. No gradient passes a choice, so that the risk
+    networks learn nothing, as in the released code, and none of them is operated on.
+    """
+
+    n_actions: int
+    hidden_dim: int
+    init_with: Init
+    n_agents: int
+    atoms: int
+    n_levels: int
+    memories: ClassVar[tuple[str, ...]] = ("risk",)
+
+    def __call__(self, h: Float[Array, "T B N H"], risk: Float[Array, "T B N H"]) -> ActionValues:
+        init = self.init_with
+        bias = init.bias(self.hidden_dim)
+        width = self.n_actions * self.atoms
+        read = nn.Dense(width, kernel_init=init.dense, bias_init=bias, name="head")
+
+        def linear(x: Float[Array, "T B N I"], width: int, name: str) -> Float[Array, "T B N W"]:
+            layer = nn.Dense(width, use_bias=False, kernel_init=init.dense, name=name)
+            return layer(jax.lax.stop_gradient(x))
+
+        now, before = read(h), read(risk)
+        current = linear(now, self.n_agents, "risk_current")
+        history = linear(before, self.n_agents * self.n_levels, "risk_history")
+        history = history.reshape(*history.shape[:-1], self.n_agents, self.n_levels)
+        scores = jnp.einsum("tbne,tbnel->tbnl", current, history) / math.sqrt(self.hidden_dim)
+        atoms = now.reshape(*now.shape[:-1], self.n_actions, self.atoms)
+        values = cvar(atoms, jnp.argmax(scores, axis=-1), self.n_levels)
+        levels = jnp.broadcast_to(midpoints(self.atoms), (*h.shape[:2], self.atoms))
+        return ActionValues(values, atoms, levels)
+
+    def wiring(self) -> Wiring:
+        """The layer that both memories share, and the two of the scores."""
+        init, width = self.init_with, self.n_actions * self.atoms
+        widths = {"risk_current": self.n_agents, "risk_history": self.n_agents * self.n_levels}
+        return (
+            NeuronGroup("head", width, init.columns, (), "head", init.bias),
+            *(NeuronGroup(name, w, init.columns, (), "linear") for name, w in widths.items()),
+        )
+
+
+@dataclass(frozen=True)
+class Risk:
+    """Makes a ``RiskHead`` for so many agents, atoms and levels."""
+
+    n_agents: int
+    atoms: int
+    n_levels: int
+
+    def __call__(self, n_actions: int, hidden_dim: int, init_with: Init) -> RiskHead:
+        given = self.n_agents, self.atoms, self.n_levels
+        return RiskHead(n_actions, hidden_dim, init_with, *given)
+
+
+class RMixer(nn.Module):
+    """Q_tot = QMIX of the agents' CVaRs, and beside it the agents' own returns."""
+
+    options: MixerOptions
+    positive: str = "abs"
+    needs: ClassVar[tuple[str, ...]] = ("state", "samples")
+
+    @nn.compact
+    def __call__(
+        self,
+        values: Float[Array, "T B N"],
+        state: Float[Array, "T B D"],
+        samples: Float[Array, "T B N K"],
+    ) -> Estimates:
+        return {"q_tot": Monotonic(self.options, self.positive)(values, state), "agents": samples}
+
+    def wiring(self) -> Wiring:
+        """Every dense layer."""
+        return Monotonic(self.options, self.positive).wiring()
+
+
+def rmix(
+    options: MixerOptions,
+    *,
+    positive: str = "abs",
+    atoms: int = 100,
+    risk_levels: int = 10,
+    quantile_weight: float = 0.1,
+) -> Factorisation:
+    """Make RMIX: (Q_tot - y)² + ``quantile_weight`` Σ_i quantile Huber error of Z_i.
+
+    Each agent's return is learnt from r + γ Z_i^- of its greedy action, as in the paper. The
+    released code does so with the value in place of r, and alternates between both errors with an
+    optimiser for each; that they are added is ours.
+    """
+
+    def error(estimates: Estimates, goals: Goals, joint: Joint) -> Float[Array, "T B"]:
+        wrong = jnp.square(estimates["q_tot"] - goals.returns["q_tot"])
+        levels = jnp.broadcast_to(INPUTS["levels"](joint)[:, :, None], estimates["agents"].shape)
+        own = quantile_huber(estimates["agents"], levels, goals.returns["agents"])
+        return wrong + quantile_weight * jnp.sum(own, axis=-1)
+
+    head = Risk(options.n_agents, atoms, risk_levels)
+    return Factorisation(RMixer(options, positive), head=head, error=error)
