@@ -54,6 +54,12 @@ def optimal_plays(rung, trainer, state, seed):
     return values.q_tot, row, batch.valid & optimal
 
 
+SMALL = {
+    "wqmix": {"central": 16},
+    "resq": {"central": 16},
+    "dmix": {"samples": 4, "acting": 4},
+    "rmix": {"atoms": 7},
+}
 CLIMBS = [
     *(("qmix", rung) for rung in LADDER),
     *(("vdn", rung) for rung in (DELAYED, JOINT, MEMORY)),
@@ -68,7 +74,7 @@ game of joint actions, which independent learners do not learn"""
     ("mixer", "rung"), CLIMBS, ids=[f"{mixer}-{rung.env.spec.name}" for mixer, rung in CLIMBS]
 )
 def test_learns_the_optimal_return_and_value(mixer, rung):
-    trainer, state, episodes = learn(rung, env_steps=12_000, mixer=mixer)
+    trainer, state, episodes = learn(rung, env_steps=12_000, mixer=mixer, **SMALL.get(mixer, {}))
     for seed in range(SEEDS):
         played = np.mean(episodes.returns[seed])
         tolerance = 0.5 if rung.env.spec.name == "observed" else 0.02
