@@ -18,18 +18,33 @@ from knife_jax.nets.heads import ActionValues
 from knife_jax.nets.initialisers import Init
 from knife_jax.nets.wiring import NeuronGroup, Wiring
 
+BISECTIONS = 30
+"""of the range of atoms: as fine as float32"""
+
 
 def cvar(
     atoms: Float[Array, "*X A K"], level: Int[Array, "*X"], n_levels: int
 ) -> Float[Array, "*X A"]:
-    """Return the conditional value at risk: the mean of the lowest ⌈α K⌉ atoms, α being
+    """Return the conditional value at risk: the mean of the lowest n = ⌈α K⌉ atoms, α being
     (level + 1) / n_levels.
 
+    It is b - Σ_k max(b - z_k, 0) / n for every b from the n-th lowest atom to the next (Rockafellar
+    & Uryasev 2000, eq. 4); such a b is found in a fifth of the time that sorting takes on a CPU.
     The released code sums as many atoms and divides by one less.
     """
-    n = -((level + 1) * atoms.shape[-1] // -n_levels)[..., None, None]
-    counted = jnp.arange(atoms.shape[-1]) < n
-    return jnp.sum(jnp.where(counted, jnp.sort(atoms, axis=-1), 0.0), axis=-1) / n[..., 0]
+    n = -((level + 1) * atoms.shape[-1] // -n_levels)[..., None]
+    still = jax.lax.stop_gradient(atoms)
+
+    def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
+        middle = (low + high) / 2
+        enough = jnp.sum(still <= middle[..., None], axis=-1) >= n
+        return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
+
+    ends = jnp.min(still, axis=-1), jnp.max(still, axis=-1)
+    _, bound = jax.lax.fori_loop(0, BISECTIONS, halve, ends)
+    below = jnp.where(still <= bound[..., None], atoms - bound[..., None], 0.0)
+    return bound + jnp.sum(below, axis=-1) / n
 
 
 @dataclass(frozen=True)
@@ -98,14 +113,14 @@ class RMixer(nn.Module):
 
     options: MixerOptions
     positive: str = "abs"
-    needs: ClassVar[tuple[str, ...]] = ("state", "samples")
+    needs: ClassVar[tuple[str, ...]] = ("samples", "state")
 
     @nn.compact
     def __call__(
         self,
         values: Float[Array, "T B N"],
-        state: Float[Array, "T B D"],
         samples: Float[Array, "T B N K"],
+        state: Float[Array, "T B D"],
     ) -> Estimates:
         return {"q_tot": Monotonic(self.options, self.positive)(values, state), "agents": samples}
 
