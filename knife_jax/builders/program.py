@@ -9,11 +9,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.experimental import checkify
-from jaxtyping import Array, Int, Key, PRNGKeyArray
+from jaxtyping import Array, Key, PRNGKeyArray
 
 from knife_jax.builders import memory
 from knife_jax.builders.budget import make_budget
 from knife_jax.builders.envs import make_tasks
+from knife_jax.builders.evaluation import make_evaluation
 from knife_jax.builders.trainer import make_trainer
 from knife_jax.clock import (
     Clock,
@@ -22,15 +23,15 @@ from knife_jax.config.run import Config
 from knife_jax.diagnostics.instruments import Probe, Sizes, make_probe
 from knife_jax.envs import contract
 from knife_jax.envs.base import EnvSpec, VecEnv
-from knife_jax.envs.tasks import Tasks, single
+from knife_jax.envs.tasks import Games, Tasks, single
 from knife_jax.parallel import devices
 from knife_jax.parallel.devices import make_mesh, over_seeds
 from knife_jax.parallel.shards import AXIS, SAME, SEEDS, Shards
 from knife_jax.training import chunk as training
 from knife_jax.training.budget import Budget
-from knife_jax.training.evaluator import Episodes, evaluate
+from knife_jax.training.evaluator import Episodes
 from knife_jax.training.joint import is_small, joint_values
-from knife_jax.training.rollout import rehearse
+from knife_jax.training.rollout import ActorState, rehearse, start
 from knife_jax.training.state import TrainState, layout, over_shards
 from knife_jax.types import Variables
 
@@ -58,6 +59,10 @@ class Program(NamedTuple):
     """[S, A, A]: Q_tot of all joint actions of two agents when an episode begins"""
     params: Callable[[TrainState], Variables]
     probe: Probe
+    games: Games | None
+    """what must be opened before ``init``, if the environment is outside of jax"""
+    actors: Callable[[TrainState], ActorState]
+    """[S, ...]: new episodes of the networks of a checkpoint"""
 
     @property
     def round_steps(self) -> int:
@@ -105,7 +110,7 @@ def build_tasks(tasks: Tasks, config: Config) -> Program:
 
 
 def _assembled(tasks: Tasks, config: Config) -> Program:
-    splits = config.env.n_envs, config.algo.batch_size
+    splits = (1,) if tasks.games else (config.env.n_envs, config.algo.batch_size)
     mesh = make_mesh(config.num_seeds, splits, 1 if config.debug.nans else config.devices)
     shards = Shards(mesh.shape[AXIS])
     env = tasks.env(0, config.env.n_envs // shards.n)
@@ -119,6 +124,7 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
     whole = layout(shards), SAME
     chunk = over_seeds(one_seed, mesh, whole, (*whole, SEEDS))
     begin = over_shards(partial(training.init, trainer), shards)
+    evaluated = make_evaluation(tasks, config, trainer.learner, mesh)
 
     @jax.jit
     def init(keys: Key[Array, "S"]) -> TrainState:
@@ -126,9 +132,9 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
         return jax.lax.map(begin, keys)
 
     @jax.jit
-    def evaluated(variables: Variables, keys: Key[Array, "S"], task: Int[Array, ""]) -> Episodes:
-        one = partial(evaluate, tasks.env(task, config.evaluation.episodes), trainer.learner)
-        return over_seeds(one, mesh, (SEEDS, SEEDS), SEEDS)(variables, keys)
+    def actors(state: TrainState) -> ActorState:
+        carry = trainer.learner.initial_carry(env.n_envs)
+        return jax.lax.map(lambda key: start(env, carry, jax.random.fold_in(key, 1)), state.key)
 
     @jax.jit
     def joint(variables: Variables, key: PRNGKeyArray) -> Array:
@@ -155,7 +161,7 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
         chunk=jax.jit(chunk, donate_argnums=0, compiler_options=options),
         evaluate=lambda state, keys, task: evaluated(state.patient.online, keys, jnp.int32(task)),
         joint_values=(lambda state, key: joint(state.patient.online, key))
-        if is_small(trainer.env)
+        if is_small(trainer.env) and not tasks.games
         else None,
         params=lambda state: state.patient.online,
         probe=make_probe(
@@ -165,6 +171,8 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
             over_seeds=lambda f, layout: over_seeds(f, mesh, layout, SEEDS),
             fetch=devices.fetch,
         ),
+        games=tasks.games,
+        actors=actors,
     )
 
 

@@ -44,6 +44,7 @@ def main() -> None:
         if "--cfg" in words.flags:
             shown = words.flags["--cfg"]
             return say(_settings(words) * (shown != "job") + to_yaml(config) * (shown != "hydra"))
+        config.env.check_installed()
     except ConfigError as error:
         messages.error(str(error))
         sys.exit(REFUSED)

@@ -26,6 +26,7 @@ from hydra.errors import HydraException
 
 from knife_jax.cli import environment
 from knife_jax.cli.files import options, user_dir
+from knife_jax.config.environments import ENVS
 from knife_jax.config.run import GROUPS, PATHS, Config
 from knife_jax.config.schema import LONGEST, ConfigError, fields_of, shown, suggestion
 
@@ -41,9 +42,6 @@ SHOWN = ("job", "hydra", "all")
 
 ACTIONS = ("--help", "--version", "--hydra-help", "--cfg", "--multirun")
 """options of which one is enough; ``--help`` may be asked about a sweep, too"""
-
-PRESET_OF_SEQUENCES = "continual"
-"""what ``env=seq_...`` trains with if no preset is chosen"""
 
 LABELS = {
     "env.name": "env", "plasticity.method": "plasticity", "plasticity.name": "plasticity",
@@ -122,8 +120,9 @@ def parse(argv: Sequence[str]) -> Words:
             both = zip(overrides, words, strict=True)
             given = " ".join(word for o, word in both if o.key_or_group == name)
             raise ConfigError(f"{name} is given {count} times: {given}; give it once")
-    if "preset" not in counts and any(_is_sequence(o) for o in overrides):
-        overrides.append(override(f"preset={PRESET_OF_SEQUENCES}"))
+    presets = {preset for o in overrides if (preset := _preset_of(o))}
+    if "preset" not in counts and presets:
+        overrides.append(override(f"preset={presets.pop()}"))
     overrides += [override(f"{name}={literal(text)}") for name, text in environment.fields(counts)]
     return Words(flags, overrides, config_dir)
 
@@ -185,13 +184,21 @@ def _check(word: Override, config_dir: Path | None) -> None:
         raise ConfigError(f"{plain(word)} is refused: must be one of {known}")
 
 
-def _is_sequence(word: Override) -> bool:
-    """Whether the word chooses sequences of tasks alone."""
+def _preset_of(word: Override) -> str | None:
+    """The preset of all environments that the word chooses, if they have one and the same."""
     if word.key_or_group != "env":
-        return False
+        return None
     value = word.value()
     chosen = value.list if isinstance(value, ChoiceSweep) else [value]
-    return all(str(option).startswith("seq_") for option in chosen)
+    first, *others = {_preset_of_option(str(option)) for option in chosen}
+    return None if others else first
+
+
+def _preset_of_option(name: str) -> str | None:
+    """The preset of an environment, or of the user's own file of a sequence."""
+    if name in ENVS:
+        return ENVS[name].preset
+    return "continual" if name.startswith("seq_") else None
 
 
 def plain(word: Override) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from knife_jax.config.schema import Count, Section, Size, Steps, at_least, at_most, choice, word
+
+if TYPE_CHECKING:
+    from knife_jax.config.run import Config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +27,12 @@ class EnvConfig(Section):
     def sequence(self) -> SequenceConfig | None:
         """When the tasks change, and what changes with them; None if there is one task."""
         return None
+
+    def check_run(self, run: Config) -> None:
+        """Raise ``ConfigError`` for what this environment cannot do in a run."""
+
+    def check_installed(self) -> None:
+        """Raise ``ConfigError`` if what it needs is not on this machine."""
 
     def title(self) -> str:
         """The environment in a few words."""
@@ -75,3 +84,6 @@ class Entry(NamedTuple):
     make: str
     """``"module:function"``: (``**config.arguments()``) -> ``envs.tasks.Tasks``"""
     cases: tuple[Case, ...] = (Case(),)
+    """none if it cannot be tried without what must be installed first"""
+    preset: str | None = None
+    """what it is trained with if no preset is chosen; None = ``configs/train.yaml``'s"""

@@ -17,6 +17,7 @@ from knife_jax.config.scenarios import (
     SMAX_SCENARIOS,
 )
 from knife_jax.config.schema import ConfigError, at_least, at_most, choice
+from knife_jax.config.starcraft import Smacv2Config, Smacv2SequenceConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,19 +186,29 @@ ENVS: dict[str, Entry] = {
         MatrixSequenceConfig,
         "knife_jax.envs.sequences:matrices",
         (Case(TWO_TASKS, starts_differ=False),),
+        preset="continual",
     ),
     "seq_grid_predator_prey": Entry(
         GridSequenceConfig,
         "knife_jax.envs.sequences:grid_games",
         (Case(TWO_TASKS, same_length=False),),
+        preset="continual",
     ),
     "seq_mpe_predator_prey": Entry(
-        PursuitSequenceConfig, "knife_jax.envs.sequences:pursuits", (Case(TWO_TASKS),)
+        PursuitSequenceConfig,
+        "knife_jax.envs.sequences:pursuits",
+        (Case(TWO_TASKS),),
+        preset="continual",
     ),
     "seq_smax": Entry(
         SmaxSequenceConfig,
         "knife_jax.envs.sequences:battles",
         (Case(TWO_TASKS, same_length=False),),
+        preset="continual",
+    ),
+    "smacv2": Entry(Smacv2Config, "knife_jax.envs.smacv2.make:make", (), preset="pymarl2"),
+    "seq_smacv2": Entry(
+        Smacv2SequenceConfig, "knife_jax.envs.smacv2.make:make_sequence", (), preset="continual"
     ),
 }
 """``env.name`` -> its section, how it is made, and what it is tried with. One's own is added by

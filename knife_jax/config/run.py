@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar
 
 from knife_jax.config.algo import AlgoConfig
 from knife_jax.config.env import EnvConfig
+from knife_jax.config.games import GamesConfig
 from knife_jax.config.grafting import NoneConfig
 from knife_jax.config.plasticity import PlasticityConfig
 from knife_jax.config.schema import (
@@ -125,6 +126,7 @@ class Config(Section):
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
     debug: DebugConfig = field(default_factory=DebugConfig)
     probes: ProbesConfig = field(default_factory=ProbesConfig)
+    games: GamesConfig = field(default_factory=GamesConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -139,6 +141,7 @@ class Config(Section):
                 f"seed={self.seed} num_seeds={self.num_seeds} is refused: the last seed would be "
                 f"{last}, must be at most {2**31 - 1}"
             )
+        self.env.check_run(self)
 
 
 PATHS = tuple(name for name, item in fields_of(Config).items() if item.is_path())

@@ -27,6 +27,13 @@ SMAX_RACES = tuple(
 SMAX_DRAWN = ("smacv2_5_units", "smacv2_10_units", "smacv2_20_units", *SMAX_RACES)
 """those whose unit types and places are drawn"""
 
+SMACV2_SCENARIOS = tuple(
+    f"{race}_{size}"
+    for race in ("terran", "protoss", "zerg")
+    for size in ("5_vs_5", "10_vs_10", "10_vs_11", "20_vs_20", "20_vs_23")
+)
+"""the published ones of SMACv2 itself"""
+
 N_PREDATORS = (3, 6, 9)
 
 ONE_SHOT_GAMES = ("qtran", "qplex_narrow", "qplex_three_optima", "pymarl2")

@@ -35,6 +35,8 @@ class TimeStep(struct.PyTreeNode):
     truncated: Bool[Array, "*E"]
     """the episode was cut by a time limit, and not terminated: bootstrap from this time step"""
     first: Bool[Array, "*E"]
+    """it opens an episode; without a last time step before it the one before broke off (a fault of
+    a game outside of jax, say), and no transition leads here"""
     won: Bool[Array, "*E"]
     """true only in the last time step of a won episode"""
 
@@ -71,12 +73,14 @@ class VecEnv(NamedTuple):
     """E environments at once, with next-step auto-reset (see the module's docstring).
 
     ``reset(key) -> (state, time step)``; ``step(state, action [E, N]) -> (state, time step)``.
+    If the games run outside of jax, ``again(key, state)`` begins new episodes in those of a state.
     """
 
     spec: EnvSpec
     n_envs: int
     reset: Callable[[PRNGKeyArray], tuple[PyTree, TimeStep]]
     step: Callable[[PyTree, Int[Array, "E N"]], tuple[PyTree, TimeStep]]
+    again: Callable[[PRNGKeyArray, PyTree], tuple[PyTree, TimeStep]] | None = None
 
 
 class VecState(struct.PyTreeNode):

@@ -59,7 +59,7 @@ def breaches(
         return jnp.any(mask.reshape(len(mask), -1), axis=1)
 
     found = {
-        OVERLONG: (steps == spec.horizon) & ~after.last & ~now.last,
+        OVERLONG: (steps == spec.horizon) & ~after.last & ~after.first,
         "avail": anywhere(~jnp.any(now.avail_actions, axis=-1)),
         REWARD: ~jnp.isfinite(after.reward),
         "seen": anywhere(~jnp.isfinite(now.obs)) | anywhere(~jnp.isfinite(now.state)),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,28 @@ from jaxtyping import Array, Float, Int
 
 from knife_jax.envs.base import VecEnv
 from knife_jax.types import PyTree
+
+
+@runtime_checkable
+class Games(Protocol):
+    """The games of a run outside of jax."""
+
+    def open(self, config: Any, folder: Path | None, training: bool = True) -> None:
+        """Start them in the background, those of training if they are needed. ``folder`` gets
+        their log."""
+        ...
+
+    def check(self) -> None:
+        """Raise ``GamesError`` if they gave up."""
+        ...
+
+    def report(self) -> dict[str, Float[np.ndarray, "S"]]:
+        """Counts since the last report, for each seed."""
+        ...
+
+    def close(self) -> None:
+        """End them all."""
+        ...
 
 
 class Tasks(NamedTuple):
@@ -24,6 +47,10 @@ class Tasks(NamedTuple):
     """(one task's parameters, which may be traced; number of environments)"""
     optimum: Float[np.ndarray, "K"] | None = None
     """the best expected return of each task, if known"""
+    games: Games | None = None
+    """what must be opened before an environment is reset, if it is outside of jax"""
+    evaluation: Callable[[Int[Array, ""], int, Int[Array, ""]], VecEnv] | None = None
+    """(task, number of games, first episode): where ``games`` are evaluated"""
 
     def env(self, task: Int[Array, ""] | int, n_envs: int) -> VecEnv:
         """The environment of a task; counts beyond K start over."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -48,8 +48,12 @@ def evaluate_checkpoint(run: Path, which: str, episodes: int | None, seed: int |
     kind = ABSOLUTE if which == "best" and episodes is None else FINAL
     times = ABSOLUTE_TIMES if kind == ABSOLUTE else 1
     base = SEED if seed is None else seed
-    played = play(program, state, kind, seeds, found.step, base, times)
-    records = greedy_records(program, kind, seeds, played, stamp)
+    with ExitStack() as held:
+        if program.games is not None:
+            held.callback(program.games.close)
+            program.games.open(config, None, training=False)
+        played = play(program, state, kind, seeds, found.step, base, times)
+        records = greedy_records(program, kind, seeds, played, stamp)
     say(f"{title(config)}, checkpoint {found.step:,} of {run}")
     say(f"greedy evaluation, {config.evaluation.episodes * times:,} episodes per seed")
     show_evaluation({"seeds": seeds, **results(records, seeds)}, kind)

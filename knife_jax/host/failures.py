@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import jax
 
+from knife_jax.config.games import GamesError
 from knife_jax.config.schema import ConfigError
 from knife_jax.console.exit_codes import FAILED, REFUSED
 from knife_jax.console.messages import one_line
@@ -27,7 +28,9 @@ def outcome(error: Exception) -> tuple[int, str] | None:
     match error:
         case _ if isinstance(error, REFUSALS):
             return REFUSED, str(error)
-        case NotSavedError() | RecordError() | FloatingPointError() | ContractError():
+        case (
+            NotSavedError() | RecordError() | FloatingPointError() | ContractError() | GamesError()
+        ):
             return FAILED, str(error)
         case OSError():
             path = error.filename or "the run directory"

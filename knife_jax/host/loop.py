@@ -81,7 +81,7 @@ def _train(info: RunInfo, origin: CheckpointRef | None, stop: Stop) -> int:
     """From where the run stands to its end. Returns the exit code."""
     try:
         info.versions = versions()
-        with closing(Checkpoints(info.checkpoint_folder)) as checkpoints:
+        with info.held, closing(Checkpoints(info.checkpoint_folder)) as checkpoints:
             stop.moment = "once the program is compiled"
             run = restore(info, checkpoints, origin)
             steps, so_far = run.program.env_steps, info.progress.wall_time

@@ -69,12 +69,23 @@ def evaluation_records(
     optimum: float | None = None,
     **stamp: Any,
 ) -> list[Record]:
-    """Means over the episodes ``[S, M]`` of each seed; ``optimum`` is the best expected return."""
-    values: dict[str, Any] = {"return": episodes.returns.mean(axis=1)}
+    """Means over the whole episodes ``[S, M]`` of each seed, and how many broke off if any did;
+    ``optimum`` is the best expected return."""
+    whole, all_whole = episodes.whole, bool(np.all(episodes.whole))
+
+    def mean(values: Any) -> np.ndarray:
+        if all_whole:
+            return values.mean(axis=1)
+        n = whole.sum(axis=1)
+        return np.where(n > 0, values.sum(axis=1, where=whole) / np.maximum(n, 1), np.nan)
+
+    values: dict[str, Any] = {"return": mean(episodes.returns)}
     if optimum is not None:
         values["regret"] = optimum - values["return"]
     if has_win:
-        values["win_rate"] = episodes.won.mean(axis=1)
-    values["length"] = episodes.lengths.mean(axis=1)
-    values["episodes"] = np.full(len(seeds), episodes.returns.shape[1])
+        values["win_rate"] = mean(episodes.won)
+    values["length"] = mean(episodes.lengths)
+    values["episodes"] = whole.sum(axis=1)
+    if not all_whole:
+        values["games_broken"] = (~whole).sum(axis=1)
     return seed_records(kind, seeds, values, **stamp)

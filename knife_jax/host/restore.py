@@ -44,6 +44,9 @@ def _restore(info: RunInfo, checkpoints: Checkpoints, origin: CheckpointRef | No
     like = jax.eval_shape(partial(start, program, info.seeds))
     check_saving(info.config, like["state"])
     found = None if origin is None else _found(info, origin, shapes(like))
+    if program.games is not None:
+        info.held.callback(program.games.close)
+        program.games.open(info.config, info.folder)
     begun = start(program, info.seeds) if found is None else _resumed(info, program, found, like)
     directory.begin(info.folder, info.config, b"" if found is None else found.metrics())
     info.begun = True
@@ -88,6 +91,9 @@ def _resumed(info: RunInfo, program: Program, found: Checkpoint, like: PyTree) -
     state, clock = begun["state"], begun["clock"]
     if found.n_shards != program.mesh["data"]:
         state = state.replace(actor=start(program, info.seeds)["state"].actor)
+    elif program.games is not None:
+        messages.warn("games cannot be stored: new episodes begin, with scenarios of their own")
+        state = state.replace(actor=program.actors(state))
     if not found.has_replay:
         clock = clock._replace(replay_since=clock.rounds)
     return {"state": state, "clock": program.budget.plan(clock)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,8 @@ class RunInfo:
     checkpoint: int | None = None
     """the env steps of the newest checkpoint on disk"""
     error: str | None = None
+    held: ExitStack = field(default_factory=ExitStack)
+    """what is closed when the run ends"""
 
     @property
     def seeds(self) -> list[int]:

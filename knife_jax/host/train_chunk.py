@@ -27,6 +27,9 @@ def train_chunk(run: RunState, sinks: FanOut) -> None:
     run.state, run.clock, metrics = run.chunk(run.state, run.clock)
     clock, metrics = devices.fetch((run.clock, metrics))
     check_faults(metrics, run.program.spec, info.seeds)
+    if run.program.games is not None:
+        run.program.games.check()
+        metrics["train"] |= run.program.games.report()
     now = int(clock.rounds) * run.program.round_steps
     for seed in progress.freeze(info.seeds, metrics["train"].pop("finite")):
         at = f"{before:,} and {now:,} env steps"

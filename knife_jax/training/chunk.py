@@ -118,7 +118,8 @@ def chunk(trainer: Trainer, state: TrainState, clock: Clock):
 def _play(trainer: Trainer, patient: Patient, actor, clock: Clock, key: PRNGKeyArray):
     if trainer.episodes_only:
         key, start_key = jax.random.split(key)
-        actor = start(trainer.env, trainer.learner.initial_carry(trainer.env.n_envs), start_key)
+        carry = trainer.learner.initial_carry(trainer.env.n_envs)
+        actor = start(trainer.env, carry, start_key, actor.env)
     online = with_open_slots(patient.online, open_slots(trainer, clock))
     actor, windows, sums = rollout(
         trainer.env, trainer.learner.act, online, actor, trainer.epsilon(clock), key,

@@ -23,6 +23,8 @@ class Episodes(NamedTuple):
     lengths: Int[Array, "E"]
     ended: Bool[Array, "E"]
     """False where an episode was not over after ``spec.horizon`` transitions"""
+    whole: Bool[Array, "E"]
+    """False where it broke off"""
 
 
 def evaluate(env: VecEnv, learner: Learner, variables: Variables, key: PRNGKeyArray) -> Episodes:
@@ -46,13 +48,14 @@ def evaluate(env: VecEnv, learner: Learner, variables: Variables, key: PRNGKeyAr
             returns=episodes.returns + jnp.where(alive, after.reward, 0.0),
             won=episodes.won | (alive & after.won),
             lengths=episodes.lengths + alive,
+            whole=episodes.whole & ~(alive & after.first),
         )
-        return steps + 1, actor, alive & ~after.last, episodes
+        return steps + 1, actor, alive & ~(after.last | after.first), episodes
 
     actor: ActorState = start(env, learner.initial_carry(env.n_envs), key)
     e = env.n_envs
     no = jnp.zeros(e, bool)
-    nothing = Episodes(jnp.zeros(e), no, jnp.zeros(e, jnp.int32), no)
+    nothing = Episodes(jnp.zeros(e), no, jnp.zeros(e, jnp.int32), no, ~no)
     carry = (jnp.zeros((), jnp.int32), actor, ~no, nothing)
     _, _, alive, episodes = jax.lax.while_loop(playing, step, carry)
     return episodes._replace(ended=~alive)

@@ -39,9 +39,17 @@ class EpisodeSums(NamedTuple):
     """how often the environment broke its contract in these steps"""
 
 
-def start(env: VecEnv, carry: Float[Array, "E N H"], key: PRNGKeyArray) -> ActorState:
-    """Begin an episode in every environment, with the agents' initial carry."""
-    env_state, time_step = env.reset(key)
+def start(
+    env: VecEnv, carry: Float[Array, "E N H"], key: PRNGKeyArray, held: PyTree = None
+) -> ActorState:
+    """Begin an episode in every environment, with the agents' initial carry.
+
+    Games outside of jax are those that the environments' state ``held`` has, if it is given.
+    """
+    if env.again is None or held is None:
+        env_state, time_step = env.reset(key)
+    else:
+        env_state, time_step = env.again(key, held)
     e, n = env.n_envs, env.spec.n_agents
     return ActorState(
         env=env_state,
@@ -77,9 +85,9 @@ def rollout(
         action = epsilon_greedy(key, values, now.avail_actions, epsilon)
         env_state, after = env.step(actor.env, action)
         row = (now.obs, now.state, now.avail_actions, now.first, action, after.reward,
-               after.terminated, ~now.last)  # fmt: skip
+               after.terminated, ~after.first)  # fmt: skip
         total = actor.episode_return + after.reward
-        steps = actor.episode_length + ~now.last
+        steps = actor.episode_length + ~after.first
         ending = after.last & counted
         ended = EpisodeSums(
             episodes=jnp.sum(ending, dtype=jnp.float32),
@@ -93,8 +101,8 @@ def rollout(
             time_step=after,
             carry=recurrent,
             last_action=action,
-            episode_return=jnp.where(after.last, 0.0, total),
-            episode_length=jnp.where(after.last, 0, steps),
+            episode_return=jnp.where(after.last | after.first, 0.0, total),
+            episode_length=jnp.where(after.last | after.first, 0, steps),
         )
         return (actor, counted & ~after.last if first_only else counted), (row, ended)
 

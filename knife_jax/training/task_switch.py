@@ -38,14 +38,16 @@ def switch(
     """Enter the task that is due at the head of a chunk, if it is a new one.
 
     ``carry`` is the agents' initial one. Episodes under way are left behind. Their windows end
-    where they stand, so that no transition leads from one task into the next.
+    where they stand, so that no transition leads from one task into the next. Games outside of jax
+    are told of the task by their next step.
     """
     task = sequence.task(clock)
     is_new = task > clock.task
 
     def enter():
         key, start_key = jax.random.split(state.key)
-        actor = start(sequence.env(task), carry, shards.own(start_key))
+        env = sequence.env(task)
+        actor = state.actor if env.again else start(env, carry, shards.own(start_key))
         return sequence.on_task_switch(state.patient), actor, key
 
     patient, actor, key = jax.lax.cond(

@@ -1,0 +1,56 @@
+"""Greedy evaluation: of all seeds at once, or seed by seed where games run outside of jax."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Int, Key, PRNGKeyArray
+
+from knife_jax.config.run import Config
+from knife_jax.envs.tasks import Tasks
+from knife_jax.parallel.devices import over_seeds
+from knife_jax.parallel.shards import SEEDS
+from knife_jax.training.evaluator import Episodes, evaluate
+from knife_jax.training.learner import Learner
+from knife_jax.types import Variables
+
+Evaluation = Callable[[Variables, Key[Array, "S"], Int[Array, ""]], Episodes]
+"""(the networks of S seeds, a key for each, a task) -> ``evaluation.episodes`` of each"""
+
+
+def make_evaluation(tasks: Tasks, config: Config, learner: Learner, mesh: Mesh) -> Evaluation:
+    """Play greedily: ``evaluation.episodes`` environments at once, or rounds of a few games."""
+    n, games, rounds_of = config.evaluation.episodes, tasks.games, tasks.evaluation
+    if games is None or rounds_of is None:
+
+        def at_once(variables: Variables, keys: Key[Array, "S"], task: Int[Array, ""]) -> Episodes:
+            one = partial(evaluate, tasks.env(task, n), learner)
+            return over_seeds(one, mesh, (SEEDS, SEEDS), SEEDS)(variables, keys)
+
+        return jax.jit(at_once)
+
+    width = min(n, config.games.evaluation)
+
+    @jax.jit
+    def in_rounds(variables: Variables, key: PRNGKeyArray, task: Int[Array, ""]) -> Episodes:
+        def one_round(first: Int[Array, ""]) -> Episodes:
+            return evaluate(rounds_of(task, width, first), learner, variables, key)
+
+        played = jax.lax.map(one_round, jnp.arange(0, n, width))
+        return jax.tree.map(lambda leaf: leaf.reshape(-1)[:n], played)
+
+    def seed_by_seed(variables: Variables, keys: Key[Array, "S"], task: Int[Array, ""]) -> Episodes:
+        whole = jax.device_get(variables)
+        played = [
+            jax.device_get(in_rounds(jax.tree.map(lambda leaf: leaf[s], whole), key, task))  # noqa: B023
+            for s, key in enumerate(keys)
+        ]
+        games.check()
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *played)
+
+    return seed_by_seed
