@@ -108,10 +108,10 @@ def _called(method: Callable[..., Any], out: PyTree, *arguments: Array) -> Any:
             )
 
         def ask(*arguments: Any) -> list[np.ndarray]:
-            flat = [np.asarray(a).reshape(-1, *a.shape[len(lead) :]) for a in arguments]
+            flat = [np.asarray(a).reshape((-1, *a.shape[len(lead) :])) for a in arguments]
             got = jax.tree.leaves(tuple(method(*flat)))
             return [
-                np.asarray(a, leaf.dtype).reshape(*lead, *leaf.shape)
+                np.asarray(a, leaf.dtype).reshape((*lead, *leaf.shape))
                 for a, leaf in zip(got, leaves, strict=True)
             ]
 

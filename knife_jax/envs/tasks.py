@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -19,7 +18,7 @@ from knife_jax.types import PyTree
 class Games(Protocol):
     """The games of a run outside of jax."""
 
-    def open(self, config: Any, folder: Path | None, training: bool = True) -> None:
+    def open(self, config: Any, folder: Any, training: bool = True) -> None:
         """Start them in the background, those of training if they are needed. ``folder`` gets
         their log."""
         ...

@@ -104,7 +104,10 @@ def rollout(
             episode_return=jnp.where(after.last | after.first, 0.0, total),
             episode_length=jnp.where(after.last | after.first, 0, steps),
         )
-        return (actor, counted & ~after.last if first_only else counted), (row, ended)
+        return (actor, counted & ~(after.last | after.first) if first_only else counted), (
+            row,
+            ended,
+        )
 
     first_carry, last_action = actor.carry, actor.last_action
     every = jnp.ones_like(actor.time_step.first)
