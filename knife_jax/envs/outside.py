@@ -108,7 +108,8 @@ def _called(method: Callable[..., Any], out: PyTree, *arguments: Array) -> Any:
             )
 
         def ask(*arguments: Any) -> list[np.ndarray]:
-            flat = [np.asarray(a).reshape((-1, *a.shape[len(lead) :])) for a in arguments]
+            # copies: the buffers of jax are used again
+            flat = [np.array(a).reshape((-1, *a.shape[len(lead) :])) for a in arguments]
             got = jax.tree.leaves(tuple(method(*flat)))
             return [
                 np.asarray(a, leaf.dtype).reshape((*lead, *leaf.shape))

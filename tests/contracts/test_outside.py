@@ -81,7 +81,7 @@ class Counting:
     def stepped(self, seat, j, action, switched):
         broken = self.secret(seat, j) % FAULT == 0 and seat.t[j] == 2
         if seat.ended[j] and self.waits and not switched:
-            return self.row(seat, j, first=True)[:4] + (False, False, True, False)
+            return (*self.row(seat, j, first=True)[:4], False, False, True, False)
         if seat.ended[j] or broken or switched:
             seat.episode[j] += 1
             seat.t[j], seat.ended[j] = 0, False
@@ -162,7 +162,7 @@ def test_a_game_that_has_ended_waits_for_its_round():
 
     for windows, sums in jax.jit(rounds)(KEYS[1]):
         assert not any(map(np.any, sums.breaches.values()))
-        secret, t, episode = np.moveaxis(np.asarray(windows.state), -1, 0)
+        secret, t, _ = np.moveaxis(np.asarray(windows.state), -1, 0)
         length = 3 + secret[0] % 5
         whole = secret[0] % FAULT != 0
         assert sums.episodes == whole.sum()
