@@ -37,8 +37,9 @@ class Seats(struct.PyTreeNode):
 class Host(Protocol):
     """The games of B seats, E each, in NumPy alone. Neither call raises."""
 
-    def reset(self, task: Any, seat: Any, key: Any, first: Any) -> tuple[Any, Any, Any]:
-        """Begin the episodes ``first + j`` of a key ``[B, 2]`` in the seats; -1 is the next one.
+    def reset(self, task: Any, seat: Any, turn: Any, key: Any, first: Any) -> tuple[Any, Any, Any]:
+        """Begin the episodes ``first + j`` of a key ``[B, 2]`` in the seats; -1 is the next one,
+        whose turn is not checked.
 
         Returns seats and turns ``[B]``, and rows ``[B, E, ...]`` in the order of ``TimeStep``.
         """
@@ -63,9 +64,9 @@ def outside(
     number, rows = jax.eval_shape(lambda: (jnp.zeros((), jnp.int32), _rows(spec, n_envs)))
     task = jnp.asarray(task, jnp.int32)
 
-    def begin(key: PRNGKeyArray, seat: Any) -> tuple[Seats, TimeStep]:
+    def begin(key: PRNGKeyArray, seat: Any, turn: Any) -> tuple[Seats, TimeStep]:
         bits = jax.random.bits(key, (2,), jnp.uint32)
-        given = task, jnp.int32(seat), bits, jnp.int32(first)
+        given = task, jnp.int32(seat), jnp.int32(turn), bits, jnp.int32(first)
         seat, turn, now = _called(host.reset, (number, number, rows), *given)
         return Seats(seat, turn), now
 
@@ -77,9 +78,9 @@ def outside(
     return VecEnv(
         spec,
         n_envs,
-        reset=lambda key: begin(key, -1),
+        reset=lambda key: begin(key, -1, 0),
         step=step,
-        again=lambda key, state: begin(key, state.seat),
+        again=lambda key, state: begin(key, state.seat, state.turn),
     )
 
 

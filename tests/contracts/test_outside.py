@@ -50,13 +50,15 @@ class Counting:
         state = np.array([secret, t, seat.episode[j]], np.float32)
         return obs, state, avail, np.float32(reward), ended, last and not ended, first, won
 
-    def reset(self, task, seat, key, first):
+    def reset(self, task, seat, turn, key, first):
         self.calls.append(("reset", len(task)))
         taken = []
         for b in range(len(task)):
             at = seat[b] if seat[b] >= 0 else self.next
             self.next = (self.next + (seat[b] < 0)) % len(self.seats)
             place, taken = self.seats[at], [*taken, at]
+            if seat[b] >= 0 and turn[b] != place.turn:
+                self.wrong.append((int(turn[b]), place.turn))
             place.task, place.key, place.first = int(task[b]), key[b], int(first[b])
             place.episode[:], place.t[:], place.ended[:] = 0, 0, False
             place.turn += 1
@@ -165,7 +167,7 @@ def test_a_game_that_has_ended_waits_for_its_round():
         secret, t, _ = np.moveaxis(np.asarray(windows.state), -1, 0)
         length = 3 + secret[0] % 5
         whole = secret[0] % FAULT != 0
-        assert sums.episodes == whole.sum()
+        assert sums.episodes == whole.sum() and host.wrong == []
         for j in np.flatnonzero(whole):
             steps = int(length[j])
             assert windows.valid[:, j].tolist() == [True] * steps + [False] * (9 - steps)
