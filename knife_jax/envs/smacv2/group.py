@@ -1,0 +1,250 @@
+"""Seats of games as rows of environments: turns, tasks, episodes that end, wait or break off."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from knife_jax.envs.smacv2.pool import Fault, Pool, blank
+from knife_jax.envs.smacv2.worker.rows import Order
+
+MOST_RESTARTS = 6
+"""of one game in a row, without an episode ended between them; after that the games give up"""
+TRIES = 3
+"""of an episode that cannot be begun, before the next one is tried"""
+BACK_OFF = 0.25
+"""seconds before the second restart in a row; doubled for each further one"""
+
+
+class Rows(NamedTuple):
+    """Rows of B seats of E games, in the order of ``envs.base.TimeStep``."""
+
+    obs: np.ndarray
+    state: np.ndarray
+    avail_actions: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    first: np.ndarray
+    won: np.ndarray
+
+
+class Log(Protocol):
+    """Notes what happens to a game, as one line of the run's ``games.jsonl``."""
+
+    def __call__(self, event: str, seat: int, turn: int, game: int, **more: Any) -> None:
+        """``game`` is its number in its seat."""
+        ...
+
+
+class Seat:
+    """The E games of one seed, or of an evaluation."""
+
+    def __init__(self, number: int, n_games: int) -> None:
+        self.number, self.turn, self.task, self.key, self.first = number, 0, 0, 0, 0
+        self.games = range(number * n_games, (number + 1) * n_games)
+        self.episode = np.zeros(n_games, np.int64)
+        self.ended = np.ones(n_games, bool)
+        """whose row before was a last one, or that wait"""
+        self.in_a_row = np.zeros(n_games, np.int64)
+        """restarts since the last episode that ended"""
+        self.new_report()
+
+    def new_report(self) -> None:
+        """Begin to count anew."""
+        self.broken, self.restarted, self.recycled = 0, 0, 0
+        self.seconds, self.steps = 0.0, 0
+
+    def order(self, j: int) -> Order:
+        """The episode that game ``j`` is to begin."""
+        return Order(self.task, self.key, self.first + j, int(self.episode[j]))
+
+
+class Group:
+    """Seats with equally many games each. ``reset`` and ``step`` never raise.
+
+    Different seats may be used from different threads. See ``envs.outside.Host``.
+    """
+
+    def __init__(
+        self, pool: Pool, n_seats: int, n_games: int, waits: bool, log: Log,
+        give_up: Callable[[str], None], has_given_up: Callable[[], bool],
+    ) -> None:  # fmt: skip
+        self.pool, self.n_games, self.waits, self._log = pool, n_games, waits, log
+        self.seats = [Seat(number, n_games) for number in range(n_seats)]
+        self._give_up, self._has_given_up, self._next = give_up, has_given_up, 0
+
+    def reset(
+        self, task: np.ndarray, seat: np.ndarray, turn: np.ndarray, key: np.ndarray,
+        first: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray, Rows]:  # fmt: skip
+        """Begin the episodes ``first + j`` of each key in the seats; -1 is the next one."""
+        taken, rows = [], []
+        for b in range(len(task)):
+            number = int(seat[b])
+            if number < 0:
+                number, self._next = self._next, (self._next + 1) % len(self.seats)
+            place = self.seats[number]
+            taken.append(number)
+            if seat[b] < 0 or self._is_due(place, int(turn[b])):
+                place.task, place.first = int(task[b]), int(first[b])
+                place.key = int(key[b, 0]) << 32 | int(key[b, 1])
+                place.episode[:] = 0
+                self._play(place, ["r"] * self.n_games)
+            place.turn += 1
+            rows.append(self._rows(place, np.ones(self.n_games, bool)))
+        turns = [self.seats[number].turn for number in taken]
+        return np.array(taken, np.int32), np.array(turns, np.int32), _stacked(rows)
+
+    def step(
+        self, task: np.ndarray, seat: np.ndarray, turn: np.ndarray, action: np.ndarray
+    ) -> tuple[np.ndarray, Rows]:
+        """Take the actions of each seat; games of another task than ``task`` begin that one."""
+        rows, places = [], [self.seats[int(number)] for number in seat]
+        for b, place in enumerate(places):
+            first = np.ones(self.n_games, bool)
+            if self._is_due(place, int(turn[b])):
+                began = time.perf_counter()
+                first = self._step(place, int(task[b]), action[b])
+                place.seconds, place.steps = (
+                    place.seconds + time.perf_counter() - began, place.steps + 1
+                )  # fmt: skip
+            place.turn += 1
+            rows.append(self._rows(place, first))
+        return np.array([place.turn for place in places], np.int32), _stacked(rows)
+
+    def _is_due(self, seat: Seat, turn: int) -> bool:
+        """Whether a call is the seat's next one and the games still play."""
+        if turn != seat.turn:
+            self._give_up(
+                f"turn {turn} of the games of seat {seat.number} was played when turn {seat.turn} "
+                "was due: a bug of knife_jax"
+            )
+        return not self._has_given_up()
+
+    def _step(self, seat: Seat, task: int, action: np.ndarray) -> np.ndarray:
+        """Play one turn. Returns which rows are first ones."""
+        commands: list[str | None] = ["s"] * self.n_games
+        switched = task != seat.task
+        seat.task = task
+        for j, game in enumerate(seat.games):
+            if switched:
+                commands[j] = "r"
+                if not seat.ended[j]:
+                    self._log("switched", seat.number, seat.turn, j, task=task)
+                    seat.broken += 1
+            elif seat.ended[j]:
+                commands[j] = None if self.waits else "r"
+            elif not self._is_legal(game, action[j]):
+                return np.ones(self.n_games, bool)
+            if commands[j] == "r":
+                seat.episode[j] += 1
+            self.pool.rows["action"][game] = action[j]
+        first = np.array([command != "s" for command in commands])
+        return first | self._play(seat, commands)
+
+    def _is_legal(self, game: int, action: np.ndarray) -> bool:
+        available = self.pool.rows["avail_actions"][game]
+        for agent, number in enumerate(action.tolist()):
+            if not (0 <= number < available.shape[1] and available[agent, number]):
+                options = ", ".join(map(str, np.flatnonzero(available[agent])))
+                self._give_up(
+                    f"agent {agent} of game {game} chose action {number}, which is not available "
+                    f"(available: {options}): a bug of knife_jax"
+                )
+                return False
+        return True
+
+    def _play(self, seat: Seat, commands: list[str | None]) -> np.ndarray:
+        """Tell the games, and wait for all. Returns which episodes broke off."""
+        broke = np.zeros(self.n_games, bool)
+        told = [j for j, command in enumerate(commands) if command is not None]
+        for j in told:
+            self.pool.launch(seat.games[j])
+        for j in told:
+            broke[j] = not self._try(seat, j, lambda j=j: self._tell(seat, j, commands[j] or ""))
+        for j in told:
+            if not broke[j]:
+                broke[j] = not self._try(seat, j, lambda j=j: self._hear(seat, j))
+        for j in np.flatnonzero(broke):
+            self._mend(seat, int(j), commands[j] == "s")
+        for j in told:
+            game = seat.games[j]
+            last = self.pool.rows["terminated"][game] | self.pool.rows["truncated"][game]
+            seat.ended[j] = (broke[j] and self.waits) or (commands[j] == "s" and last)
+            if commands[j] == "s" and not broke[j] and last:
+                seat.in_a_row[j] = 0
+        return broke
+
+    def _tell(self, seat: Seat, j: int, command: str) -> None:
+        order = seat.order(j) if command == "r" else None
+        self.pool.send(seat.games[j], command.encode(), order)
+
+    def _hear(self, seat: Seat, j: int) -> None:
+        if self.pool.recv(seat.games[j]):
+            seat.recycled += 1
+            self._log("recycled", seat.number, seat.turn, j)
+
+    def _try(self, seat: Seat, j: int, act: Callable[[], None]) -> bool:
+        """Whether it went well; a fault is noted and the process of the game is started anew."""
+        try:
+            act()
+        except Fault as fault:
+            self._log("fault", seat.number, seat.turn, j, detail=str(fault))
+            self._restart(seat, j, str(fault))
+            return False
+        return True
+
+    def _restart(self, seat: Seat, j: int, reason: str) -> None:
+        game = seat.games[j]
+        self.pool.kill(game)
+        seat.in_a_row[j] += 1
+        if seat.in_a_row[j] > MOST_RESTARTS:
+            self._give_up(
+                f"game {j} of seat {seat.number} was started {MOST_RESTARTS + 1} times without "
+                f"ending an episode, the last time: {reason}"
+            )
+        if self._has_given_up():
+            return
+        if seat.in_a_row[j] > 1:
+            time.sleep(BACK_OFF * 2.0 ** (seat.in_a_row[j] - 2))
+        self.pool.launch(game)
+        seat.restarted += 1
+        self._log("restarted", seat.number, seat.turn, j)
+
+    def _mend(self, seat: Seat, j: int, was_playing: bool) -> None:
+        """Begin another episode in a game that was started anew, unless its round is over."""
+        if was_playing:
+            seat.broken += 1
+            self._log("broken", seat.number, seat.turn, j, episode=int(seat.episode[j]))
+            if self.waits:
+                return
+            seat.episode[j] += 1
+        tries = 0
+        while not self._has_given_up() and not self._try(seat, j, lambda: self._begin(seat, j)):
+            tries += 1
+            seat.episode[j] += tries % TRIES == 0
+
+    def _begin(self, seat: Seat, j: int) -> None:
+        self._tell(seat, j, "r")
+        self._hear(seat, j)
+
+    def _rows(self, seat: Seat, first: np.ndarray) -> Rows:
+        """A copy of a seat's rows. Those of games that gave up say nothing."""
+        games = slice(seat.games.start, seat.games.stop)
+        if self._has_given_up():
+            first = np.ones_like(first)
+            blank(self.pool.rows, games)
+        found = {
+            name: self.pool.rows[name][games].copy() for name in Rows._fields if name != "first"
+        }
+        for name in ("reward", "terminated", "truncated", "won"):
+            found[name][first] = 0
+        return Rows(**found, first=first.copy())
+
+
+def _stacked(rows: list[Rows]) -> Rows:
+    return Rows(*(np.stack(arrays) for arrays in zip(*rows, strict=True)))
