@@ -37,7 +37,9 @@ class Seats(struct.PyTreeNode):
 class Host(Protocol):
     """The games of B seats, E each, in NumPy alone. Neither call raises."""
 
-    def reset(self, task: Any, seat: Any, turn: Any, key: Any, first: Any) -> tuple[Any, Any, Any]:
+    def reset(
+        self, task: Any, seat: Any, turn: Any, key: Any, first: Any, /
+    ) -> tuple[Any, Any, Any]:
         """Begin the episodes ``first + j`` of a key ``[B, 2]`` in the seats; -1 is the next one,
         whose turn is not checked.
 
@@ -45,7 +47,7 @@ class Host(Protocol):
         """
         ...
 
-    def step(self, task: Any, seat: Any, turn: Any, action: Any) -> tuple[Any, Any]:
+    def step(self, task: Any, seat: Any, turn: Any, action: Any, /) -> tuple[Any, Any]:
         """Take the actions ``[B, E, N]``; games of another task than ``task`` begin that one.
 
         Returns turns ``[B]`` and rows.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from knife_jax.envs.smacv2.pool import Fault, Pool, blank
+from knife_jax.envs.smacv2.pool import FaultError, Pool, blank
 from knife_jax.envs.smacv2.worker.rows import Order
 
 MOST_RESTARTS = 6
@@ -192,7 +192,7 @@ class Group:
         """Whether it went well; a fault is noted and the process of the game is started anew."""
         try:
             act()
-        except Fault as fault:
+        except FaultError as fault:
             self._log("fault", seat.number, seat.turn, j, detail=str(fault))
             self._restart(seat, j, str(fault))
             return False
@@ -238,9 +238,8 @@ class Group:
         if self._has_given_up():
             first = np.ones_like(first)
             blank(self.pool.rows, games)
-        found = {
-            name: self.pool.rows[name][games].copy() for name in Rows._fields if name != "first"
-        }
+        told = [name for name in Rows._fields if name != "first"]
+        found = {name: self.pool.rows[name][games].copy() for name in told}
         for name in ("reward", "terminated", "truncated", "won"):
             found[name][first] = 0
         return Rows(**found, first=first.copy())

@@ -29,7 +29,7 @@ POLITE = 1.0
 """seconds that a game has to end by itself"""
 
 
-class Fault(Exception):
+class FaultError(Exception):
     """A game crashed, hung, or said something else than a row. The message is one line."""
 
 
@@ -100,7 +100,7 @@ class Pool:
     def send(self, game: int, command: bytes, order: Order | None = None) -> None:
         """Tell a game to reset (``r``) or to step (``s``, its action being in ``rows``).
 
-        Raises ``Fault``.
+        Raises ``FaultError``.
         """
         if order is not None:
             self.rows["order"][game] = order
@@ -111,12 +111,12 @@ class Pool:
         try:
             worker.control.sendall(command)
         except OSError:
-            raise Fault(self._death(worker)) from None
+            raise FaultError(self._death(worker)) from None
 
     def recv(self, game: int) -> bool:
         """Wait until a game has done what it was told. Returns whether it was started anew.
 
-        Raises ``Fault``, at the latest when its time is over.
+        Raises ``FaultError``, at the latest when its time is over.
         """
         worker = self._worker(game)
         factor = 1 if worker.played else START_FACTOR
@@ -127,7 +127,7 @@ class Pool:
     def _worker(self, game: int) -> _Worker:
         worker = self._workers[game]
         if worker is None:
-            raise Fault("the game was not started")
+            raise FaultError("the game was not started")
         return worker
 
     def _answer(self, worker: _Worker, seconds: float) -> bytes:
@@ -135,17 +135,17 @@ class Pool:
         try:
             answer = worker.control.recv(1)
             if answer == b"!":
-                raise Fault(
+                raise FaultError(
                     worker.control.makefile("rb").readline().decode(errors="replace").strip()
                 )
         except TimeoutError:
-            raise Fault(f"silent for {seconds:g} seconds") from None
+            raise FaultError(f"silent for {seconds:g} seconds") from None
         except OSError:
             answer = b""
         if not answer:
-            raise Fault(self._death(worker))
+            raise FaultError(self._death(worker))
         if answer not in b".c":
-            raise Fault(f"answered {answer!r}")
+            raise FaultError(f"answered {answer!r}")
         return answer
 
     def _death(self, worker: _Worker) -> str:
