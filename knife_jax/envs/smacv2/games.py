@@ -100,9 +100,10 @@ class Games:
         """Counts of each seat since the last report, and the mean milliseconds of a step."""
         seats = self.training.seats
         found = {
-            "games_broken": np.array([seat.broken for seat in seats]),
-            "games_restarted": np.array([seat.restarted for seat in seats]),
-            "games_recycled": np.array([seat.recycled for seat in seats]),
+            **{
+                f"games_{name}": np.array([getattr(seat, name) for seat in seats])
+                for name in ("faults", "broken", "restarted", "recycled")
+            },
             "games_step_ms": np.array(
                 [1000 * seat.seconds / seat.steps if seat.steps else np.nan for seat in seats]
             ),

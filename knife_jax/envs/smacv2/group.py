@@ -55,7 +55,7 @@ class Seat:
 
     def new_report(self) -> None:
         """Begin to count anew."""
-        self.broken, self.restarted, self.recycled = 0, 0, 0
+        self.faults, self.broken, self.restarted, self.recycled = 0, 0, 0, 0
         self.seconds, self.steps = 0.0, 0
 
     def order(self, j: int) -> Order:
@@ -193,6 +193,7 @@ class Group:
         try:
             act()
         except FaultError as fault:
+            seat.faults += 1
             self._log("fault", seat.number, seat.turn, j, detail=str(fault))
             self._restart(seat, j, str(fault))
             return False

@@ -153,6 +153,8 @@ class Pool:
         with suppress(subprocess.TimeoutExpired):
             worker.process.wait(POLITE)
         code = worker.process.poll()
+        if code is None:
+            return "closed its connection"
         killed = " (SIGKILL: out of memory?)" * (code == -signal.SIGKILL)
         said = ""
         with suppress(OSError):
