@@ -121,7 +121,7 @@ def test_a_fault_ends_an_episode_and_nothing_else(kind):
     assert broken.sum() > 0 and reasons == []
     said = {"raise": "ValueError: a fault of the game", "exit": "ended with 3",
             "kill": "SIGKILL: out of memory?", "hang": "silent for 0.3 seconds",
-            "garbage": "garbage", "close": "its process ended with"}[kind]  # fmt: skip
+            "garbage": "garbage", "close": "closed its connection"}[kind]  # fmt: skip
     assert all(said in more["detail"] for event, *_, more in events if event == "fault")
 
 
@@ -141,16 +141,14 @@ def test_another_task_begins_at_once():
         rows, actions = play(games, len(tasks), tasks=tasks)
     for seat, game in np.ndindex(SEATS, GAMES):
         alone(rows, actions, seat, game, tasks)
-    assert (
-        rows.first[[11, 26]].all()
-        and (rows.state[1:, ..., 2] == np.array(tasks)[:, None, None]).all()
-    )
+    assert rows.first[[11, 26]].all()
+    assert (rows.state[1:, ..., 2] == np.array(tasks)[:, None, None]).all()
     assert {event for event, *_ in events} == {"switched"}
 
 
 def test_ended_games_wait_for_their_round():
     with group(waits=True) as (games, _, _):
-        rows, actions = play(games, 12)
+        rows, _ = play(games, 12)
         lengths = 4 + np.round(rows.state[0, ..., 0] * 1000).astype(int) % 6
         for at in range(1, 13):
             over = at > lengths
@@ -282,7 +280,7 @@ def test_nothing_is_left_when_the_trainer_ends(how, number, code, tmp_path):
 
 def test_nothing_is_left_of_a_worker_that_is_killed(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with group(1, 2, child=True) as (games, events, _):
+    with group(1, 2, child=True) as (games, _, _):
         reset(games)
         assert left(tmp_path) == (4, 2)
         os.kill(games.pool._workers[0].process.pid, signal.SIGKILL)
@@ -302,7 +300,10 @@ def test_a_worker_needs_numpy_alone_and_no_new_python():
                 assert not str(node.module).startswith("knife_jax")
             elif isinstance(node, ast.Import):
                 assert not any(alias.name.startswith("knife_jax") for alias in node.names)
-    check = "import worker.client, worker.__main__, sys; print('jax' in sys.modules, 'knife_jax' in sys.modules)"
+    check = (
+        "import worker.client, worker.__main__, sys; "
+        "print('jax' in sys.modules, 'knife_jax' in sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", check], env=os.environ | {"PYTHONPATH": str(folder.parent)},
         capture_output=True, text=True, check=True,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import sys
-from typing import Any, Dict, Optional
+from typing import Any, Optional
 
 import numpy as np
 
