@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from knife_jax.config.schema import Count, Section, Size, Steps, at_least, at_most, choice, word
-
-if TYPE_CHECKING:
-    from knife_jax.config.run import Config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +25,8 @@ class EnvConfig(Section):
         """When the tasks change, and what changes with them; None if there is one task."""
         return None
 
-    def check_run(self, run: Config) -> None:
-        """Raise ``ConfigError`` for what this environment cannot do in a run."""
+    def check_run(self, run: Any) -> None:
+        """Raise ``ConfigError`` for what this environment cannot do in a run (``Config``)."""
 
     def check_installed(self) -> None:
         """Raise ``ConfigError`` if what it needs is not on this machine."""

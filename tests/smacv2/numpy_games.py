@@ -6,6 +6,7 @@ one at a step, ``settings["kinds"]`` which they are.
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -70,7 +71,7 @@ class Guessing:
             os.write(int(sys.argv[1]), b"!\xff\xfe garbage\n")
             time.sleep(600)
         if kind == "close":
-            os.close(int(sys.argv[1]))
+            socket.socket(fileno=int(sys.argv[1])).shutdown(socket.SHUT_RDWR)
             time.sleep(600)
 
     def row(self, reward):

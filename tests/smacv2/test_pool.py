@@ -121,8 +121,9 @@ def test_a_fault_ends_an_episode_and_nothing_else(kind):
     assert broken.sum() > 0 and reasons == []
     said = {"raise": "ValueError: a fault of the game", "exit": "ended with 3",
             "kill": "SIGKILL: out of memory?", "hang": "silent for 0.3 seconds",
-            "garbage": "garbage", "close": "closed its connection"}[kind]  # fmt: skip
-    assert all(said in more["detail"] for event, *_, more in events if event == "fault")
+            "garbage": "garbage", "close": "its process ended with 0"}[kind]  # fmt: skip
+    details = [more["detail"] for event, *_, more in events if event == "fault"]
+    assert all(said in detail for detail in details), details
 
 
 def test_two_equal_runs_are_equal_with_their_faults():
