@@ -1,8 +1,9 @@
 """``env=guessing``: the games of ``numpy_games`` as an environment of the trainer.
 
     python tests/smacv2/guessing.py env=guessing ...
+    python tests/smacv2/guessing.py evaluate RUN ...
 
-is ``python -m knife_jax.train`` that knows it.
+are ``python -m knife_jax.train`` and ``python -m knife_jax.evaluate`` that know it.
 """
 
 import json
@@ -50,5 +51,9 @@ if __name__ == "__main__":
     from knife_jax.console.entry import run
 
     sys.modules["guessing"] = sys.modules["__main__"]
-    sys.argv += ["--config-dir", str(HERE / "configs")]
-    run("knife_jax.cli.launch")
+    if sys.argv[1:2] == ["evaluate"]:
+        del sys.argv[1]
+        run("knife_jax.cli.evaluate")
+    else:
+        sys.argv += ["--config-dir", str(HERE / "configs")]
+        run("knife_jax.cli.launch")

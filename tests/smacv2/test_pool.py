@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -231,16 +231,20 @@ def test_a_game_of_other_sizes_is_refused(monkeypatch):
     pool.close()
 
 
+def processes(folder, word=b""):
+    """Those of games whose temporary files lie in ``folder``, by a word of their command."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            mine = f"TMPDIR={folder}/knife-game-".encode() in (path / "environ").read_bytes()
+            if mine and word in (path / "cmdline").read_bytes():
+                found.append(int(path.name))
+    return found
+
+
 def left(folder):
-    """Processes and folders of games whose temporary files lie in ``folder``."""
-    mine = 0
-    for name in os.listdir("/proc"):
-        try:
-            environment = Path("/proc", name, "environ").read_bytes() if name.isdigit() else b""
-        except OSError:
-            continue
-        mine += f"TMPDIR={folder}/knife-game-".encode() in environment
-    return mine, len([*Path(folder).glob("knife-game-*")])
+    """How many processes and folders of games there are."""
+    return len(processes(folder)), len([*Path(folder).glob("knife-game-*")])
 
 
 def nothing_left(folder, seconds=5.0):
