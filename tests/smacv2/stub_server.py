@@ -212,7 +212,12 @@ def main():
         print("stub: error while loading shared libraries", file=sys.stderr)
         records.leave(127)
     server = serve(
-        Server(records).serve, options.listen, int(options.port), compression=None, max_size=None
+        Server(records).serve,
+        options.listen,
+        int(options.port),
+        compression=None,
+        max_size=None,
+        ping_interval=None,
     )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     while os.getppid() == options.parent:
