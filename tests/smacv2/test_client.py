@@ -5,6 +5,7 @@ of its repository.
 """
 
 import os
+from types import SimpleNamespace
 
 import fake_game
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from test_pool import nothing_left
 
 from knife_jax.envs.smacv2.pool import FaultError, Pool
+from knife_jax.envs.smacv2.worker.client import BrokenGameError, Smacv2
 from knife_jax.envs.smacv2.worker.rows import Order
 from knife_jax.envs.smacv2.worker.scenarios import (
     HEALTH,
@@ -34,7 +36,7 @@ class Player:
     """A game in a process of its own, played with random actions."""
 
     def __init__(self, pool, seed=0):
-        self.pool, self.random = pool, np.random.default_rng(seed)
+        self.pool, self.random, self.shoots = pool, np.random.default_rng(seed), False
 
     def row(self, name):
         return self.pool.rows[name][0].copy()
@@ -45,9 +47,11 @@ class Player:
         return self.pool.recv(0)
 
     def step(self):
-        noise = np.where(self.row("avail_actions"), self.random.random(), -1.0)
-        noise = noise * self.random.random(noise.shape)
-        self.pool.rows["action"][0] = np.argmax(noise, axis=-1)
+        avail = self.row("avail_actions")
+        wish = self.random.random(avail.shape)
+        if self.shoots:  # all at the first enemy in reach, else stop
+            wish = np.r_[[0.5, 2.0], np.ones(4), 20.0 - np.arange(avail.shape[1] - 6)]
+        self.pool.rows["action"][0] = np.argmax(np.where(avail, wish, -1.0), axis=-1)
         self.pool.send(0, b"s")
         self.pool.recv(0)
 
@@ -90,10 +94,11 @@ def play(tmp_path, monkeypatch):
 def test_whole_episodes_of_every_race(name, play):
     player = play(name)
     for number in range(2):
+        player.reset(number)
+        assert player.row("obs").any(-1).all() and player.row("avail_actions").any(-1).all()
         _, steps, ended, cut, _ = player.episode(number)
         assert 5 < steps <= 200 and ended != cut
-        assert player.row("obs").any() and player.row("state").any()
-        assert player.row("avail_actions").any(-1).all()
+        assert player.row("state").any() and player.row("avail_actions").any(-1).all()
 
 
 def test_equal_orders_are_equal_battles(play):
@@ -108,8 +113,9 @@ def test_equal_orders_are_equal_battles(play):
 
 def test_a_won_battle_returns_20(play):
     """No enemy survives, so that all of their health was dealt, with the scale that expects it."""
-    task = Task("terran", (1.0, 0.0, 0.0))
+    task = Task("terran", (0.0, 1.0, 0.0), enemy_weights=(1.0, 0.0, 0.0))
     player = play("terran_5_vs_5", tasks=[task])
+    player.shoots = True
     assert expected_reward(task, 5, 5) == 5 * HEALTH["marine"] + 5 * 10 + 200
     for number in range(30):
         total, _, _, _, won = player.episode(number)
@@ -119,18 +125,43 @@ def test_a_won_battle_returns_20(play):
     raise AssertionError("not one of 30 battles was won")
 
 
-def test_the_time_limit_is_no_defeat(play):
-    """Allies who may not be reached within the limit: all choose to stop."""
-    player = play("protoss_5_vs_5", sleep=0.0)
-    player.reset()
-    for _ in range(200):
-        avail = player.row("avail_actions")
-        player.pool.rows["action"][0] = np.where(avail[:, 1], 1, 0)
-        player.pool.send(0, b"s")
-        player.pool.recv(0)
-        if player.row("terminated") or player.row("truncated"):
-            break
-    assert player.row("terminated") != player.row("truncated")
+class AtItsLimit:
+    """What upstream's environment says at its time limit: ended, not won, one more timeout."""
+
+    force_restarts, timeouts, agents, enemies = 0, 0, {}, {}
+
+    def __init__(self):
+        raw = SimpleNamespace(units=[])
+        self._obs = SimpleNamespace(observation=SimpleNamespace(game_loop=8, raw_data=raw))
+
+    def step(self, actions):
+        self._obs.observation.game_loop += 8
+        self.timeouts += 1
+        return 0.25, True, {"battle_won": False}
+
+    def get_obs(self):
+        return [np.ones(82, np.float32)] * 5
+
+    def get_state(self):
+        return np.ones(120)
+
+    def get_avail_actions(self):
+        return [[0] + [1] * 10] * 5
+
+
+@pytest.mark.parametrize(("timeouts", "ended", "cut"), [(1, False, True), (0, True, False)])
+def test_the_time_limit_is_no_defeat(timeouts, ended, cut, monkeypatch):
+    told = settings("terran_5_vs_5", [Task("terran")], "expected", "upstream")
+    client, env = Smacv2(told), AtItsLimit()
+    vars(client).update(_env=env, _race="terran", _restarts=0, _timeouts=1 - timeouts, _loop=8)
+    row = client.step([1] * 5)
+    assert (row.terminated, row.truncated, row.won, row.reward) == (ended, cut, False, 0.25)
+    monkeypatch.setattr(env, "step", lambda _: (0, True, {}))
+    with pytest.raises(BrokenGameError, match="crashed in a step"):
+        client.step([1] * 5)
+    monkeypatch.setattr(env, "step", lambda _: (0, False, {"battle_won": False}))
+    with pytest.raises(BrokenGameError, match="went on by 0 loops, not 8"):
+        client.step([1] * 5)
 
 
 def test_races_have_equal_sizes_if_padded_and_a_zero_where_there_are_no_shields(play):
@@ -149,19 +180,19 @@ def test_fixed_observations_hide_no_enemy_in_sight(play):
     """Wherever upstream shows an enemy, the fixed form does, too, and it shows more."""
     seen = {}
     for obs in ("upstream", "fixed"):
-        player = play("terran_5_vs_5", obs=obs)
+        player = play("terran_10_vs_10", obs=obs, tasks=[Task("terran", reflect=1.0)])
         player.reset()
         rows = [player.row("obs")]
         for _ in range(25):
             player.step()
             rows.append(player.row("obs"))
-        seen[obs] = np.stack(rows)[..., 4 : 4 + 40].reshape(26, 5, 5, 8)[..., 4] > 0
+        seen[obs] = np.stack(rows)[..., 4 : 4 + 80].reshape(26, 10, 10, 8)[..., 4] > 0
     assert (seen["fixed"] | ~seen["upstream"]).all()
     assert seen["fixed"].sum() > seen["upstream"].sum()
 
 
 @pytest.mark.parametrize(
-    ("kind", "request", "said"),
+    ("kind", "at_request", "said"),
     [
         ("crash", "step", "crashed|ConnectionError|ProtocolError"),
         ("crash", "create_game", "ConnectionError|ProtocolError|crashed"),
@@ -175,10 +206,10 @@ def test_fixed_observations_hide_no_enemy_in_sight(play):
         ("kill_without_effect", "kill_unit", "silent for"),
     ],
 )
-def test_a_fault_of_the_game_ends_the_worker(kind, request, said, play, tmp_path):
+def test_a_fault_of_the_game_ends_the_worker(kind, at_request, said, play, tmp_path):
     """None goes by as the end of an episode, and a new process plays on."""
-    fault = {"kind": kind, "request": request, "once": str(tmp_path / "once")}
-    if request in ("step", "observation", "action"):
+    fault = {"kind": kind, "request": at_request, "once": str(tmp_path / "once")}
+    if at_request in ("step", "observation", "action"):
         fault["at"] = 20
     player = play("zerg_5_vs_5", fault, watchdog=2.0)
     with pytest.raises(FaultError, match=said):
@@ -191,13 +222,13 @@ def test_a_fault_of_the_game_ends_the_worker(kind, request, said, play, tmp_path
 def test_a_game_is_left_before_its_limit_and_no_step_is_lost(play):
     player = play("zerg_5_vs_5", loop_limit=5_000, end_at_loop=5_000)
     recycled = 0
-    for number in range(12):
+    for number in range(24):
         recycled += player.reset(number)
         for _ in range(200):
             player.step()
             if player.row("terminated") or player.row("truncated"):
                 break
-    assert recycled >= 2
+    assert recycled >= 3
 
 
 def test_nothing_is_left(play, tmp_path, monkeypatch):
