@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from knife_jax.config.schema import Count, Path, Section, above, at_least, at_most
+from knife_jax.config.schema import Count, Section, above, at_least, at_most
 
 
 class GamesError(Exception):
@@ -17,7 +17,7 @@ class GamesConfig(Section):
     """Processes of games outside of jax (env=smacv2): one for each game."""
 
     section: ClassVar[str] = "games"
-    python: Annotated[Path | None, "interpreter that plays; null = this one"] = None
+    python: Annotated[str | None, "interpreter that plays; null = this one"] = None
     watchdog: Annotated[float, above(0), "seconds after which a game that is silent is ended"] = (
         60.0
     )

@@ -124,7 +124,7 @@ SCENARIOS = "must be one of 3m, 2s3z, 25m, 3s5z, 8m, 5m_vs_6m, "
         ("env.scenario", "error: cannot read 'env.scenario': write field=value or group=option"),
         ("+env=smax env=mpe_predator_prey",
          "error: env is given 2 times: +env=smax env=mpe_predator_prey; give it once"),
-        ("+algo=qmix_knif", "error: algo=qmix_knif is refused: must be one of qmix, "),
+        ("+algo=qmix_knif", "error: algo=qmix_knif is refused: must be one of dmix, "),
         ("plasticity=redo plasticity.slots=2", "error: unknown key 'plasticity.slots'; "),
         ("env=../algo/qmix",
          "error: env=../algo/qmix is refused: must be one of " + ENVS),

@@ -20,6 +20,11 @@ import pytest
 import yaml
 from documents import ROOT, commands, pages, refusals
 
+from knife_jax.envs.smacv2 import doctor
+
+sys.path.insert(0, str(ROOT / "tests" / "smacv2"))
+import fake_game
+
 HERE = Path(__file__).parent
 SITE = f"""
 import sys
@@ -70,6 +75,7 @@ SHORTER = {"python -m knife_jax.bench.plasticity": "--quick --methods none --see
 NOT_HERE = {
     "pip install": "installs packages",
     "pytest": "is running",
+    "python -m knife_jax.envs.smacv2.doctor": "SMACv2 is on no package index",
     "sky jobs launch": "needs an account with a cloud",
     "wandb sync": "uploads",
     "python -m knife_jax.train -m launcher=slurm": "needs a cluster with Slurm",
@@ -111,6 +117,8 @@ def call(tmp_path):
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
         environment["PATH"] = bin_of_python + os.pathsep + os.environ["PATH"]
         environment["WANDB_MODE"] = "offline"
+        if "smacv2" in command:
+            environment |= fake_game.install(tmp_path / "game")
         if site:
             environment["PYTHONPATH"] = (
                 f"{tmp_path / 'site'}{os.pathsep}" + environment["PYTHONPATH"]
@@ -199,6 +207,9 @@ def test_what_can_be_checked_of_a_command_that_cannot_be_run(start, call):
                 assert rest[:-2] in ([], ["--no-deps"]) and rest[-2] == "-e"
                 extra = rest[-1].strip(".[]")
                 assert not extra or extra in project["optional-dependencies"]
+            elif rest[0] == "--no-deps":
+                (name,) = rest[1:]
+                assert name == f"pysc2=={doctor.PYSC2}" or name.startswith("smacv2 @ git+https://")
             else:
                 assert {*rest} <= {re.split("[<>=]", name)[0] for name in project["dependencies"]}
         elif start == "sky jobs launch":
@@ -208,5 +219,5 @@ def test_what_can_be_checked_of_a_command_that_cannot_be_run(start, call):
             values = [word.partition("=")[2] for word in words[4:] if word != "--env"]
             line = task["run"].replace("$WORDS", values[given.index("WORDS")])
             assert call(line.strip().replace("/runs/$RUN", "runs/x")).returncode == 0
-        elif "knife_jax.train" in start or start == "wandb sync":
+        elif "knife_jax." in start or start == "wandb sync":
             assert call(command, "--help").returncode == 0
