@@ -35,6 +35,7 @@ ODD = "a b/c,d=1#()'~é{[$:${x}\\"
 """a path that Hydra and OmegaConf would make something else of"""
 
 OTHERS = {
+    "games.python": "/its/bin/python",
     "run_dir": ODD, "resume": f"../{ODD}", "algo.optimiser": "adamw", "env.scenario": None,
     "env.size": 7, "experiment.methods": "redo", "logger.project": "mine-1", "logger.entity": "me",
 }  # fmt: skip

@@ -222,7 +222,7 @@ DAMAGES = [
     (in_metrics(as_loop), "metrics.jsonl" + NOT_READ),
     (in_metrics(replace, b'"return": 6.0', b'"return": 7.0'), ROWS),
     (in_metrics(replace, b"\n", b"\n{}\n"), "line 2 of metrics.jsonl is not a record"),
-    (in_config(replace, b"\nseed: ", b"\nseed: ["), "config.yaml" + NOT_READ),
+    (in_config(replace, b"\nnum_seeds: ", b"\nnum_seeds: ["), "config.yaml" + NOT_READ),
     (in_config(empty), NO_CONFIG),
     (in_config(Path.unlink), "there is no config.yaml"),
     (in_config(Path.write_text, "- 1\n"), NO_CONFIG),
