@@ -99,6 +99,8 @@ def changed(words):
     now = flat(to_dict(config))
     names = shown_fields(config)
     assert len(names) == len({*names}) > 50
+    if config.env.name.endswith("smacv2"):  # what it refuses has a test of its own
+        names.remove("distributed")
     return {name: other(name, now[name], field_of(config, name)) for name in names}
 
 
