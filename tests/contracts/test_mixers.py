@@ -1,6 +1,7 @@
 """Every mixer of the table: shapes, wiring, monotonicity and IGM by brute force, before and after
 surgery and training; and what a mixer declares that it needs."""
 
+import dataclasses
 import itertools
 from typing import ClassVar
 
@@ -14,6 +15,7 @@ from tiny import tiny_config
 
 from knife_jax.builders.networks import make_networks
 from knife_jax.builders.plasticity import make_plasticity
+from knife_jax.cli import compose
 from knife_jax.config.registry import resolve
 from knife_jax.config.schema import ConfigError
 from knife_jax.envs.base import EnvSpec
@@ -36,6 +38,7 @@ from knife_jax.training.forward import Networks, init_networks, mixer_inputs, q_
 from knife_jax.types import Patient
 
 N, A, D, E, HH, ROWS, SLOTS, K = 3, 4, 7, 11, 13, 17, 2, 5
+DEEP = {"qplex": {"layers": 3}, "resq": {"central": 5}, "rmix": {"atoms": 3}}
 INIT = INITS["torch"](1.0)
 OPTIONS = MixerOptions(
     n_agents=N, n_actions=A, embed=E, hyper_hidden=HH, init=INIT, slots=SLOTS
@@ -163,6 +166,29 @@ def test_monotonic_and_igm_before_and_after_surgery_and_training(mixer, key):
     assert all(jnp.max(u) == SLOTS for u in used)
     check_monotonic(mixer, later.online, key)
     check_igm(mixer, later.online, key)
+
+
+@pytest.mark.parametrize("method", ["knife_fresh", "reset_full"])
+@pytest.mark.parametrize("name", ["qplex", "resq", "dmix", "rmix"])
+def test_methods_find_the_layers_of_all_networks(name, method, key):
+    """Grafts with outgoing weights of their own, also in stacks of hidden layers, and a full reset,
+    which must know every layer. Shapes alone: nothing is compiled."""
+    section = dataclasses.asdict(compose([f"plasticity={method}"]).plasticity)
+    config = tiny_config(mixer=name, plasticity=section, **DEEP.get(name, {}))
+    spec = EnvSpec("none", N, A, 2, D, 1, False)
+    networks, tx = make_networks(config, spec), optax.adam(1e-2)
+    surgery = make_plasticity(config.plasticity, networks.wiring())
+
+    def operated():
+        online = init_networks(networks, spec, key)
+        patient = Patient(online, online, tx.init(online["params"]))
+        return patient, surgery.operate(patient, surgery.init(online), key)[0]
+
+    before, after = jax.eval_shape(operated)
+    assert jax.tree.structure(before) == jax.tree.structure(after)
+    assert all(a.shape == b.shape for a, b in zip(*map(jax.tree.leaves, (before, after)), strict=True))
+    critics = {"resq": {"star", "residual"}}.get(name, set())
+    assert {*after.online["params"]} == {"agent", "mixer"} | critics
 
 
 def test_surgery_on_a_mixer_without_neurons_is_refused():

@@ -267,8 +267,11 @@ def risk_values(p, still, batch, n_levels, mean):
     return atoms, values
 
 
-def rmix_loss(p, still, target, batch, n_levels, weight, mean=lambda z, n: lowest(z, n, n)):
-    """1-step double Q-learning on QMIX's value of the CVaRs, and the agents' own returns."""
+def rmix_loss(
+    p, still, target, batch, n_levels, weight, mean=lambda z, n: lowest(z, n, n), literal=False
+):
+    """1-step double Q-learning on QMIX's value of the CVaRs, and the agents' own returns, which the
+    released code (``literal``) learns from the value in place of the reward."""
     atoms, values = risk_values(p["agent"], still["agent"], batch, n_levels, mean)
     _, before = risk_values(still["agent"], still["agent"], batch, n_levels, mean)
     theirs, lagging = risk_values(target["agent"], target["agent"], batch, n_levels, mean)
@@ -282,7 +285,8 @@ def rmix_loss(p, still, target, batch, n_levels, weight, mean=lambda z, n: lowes
     def of(z, action):
         return np.stack([at(z[..., k], action) for k in range(n_atoms)], axis=-1)
 
-    own = quantile_huber(
-        of(atoms[:-1], batch.action), levels, one_step(batch, of(theirs, best)[1:])
-    )
+    goals = one_step(batch, of(theirs, best)[1:])
+    if literal:
+        goals += (at(before[:-1], batch.action) - batch.reward[..., None])[..., None]
+    own = quantile_huber(of(atoms[:-1], batch.action), levels, goals)
     return mean_over(batch, errors + weight * np.sum(own, axis=-1) / n_atoms)

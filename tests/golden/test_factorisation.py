@@ -39,6 +39,7 @@ CASES.append(("rmix", RISKY, partial(restated.rmix_loss, n_levels=3, weight=0.3)
 BUGS = [
     # the released code has the sign of the residual in a penalty alone, which it makes zero
     ("resq", SMALL, partial(restated.resq_loss, residual=lambda q_r: q_r)),
+    ("rmix", RISKY, partial(restated.rmix_loss, n_levels=3, weight=0.3, literal=True)),
     # the released code divides the sum of the lowest atoms by one less than there are
     (
         "rmix",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 import subprocess
 import sys
 
@@ -182,6 +183,20 @@ def test_presets_are_their_models_numbers(preset):
     config = compose([f"preset={preset}"])
     got = to_dict(config)["algo"] | {"n_envs": config.env.n_envs}
     assert {key: got[key] for key in PRESETS[preset]} == PRESETS[preset]
+
+
+PUBLISHED = [
+    (file.stem, words)
+    for file in options("algo")
+    for words in re.findall(r"^# (?:as published|in \w+): (.*)$", file.read_text(), re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize(("algo", "command"), PUBLISHED)
+def test_what_files_of_algorithms_say_was_published_composes(algo, command):
+    words = command.removeprefix("python -m knife_jax.train ").split()
+    config = compose(words)
+    assert config.algo.name == config.algo.mixer == algo and config.algo.preset != "fast"
 
 
 def test_the_command_line_wins_over_a_preset():
