@@ -1,6 +1,6 @@
 """What each algorithm makes of a matrix game under full exploration: learned joint-action tables.
 
-    python experiments/matrix_games.py [--game qtran] [--seeds 10] [--steps 100000] [ALGO ...]
+    python experiments/bench/joint_tables.py [--game qtran] [--seeds 10] [--steps 100000] [ALGO ...]
 
 All seeds of an algorithm are one program. ALGO is a name, with fields of its own after colons:
 ``wqmix:weighting=ow``. The last line is one JSON object.
