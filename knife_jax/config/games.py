@@ -24,4 +24,4 @@ class GamesConfig(Section):
     evaluation: Annotated[Count, "games of an evaluation, which are played in rounds"] = 4
     limit: Annotated[
         int, at_least(1), at_most(800), "most games at once: num_seeds x env.n_envs + evaluation"
-    ] = 64
+    ] = 128

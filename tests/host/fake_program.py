@@ -125,7 +125,8 @@ def install(monkeypatch=None, *, has_win: bool = True, before_each=lambda clock:
             assert keys.shape == (s,)
             returns = jnp.arange(s)[:, None] * 10.0 + jnp.arange(EPISODES)
             won = jnp.arange(EPISODES)[None] < jnp.arange(s)[:, None] + 1
-            return Episodes(returns, won, jnp.full((s, EPISODES), 11), jnp.ones_like(won))
+            yes = jnp.ones_like(won)
+            return Episodes(returns, won, jnp.full((s, EPISODES), 11), yes, yes)
 
         return types.SimpleNamespace(
             spec=EnvSpec("fake", 1, 1, 1, 1, 1, has_win),
@@ -148,6 +149,7 @@ def install(monkeypatch=None, *, has_win: bool = True, before_each=lambda clock:
             place=lambda *trees: jax.tree.map(jnp.array, trees),
             chunk=chunk_of(config, before_each),
             evaluate=evaluate,
+            games=None,
             joint_values=None,
             probe=lambda state, clock: {"agent/srank": np.arange(s) + int(clock.updates)},
             params=lambda state: {

@@ -22,7 +22,7 @@ from documents import ROOT, commands, pages, refusals
 
 from knife_jax.envs.smacv2 import doctor
 
-sys.path.insert(0, str(ROOT / "tests" / "smacv2"))
+sys.path.insert(0, str(ROOT / "tests" / "starcraft"))
 import fake_game
 
 HERE = Path(__file__).parent

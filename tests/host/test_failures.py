@@ -33,8 +33,10 @@ def largest_file(size):
     """No file can grow beyond ``size``, as if the disk were full."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_row_that_does_not_fit_leaves_no_half_of_it(tmp_path, monkeypatch, capsys):

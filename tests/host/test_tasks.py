@@ -20,13 +20,14 @@ def program(task_steps, keys, unfinished=False):
         keys.append(jax.random.key_data(wanted).tolist())
         returns = np.float32([[1, 3], [2, 2]]) * (task + 1)
         ended = np.array([[True, True], [True, not unfinished]])
-        return Episodes(returns, np.zeros((2, 2), bool), np.full((2, 2), 5), ended)
+        return Episodes(returns, np.zeros((2, 2), bool), np.full((2, 2), 5), ended, ended | True)
 
     return types.SimpleNamespace(
         spec=EnvSpec("fake", 1, 1, 1, 1, 5, has_win=False),
         task_steps=task_steps,
         optimum=[7.0, 8.0, 10.0],
         evaluate=evaluate,
+        games=None,
     )
 
 

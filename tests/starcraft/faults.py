@@ -1,6 +1,6 @@
 """A run of games with faults, held to the games' own log.
 
-    python tests/smacv2/faults.py [--steps 20000] [--faults 0.012]
+    python tests/starcraft/faults.py [--steps 20000] [--faults 0.012]
 
 Two seeds of three games in NumPy are trained while their processes raise, exit, are killed, hang,
 send garbage and close their connection. All windows are kept, and looked through at the end: a

@@ -158,7 +158,10 @@ def test_training_without_a_game_is_refused_in_one_line(env, tmp_path):
             "devices=3 num_seeds=2",
             "devices=3 is refused: must be at most 2 for env=smacv2",
         ),
-        ("num_seeds=9 env.n_envs=8", "these are 76 games at once, must be at most games.limit=64"),
+        (
+            "num_seeds=16 env.n_envs=8",
+            "these are 132 games at once, must be at most games.limit=128",
+        ),
         ("distributed=true run_dir=x", "distributed=true is refused: must be false for env=smacv2"),
         ("games.watchdog=0", "games.watchdog=0"),
         ("env.scenario=10gen_zerg", "env.scenario=10gen_zerg is refused: must be one of"),
