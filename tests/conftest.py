@@ -23,6 +23,8 @@ os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
 import jax
 import pytest
 
+jax.devices()  # one, whatever a test that comes first would ask for
+
 # tracing makes many small objects that are no garbage; by default they are scanned again and again
 gc.set_threshold(200_000, 50, 1000)
 
