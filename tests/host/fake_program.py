@@ -21,8 +21,8 @@ from flax import struct
 
 from knife_jax.builders.budget import make_budget
 from knife_jax.clock import Clock
-from knife_jax.config.algo import AlgoConfig
 from knife_jax.config.environments import SmaxConfig
+from knife_jax.config.factorisation import MonotonicConfig
 from knife_jax.config.run import CheckpointConfig, Config, EvaluationConfig, LoggerConfig
 from knife_jax.envs.base import EnvSpec
 from knife_jax.training.evaluator import Episodes
@@ -51,7 +51,7 @@ class State:
 def config(**changes: Any) -> Config:
     """A run of 1000 environment steps in chunks of 200, with an evaluation every 400."""
     logger = changes.pop("logger", LoggerConfig(wandb="disabled"))
-    algo = AlgoConfig(
+    algo = MonotonicConfig(
         name="qmix_knife", lr=1e-3, eps=1e-8, td_lambda=0.0, batch_size=2, buffer_size=2,
         updates_per_round=UPDATES, learning_starts=0, target_period=1, epsilon_steps=1,
     )  # fmt: skip

@@ -39,6 +39,10 @@ class Guessing:
         limit = self.settings.get("limit")
         if limit and self.steps + SIZES.horizon > limit:
             self.steps, self.recycled = 0, self.recycled + 1
+        stumbles = self.settings.get("stumbles")
+        if stumbles and not os.path.exists(stumbles):
+            open(stumbles, "w").close()
+            raise RuntimeError("stumbled")
         self.order, self.time = order, 0
         self.random = np.random.default_rng([order.task, order.key, order.game, order.episode])
         self.secret = int(self.random.integers(1000))

@@ -222,6 +222,61 @@ def test_a_game_is_started_anew_before_its_limit():
     assert {event for event, *_ in events} == {"recycled"} and reasons == []
 
 
+def test_seats_of_one_call_play_at_the_same_time():
+    with group(4, 1, watchdog=5, seconds=0.1) as (games, _, _):
+        seat, turn, rows = reset(games)
+        began = time.perf_counter()
+        for _ in range(3):
+            action = choose(np.random.default_rng(0), rows)
+            turn, rows = games.step(np.zeros(4, np.int32), seat, turn, action)
+        assert 0.3 <= time.perf_counter() - began < 0.8  # one after the other: 1.2
+
+
+def test_a_game_that_could_not_be_reset_at_first_plays_its_round(tmp_path):
+    with group(1, 2, waits=True, stumbles=str(tmp_path / "once")) as (games, events, _):
+        rows, _ = play(games, 4)
+        expected = [Guessing({}).reset(Order(0, KEY[0] << 32 | KEY[1], j, 0)) for j in range(2)]
+    assert {event for event, *_ in events} == {"fault", "restarted"}
+    assert not rows.first[1:].any()
+    for j in range(2):
+        assert np.array_equal(rows.obs[0, 0, j], expected[j].obs)
+
+
+def test_games_that_gave_up_start_nothing():
+    with group() as (games, _, reasons):
+        reasons.append("given up before")
+        seat, _, rows = reset(games)
+        assert rows.first.all() and rows.avail_actions.any(-1).all()
+        assert seat.tolist() == [0, 1] and games.pool._workers == [None] * (SEATS * GAMES)
+
+
+def test_files_where_the_trainer_runs_are_not_taken_for_the_workers(tmp_path, monkeypatch):
+    for name in ("worker", "types", "json"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(f'{__name__} of the user')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("knife_jax.envs.smacv2.group.MOST_RESTARTS", 0)
+    with group(1, 1, watchdog=5) as (games, events, reasons):
+        reset(games)
+    assert events == reasons == []
+
+
+def test_whether_a_game_is_starting_is_told_without_waiting():
+    """Another thread may wait for the same process, and take its answer."""
+    pool = Pool(1, SIZES, "numpy_games:Guessing", {"path": [str(HERE)]}, None, 5.0)
+    pool.launch(0)
+    control = pool._workers[0].control
+    control.settimeout(3.0)
+    began = time.perf_counter()
+    assert pool.is_starting(0) and time.perf_counter() - began < 0.1
+    while pool.is_starting(0):
+        time.sleep(0.01)
+    assert control.recv(1) == b"."
+    began = time.perf_counter()
+    assert pool.is_starting(0) and time.perf_counter() - began < 0.1
+    pool.close()
+    assert not pool.is_starting(0)
+
+
 def test_a_game_of_other_sizes_is_refused(monkeypatch):
     told = {"path": [str(HERE)]}
     pool = Pool(1, SIZES._replace(horizon=8), "numpy_games:Guessing", told, None, 5.0)

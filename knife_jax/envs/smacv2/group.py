@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -82,38 +83,47 @@ class Group:
         first: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray, Rows]:  # fmt: skip
         """Begin the episodes ``first + j`` of each key in the seats; -1 is the next one."""
-        taken, rows = [], []
+        places, due = [], []
         for b in range(len(task)):
             number = int(seat[b])
-            if number < 0:
+            if is_new := number < 0:
                 number, self._next = self._next, (self._next + 1) % len(self.seats)
             place = self.seats[number]
-            taken.append(number)
-            if seat[b] < 0 or self._is_due(place, int(turn[b])):
+            places.append(place)
+            if self._is_due(place, place.turn if is_new else int(turn[b])):
                 place.task, place.first = int(task[b]), int(first[b])
                 place.key = int(key[b, 0]) << 32 | int(key[b, 1])
                 place.episode[:] = 0
-                self._play(place, ["r"] * self.n_games)
-            place.turn += 1
-            rows.append(self._rows(place, np.ones(self.n_games, bool)))
-        turns = [self.seats[number].turn for number in taken]
-        return np.array(taken, np.int32), np.array(turns, np.int32), _stacked(rows)
+                due.append((place, ["r"] * self.n_games))
+        self._play(due)
+        began = [np.ones(self.n_games, bool) for _ in places]
+        taken = np.array([place.number for place in places], np.int32)
+        return taken, *self._after(places, began)
 
     def step(
         self, task: np.ndarray, seat: np.ndarray, turn: np.ndarray, action: np.ndarray
     ) -> tuple[np.ndarray, Rows]:
         """Take the actions of each seat; games of another task than ``task`` begin that one."""
-        rows, places = [], [self.seats[int(number)] for number in seat]
+        places, due = [self.seats[int(number)] for number in seat], []
+        first = [np.ones(self.n_games, bool) for _ in places]
+        began = time.perf_counter()
         for b, place in enumerate(places):
-            first = np.ones(self.n_games, bool)
             if self._is_due(place, int(turn[b])):
-                began = time.perf_counter()
-                first = self._step(place, int(task[b]), action[b])
-                place.seconds, place.steps = (
-                    place.seconds + time.perf_counter() - began, place.steps + 1
-                )  # fmt: skip
+                commands = self._commands(place, int(task[b]), action[b])
+                due.append((place, commands))
+                first[b] = np.array([command != "s" for command in commands])
+        broke = self._play(due)
+        for place, _ in due:
+            place.seconds += time.perf_counter() - began
+            place.steps += 1
+            first[places.index(place)] |= broke[place.number]
+        return self._after(places, first)
+
+    def _after(self, places: list[Seat], first: list[np.ndarray]) -> tuple[np.ndarray, Rows]:
+        """The seats' next turns, and copies of their rows."""
+        for place in places:
             place.turn += 1
-            rows.append(self._rows(place, first))
+        rows = [self._rows(place, began) for place, began in zip(places, first, strict=True)]
         return np.array([place.turn for place in places], np.int32), _stacked(rows)
 
     def _is_due(self, seat: Seat, turn: int) -> bool:
@@ -125,8 +135,8 @@ class Group:
             )
         return not self._has_given_up()
 
-    def _step(self, seat: Seat, task: int, action: np.ndarray) -> np.ndarray:
-        """Play one turn. Returns which rows are first ones."""
+    def _commands(self, seat: Seat, task: int, action: np.ndarray) -> list[str | None]:
+        """What each game is to do in this turn: step, reset, or wait."""
         commands: list[str | None] = ["s"] * self.n_games
         switched = task != seat.task
         seat.task = task
@@ -139,12 +149,11 @@ class Group:
             elif seat.ended[j]:
                 commands[j] = None if self.waits else "r"
             elif not self._is_legal(game, action[j]):
-                return np.ones(self.n_games, bool)
+                return [None] * self.n_games
             if commands[j] == "r":
                 seat.episode[j] += 1
             self.pool.rows["action"][game] = action[j]
-        first = np.array([command != "s" for command in commands])
-        return first | self._play(seat, commands)
+        return commands
 
     def _is_legal(self, game: int, action: np.ndarray) -> bool:
         available = self.pool.rows["avail_actions"][game]
@@ -158,24 +167,24 @@ class Group:
                 return False
         return True
 
-    def _play(self, seat: Seat, commands: list[str | None]) -> np.ndarray:
-        """Tell the games, and wait for all. Returns which episodes broke off."""
-        broke = np.zeros(self.n_games, bool)
-        told = [j for j, command in enumerate(commands) if command is not None]
-        for j in told:
+    def _play(self, due: list[tuple[Seat, list[str | None]]]) -> dict[int, np.ndarray]:
+        """Tell the games of all seats, and wait for all. Returns which episodes broke off."""
+        told = [(seat, j, said) for seat, all in due for j, said in enumerate(all) if said]
+        broke = {seat.number: np.zeros(self.n_games, bool) for seat, _ in due}
+        for seat, j, _ in told:
             self.pool.launch(seat.games[j])
-        for j in told:
-            broke[j] = not self._try(seat, j, lambda j=j: self._tell(seat, j, commands[j] or ""))
-        for j in told:
-            if not broke[j]:
-                broke[j] = not self._try(seat, j, lambda j=j: self._hear(seat, j))
-        for j in np.flatnonzero(broke):
-            self._mend(seat, int(j), commands[j] == "s")
-        for j in told:
-            game = seat.games[j]
+        for seat, j, said in told:
+            broke[seat.number][j] = not self._try(seat, j, partial(self._tell, seat, j, said))
+        for seat, j, _ in told:
+            if not broke[seat.number][j]:
+                broke[seat.number][j] = not self._try(seat, j, partial(self._hear, seat, j))
+        for seat, j, said in told:
+            game, is_step, lost = seat.games[j], said == "s", bool(broke[seat.number][j])
+            if lost:
+                self._mend(seat, j, is_step)
             last = self.pool.rows["terminated"][game] | self.pool.rows["truncated"][game]
-            seat.ended[j] = (broke[j] and self.waits) or (commands[j] == "s" and last)
-            if commands[j] == "s" and not broke[j] and last:
+            seat.ended[j] = is_step and (self.waits if lost else last)
+            if seat.ended[j] and not lost:
                 seat.in_a_row[j] = 0
         return broke
 
@@ -225,7 +234,7 @@ class Group:
                 return
             seat.episode[j] += 1
         tries = 0
-        while not self._has_given_up() and not self._try(seat, j, lambda: self._begin(seat, j)):
+        while not self._has_given_up() and not self._try(seat, j, partial(self._begin, seat, j)):
             tries += 1
             seat.episode[j] += tries % TRIES == 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import select
 import shutil
 import signal
 import socket
@@ -55,7 +56,8 @@ class Pool:
         self.rows = arrays(mmap.mmap(self._file, size), sizes, n_games)
         """what the games say and are told, as arrays ``[G, ...]``"""
         self._workers: list[_Worker | None] = [None] * n_games
-        self._python, self._watchdog = python or sys.executable, watchdog
+        found = shutil.which(python or sys.executable) or python or sys.executable
+        self._python, self._watchdog = os.path.abspath(found), watchdog
         self._hello = {
             "sizes": sizes, "n_games": n_games, "game": game, "settings": dict(settings),
             "path": settings.get("path", []),
@@ -73,11 +75,13 @@ class Pool:
         ours, theirs = socket.socketpair()
         with theirs, open(Path(folder, "log.txt"), "wb") as log:
             here = str(Path(__file__).parent)
-            path = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
+            theirs_too = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+            path = os.pathsep.join([here, *map(os.path.abspath, theirs_too)])
             process = subprocess.Popen(
                 [self._python, "-m", "worker", *map(str, (theirs.fileno(), self._file, game))],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 pass_fds=(theirs.fileno(), self._file),
+                cwd=folder,  # Python looks here first: no file of the user's may be taken for ours
                 env=os.environ | {
                     "PYTHONPATH": path, "TMPDIR": folder, "OMP_NUM_THREADS": "1",
                     "CUDA_VISIBLE_DEVICES": "",
@@ -92,10 +96,11 @@ class Pool:
         worker = self._workers[game]
         if worker is None or worker.ready:
             return False
-        with suppress(BlockingIOError):
-            worker.control.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-            return False
-        return True
+        said = select.poll()  # unlike recv, it never waits, whatever another thread waits for
+        with suppress(ValueError):  # closed meanwhile
+            said.register(worker.control, select.POLLIN)
+            return not said.poll(0)
+        return False
 
     def send(self, game: int, command: bytes, order: Order | None = None) -> None:
         """Tell a game to reset (``r``) or to step (``s``, its action being in ``rows``).
