@@ -19,6 +19,7 @@ from knife_jax.plasticity.invariants import change
 from knife_jax.plasticity.stats import dormant_pct, pct_below
 from knife_jax.training import replay
 from knife_jax.training.exploration import epsilon_greedy
+from knife_jax.training.forward import forward as network_forward
 from knife_jax.training.rollout import rollout
 from knife_jax.training.trainer import Trainer, trajectories_added
 from knife_jax.types import PyTree, Trajectory
@@ -157,8 +158,8 @@ def _learning(t: Trainer, begun: Training, windows: Trajectory, n_rounds: int) -
         online, target = (with_open_slots(v, slots) for v in (patient.online, patient.target))
 
         def values(batch):
-            seen = t.learner.values(online, batch)
-            return seen.q_tot, t.learner.targets(seen.agents, target, batch)
+            agents, _, estimates, _ = network_forward(t.learner.networks, online, batch)
+            return estimates, t.learner.targets(agents, target, batch)
 
         return jax.lax.map(values, batches)
 

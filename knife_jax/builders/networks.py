@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from knife_jax.config.grafting import KnifeConfig, WiderConfig
 from knife_jax.config.mixers import MIXERS
+from knife_jax.config.plasticity import NetworkOptions
 from knife_jax.config.registry import resolve
 from knife_jax.config.run import Config
 from knife_jax.envs.base import EnvSpec
@@ -20,6 +21,12 @@ from knife_jax.nets.initialisers import INITS
 from knife_jax.training.forward import Networks, init_networks
 
 
+def network_options(config: Config) -> NetworkOptions:
+    """What the algorithm and the method together ask of the hidden layers."""
+    options = config.plasticity.networks()
+    return options._replace(layer_norm=options.layer_norm or config.algo.layer_norm)
+
+
 def make_factorisation(config: Config, spec: EnvSpec) -> Factorisation:
     """Make the mixer, and what its algorithm has besides."""
     algo = config.algo
@@ -27,7 +34,7 @@ def make_factorisation(config: Config, spec: EnvSpec) -> Factorisation:
         MixerOptions(
             n_agents=spec.n_agents, n_actions=spec.n_actions, embed=algo.embed,
             hyper_hidden=algo.hyper_hidden, init=INITS[algo.init](algo.hyper_init_scale),
-            **config.plasticity.networks()._asdict(),
+            **network_options(config)._asdict(),
         ),
         **algo.arguments(),
     )  # fmt: skip
@@ -37,10 +44,10 @@ def make_factorisation(config: Config, spec: EnvSpec) -> Factorisation:
 def make_networks(config: Config, spec: EnvSpec, made: Factorisation | None = None) -> Networks:
     """Make the agents' network and the mixer, of a factorisation if it is there already."""
     algo, made = config.algo, made or make_factorisation(config, spec)
-    options = config.plasticity.networks()
+    options = network_options(config)
     agent = RecurrentAgent(
         spec.n_actions, algo.hidden, INITS[algo.init](1.0), options.slots, algo.agent_id,
-        algo.last_action, *options[1:], head_with=made.head,
+        algo.last_action, *options[1:], n_layers=algo.encoder_layers, head_with=made.head,
     )  # fmt: skip
     return Networks(agent, made.mixer)
 

@@ -31,8 +31,9 @@ from knife_jax.training import chunk as training
 from knife_jax.training.budget import Budget
 from knife_jax.training.evaluator import Episodes
 from knife_jax.training.joint import is_small, joint_values
-from knife_jax.training.rollout import ActorState, rehearse, start
+from knife_jax.training.rollout import ActorState, rehearse
 from knife_jax.training.state import TrainState, layout, over_shards
+from knife_jax.training.trainer import begin_episodes
 from knife_jax.types import Variables
 
 
@@ -133,8 +134,8 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
 
     @jax.jit
     def actors(state: TrainState) -> ActorState:
-        carry = trainer.learner.initial_carry(env.n_envs)
-        return jax.lax.map(lambda key: start(env, carry, jax.random.fold_in(key, 1)), state.key)
+        anew = lambda key: begin_episodes(trainer, env, jax.random.fold_in(key, 1))  # noqa: E731
+        return jax.lax.map(anew, state.key)
 
     @jax.jit
     def joint(variables: Variables, key: PRNGKeyArray) -> Array:

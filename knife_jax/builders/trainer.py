@@ -43,7 +43,8 @@ def make_trainer(
     optimiser = method.extras.optimiser(make_optimiser(algo))
     learner = make_learner(
         env.spec, networks, relu_groups(wiring), optimiser,
-        gamma=algo.gamma, returns=make_returns(algo.returns, lam=algo.td_lambda, n=algo.n_steps),
+        gamma=algo.gamma, reward_scale=algo.reward_scale,
+        returns=make_returns(algo.returns, lam=algo.td_lambda, n=algo.n_steps),
         double_q=algo.double_q, target_period=algo.target_period, tau=algo.tau, error=made.error,
         bootstrap=made.bootstrap, needs=method.extras.needs, shards=shards,
     )  # fmt: skip
@@ -68,7 +69,9 @@ def make_trainer(
         updates=algo.updates_per_round,
         waits=budget.waits,
         batch=algo.batch_size // shards.n,
-        capacity=math.ceil(algo.buffer_size / n_envs) * env.n_envs,
+        capacity=math.ceil(algo.stored(n_envs) / n_envs) * env.n_envs,
+        in_epochs=algo.data == "rollouts",
+        memory=algo.memory_window,
         sequence=sequence,
         shards=shards,
     )

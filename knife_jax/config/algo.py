@@ -1,4 +1,4 @@
-"""The section ``algo`` of a configuration: networks, targets, replay and exploration."""
+"""The section ``algo`` of a configuration: networks, targets, data and exploration."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from knife_jax.config.schema import (
     Positive,
     PositiveFraction,
     Section,
+    Size,
     StepsOrZero,
     at_least,
     choice,
@@ -24,7 +25,7 @@ from knife_jax.config.schema import (
 
 @dataclass(frozen=True, kw_only=True)
 class AlgoConfig(Section):
-    """Networks, targets, replay and exploration. The numbers come from a preset. The fields that a
+    """Networks, targets, data and exploration. The numbers come from a preset. The fields that a
     subclass adds are arguments of its mixer's maker."""
 
     section: ClassVar[str] = "algo"
@@ -32,6 +33,8 @@ class AlgoConfig(Section):
     preset: Annotated[str, word(), "label"] = "custom"
     mixer: Annotated[str, key_of(MIXERS), "label"] = "qmix"
     hidden: Annotated[Count, "width of the agent network"] = 64
+    encoder_layers: Annotated[Few, "ReLU layers of the agent network before its GRU"] = 1
+    layer_norm: Annotated[bool, "layer normalisation before every ReLU, mixer included"] = False
     embed: Annotated[Count, "width of the mixing layer"] = 32
     hyper_hidden: Annotated[Count, "hidden width of the hypernetworks"] = 64
     init: Annotated[str, choice("torch", "orthogonal"), "initial weights"] = "torch"
@@ -47,6 +50,7 @@ class AlgoConfig(Section):
     weight_decay: Annotated[float, at_least(0), "adamw only"] = 0.0
     grad_clip: Annotated[Positive, "largest global norm of a gradient"] = 10.0
     gamma: Annotated[Fraction, "discount"] = 0.99
+    reward_scale: Annotated[Positive, "rewards are learnt times this"] = 1.0
     returns: Annotated[
         str,
         choice("td_lambda", "q_lambda", "n_step"),
@@ -56,13 +60,27 @@ class AlgoConfig(Section):
     td_lambda: Annotated[Fraction, "λ: 0 = one-step targets, 1 = returns"]
     n_steps: Annotated[Few, "with returns=n_step"] = 3
     double_q: Annotated[bool, "the online network chooses the target's action"] = True
-    data: Annotated[str, choice("windows", "episodes"), "what the replay holds"] = "windows"
+    data: Annotated[
+        str,
+        choice("windows", "episodes", "rollouts"),
+        "windows or whole episodes of a replay; or no replay: each round learns in epochs from the "
+        "windows that it has just played (PQN, Gallici et al. 2025)",
+    ] = "windows"
     window: Annotated[Count, "time steps in a window"] = 32
+    memory_window: Annotated[
+        Size, "with data=rollouts: steps of the round before at the head of each window"
+    ] = 0
     batch_size: Annotated[Count, "windows or episodes in a batch"]
-    buffer_size: Annotated[Count, "windows or episodes in the replay"]
-    updates_per_round: Annotated[Count, "gradient steps per window or episode of all n_envs"]
+    buffer_size: Annotated[Count, "windows or episodes in the replay, if there is one"]
+    updates_per_round: Annotated[
+        Count,
+        "gradient steps per window or episode of all n_envs; with data=rollouts, "
+        "n_envs / batch_size of them are an epoch",
+    ]
     learning_starts: Annotated[StepsOrZero, "env steps before the first update"]
-    target_period: Annotated[Count, "updates between target network syncs"]
+    target_period: Annotated[
+        Count, "updates between target network syncs; 1 (with tau=1) = no target network"
+    ]
     tau: Annotated[PositiveFraction, "fraction of the online weights taken; 1 = copy"] = 1.0
     epsilon_start: Annotated[Fraction, "exploration at the start"] = 1.0
     epsilon_end: Annotated[Fraction, "exploration at the end"] = 0.05
@@ -72,12 +90,22 @@ class AlgoConfig(Section):
         """The keyword arguments of the mixer's maker."""
         return self.beyond(AlgoConfig)
 
+    def stored(self, n_envs: int) -> int:
+        """The windows or episodes that are held, of so many environments."""
+        return n_envs if self.data == "rollouts" else max(self.buffer_size, n_envs)
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.buffer_size < self.batch_size:
+        if self.data != "rollouts" and self.buffer_size < self.batch_size:
             raise ConfigError(
                 f"algo.buffer_size={self.buffer_size} is refused: "
                 f"must be at least algo.batch_size={self.batch_size}"
+            )
+        longest = self.window if self.data == "rollouts" else 0
+        if self.memory_window > longest:
+            raise ConfigError(
+                f"algo.memory_window={self.memory_window} is refused: must be "
+                + (f"at most algo.window={longest}" if longest else "0 unless algo.data=rollouts")
             )
         if self.weight_decay > 0 and self.optimiser != "adamw":
             raise ConfigError(

@@ -141,6 +141,12 @@ class Config(Section):
                 f"seed={self.seed} num_seeds={self.num_seeds} is refused: the last seed would be "
                 f"{last}, must be at most {2**31 - 1}"
             )
+        n_envs, batch = self.env.n_envs, self.algo.batch_size
+        if self.algo.data == "rollouts" and n_envs % batch:
+            raise ConfigError(
+                f"algo.batch_size={batch} is refused: must divide env.n_envs={n_envs} with "
+                "algo.data=rollouts"
+            )
         self.env.check_run(self)
 
 

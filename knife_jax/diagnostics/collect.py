@@ -57,7 +57,7 @@ def look(
     )
     batch = first(trainer.shards.whole(mine, batch_axes(mine)), windows)
     agents, _, _, sown = forward(learner.networks, online, batch)
-    goals = learner.targets(agents["agent"].values, state.patient.target, batch)
+    goals = learner.targets(agents, state.patient.target, batch)
     outputs = {group.name: layer(sown, group)["activation"][0] for group in learner.wiring}
     for name in agents:
         outputs[f"{name}/memory"] = sown[name]["representation"][0]

@@ -17,7 +17,8 @@ from knife_jax.nets.wiring import Kind, NeuronGroup, Wiring
 
 
 class RecurrentAgent(nn.Module):
-    """Dense, ReLU, GRU, dense (DRQN; the agent of QMIX, Rashid et al. 2018, fig. 2).
+    """Dense, ReLU, GRU, dense (DRQN; the agent of QMIX, Rashid et al. 2018, fig. 2), or several
+    dense layers with ReLUs in place of one.
 
     Shared by all agents, which may be told apart by a one-hot id and by their own last action.
     """
@@ -30,6 +31,7 @@ class RecurrentAgent(nn.Module):
     last_action: bool = True
     layer_norm: bool = False
     own_outgoing: bool = False
+    n_layers: int = 1
     head_with: MakeHead = DenseHead
 
     @nn.compact
@@ -69,16 +71,23 @@ class RecurrentAgent(nn.Module):
         first: Bool[Array, "T B"],
     ) -> Float[Array, "T B N H"]:
         """Return the state of one memory after each step, by an encoder and a GRU of its own."""
-        encoder = GraftedDense(
-            self.hidden_dim, self.init_with, self.slots, x.shape[-2] if self.agent_id else 0,
-            self.layer_norm, (self.hidden_dim,) * 3 if self.own_outgoing else (),
-            name=f"{prefix}encoder",
-        )  # fmt: skip
-        seen: Any = encoder(x)
+        seen: Any = x
+        *inner, last = self.encoder(prefix)
+        for name in (*inner, last):
+            seen = GraftedDense(
+                self.hidden_dim, self.init_with, self.slots,
+                x.shape[-2] if self.agent_id and seen is x else 0, self.layer_norm,
+                (self.hidden_dim,) * 3 if self.own_outgoing and name == last else (), name=name,
+            )(seen)  # fmt: skip
         seen, added = seen if self.own_outgoing else (seen, ())
         return GRU(self.hidden_dim, self.init_with, name=f"{prefix}memory")(
             carry, seen, first, added
         )
+
+    def encoder(self, prefix: str = "") -> list[str]:
+        """Return the names of the ReLU layers of a memory, in order."""
+        later = (f"{prefix}encoder_{i}" for i in range(2, self.n_layers + 1))
+        return [f"{prefix}encoder", *later]
 
     def make_head(self) -> Head:
         """Return what reads the recurrent state."""
@@ -89,9 +98,11 @@ class RecurrentAgent(nn.Module):
         return jnp.zeros((*batch, self.hidden_dim * (1 + len(self.make_head().memories))))
 
     def wiring(self, network: str = "agent") -> Wiring:
-        """Every dense layer: of each memory the encoder, whose neurons all gates of the GRU read,
-        and the gates; and the head. The encoders of memories that the head adds are not operated
-        on. ``network`` is its name among those that are trained together."""
+        """Every dense layer: of each memory those of the encoder, the last of which is read by all
+        gates of the GRU, and the gates; and the head. Grafts with outgoing weights of their own
+        cannot be read by grafts, so that only the last layer has them. The encoders of memories
+        that the head adds are not operated on. ``network`` is its name among those that are trained
+        together."""
         head = self.make_head()
         added = (self._memory(f"{name}_", "fixed") for name in head.memories)
         groups = [*self._memory("", "relu"), *(group for part in added for group in part)]
@@ -108,8 +119,15 @@ class RecurrentAgent(nn.Module):
         reading = tuple(f"{prefix}memory/{gate}" for gate in INPUT_GATES)
         recurrent = tuple(f"{prefix}memory/{gate}" for gate in RECURRENT_GATES)
         fresh = {reading: init.gates, recurrent: init.recurrent_columns}
+        names = self.encoder(prefix)
+        readers = [*((name,) for name in names[1:]), reading]
+        inner: Kind = "fixed" if self.own_outgoing else kind
+        kinds: tuple[Kind, ...] = (inner,) * (len(names) - 1) + (kind,)
         return (
-            NeuronGroup(f"{prefix}encoder", width, init.columns, reading, kind, init.bias),
+            *(
+                NeuronGroup(name, width, init.columns, read, own, init.bias)
+                for name, read, own in zip(names, readers, kinds, strict=True)
+            ),
             *(
                 NeuronGroup(gate, width, draw, (), "gate", init.bias)
                 for gates, draw in fresh.items()

@@ -11,10 +11,10 @@ from jaxtyping import Array, PRNGKeyArray
 from knife_jax.clock import Clock, crossed
 from knife_jax.nets.graft import occupancy, with_open_slots
 from knife_jax.training import replay
-from knife_jax.training.rollout import EpisodeSums, first_episodes, rollout, start
+from knife_jax.training.rollout import EpisodeSums, first_episodes, rollout
 from knife_jax.training.state import TrainState
 from knife_jax.training.task_switch import clock_at_last_update, switch
-from knife_jax.training.trainer import Trainer, open_slots, trajectories_added
+from knife_jax.training.trainer import Trainer, begin_episodes, open_slots, trajectories_added
 from knife_jax.training.updates import learn
 from knife_jax.types import Patient, PyTree
 
@@ -27,9 +27,7 @@ def init(trainer: Trainer, key: PRNGKeyArray) -> TrainState:
     """One seed before its first step, or a shard of it."""
     key, net_key, env_key = jax.random.split(key, 3)
     patient = trainer.learner.init(net_key)
-    actor = start(
-        trainer.env, trainer.learner.initial_carry(trainer.env.n_envs), trainer.shards.own(env_key)
-    )
+    actor = begin_episodes(trainer, trainer.env, trainer.shards.own(env_key))
     _, example, _ = jax.eval_shape(
         lambda a, k: _play(trainer, patient, a, Clock.zero(), k), actor, key
     )
@@ -61,8 +59,9 @@ def chunk(trainer: Trainer, state: TrainState, clock: Clock):
     keeps them from then on: ``finite`` is False. What was seen of it in this chunk is void.
     """
     if trainer.sequence is not None:
-        carry = trainer.learner.initial_carry(trainer.env.n_envs)
-        state, clock = switch(trainer.sequence, carry, state, clock, trainer.shards)
+        state, clock = switch(
+            trainer.sequence, partial(begin_episodes, trainer), state, clock, trainer.shards
+        )
         trainer = trainer._replace(env=trainer.sequence.env(clock.task))
     healthy, begin = (state.patient, state.plasticity), clock
 
@@ -118,8 +117,7 @@ def chunk(trainer: Trainer, state: TrainState, clock: Clock):
 def _play(trainer: Trainer, patient: Patient, actor, clock: Clock, key: PRNGKeyArray):
     if trainer.episodes_only:
         key, start_key = jax.random.split(key)
-        carry = trainer.learner.initial_carry(trainer.env.n_envs)
-        actor = start(trainer.env, carry, start_key, actor.env)
+        actor = begin_episodes(trainer, trainer.env, start_key, actor.env)
     online = with_open_slots(patient.online, open_slots(trainer, clock))
     actor, windows, sums = rollout(
         trainer.env, trainer.learner.act, online, actor, trainer.epsilon(clock), key,

@@ -22,6 +22,7 @@ from knife_jax.plasticity.base import NeuronStats, Stat
 from knife_jax.plasticity.stats import mean_activation, mean_sensitivity, neuron_stats
 from knife_jax.training.exploration import greedy_actions
 from knife_jax.training.forward import (
+    AgentValues,
     Networks,
     Values,
     act,
@@ -61,12 +62,12 @@ class Act(Protocol):
 class Targets(Protocol):
     def __call__(
         self,
-        online_values: Float[Array, "T1 B N A"],
+        online: AgentValues,
         target: Variables,
         batch: Trajectory,
         key: PRNGKeyArray | None = None,
     ) -> Goals:
-        """Return what estimates are compared with, given the online network's values on the batch.
+        """Return what estimates are compared with, given the online networks' values on the batch.
         With a key heads that sample do so."""
         ...
 
@@ -123,6 +124,7 @@ def make_learner(
     optimiser: optax.GradientTransformation,
     *,
     gamma: float,
+    reward_scale: float = 1.0,
     returns: Returns,
     double_q: bool,
     target_period: int,
@@ -132,7 +134,8 @@ def make_learner(
     needs: tuple[Stat, ...] = (),
     shards: Shards = WHOLE,
 ) -> Learner:
-    """Make Q-learning on Q_tot with a target network (Rashid et al. 2018, eq. 6).
+    """Make Q-learning on Q_tot with a target network (Rashid et al. 2018, eq. 6), or without one if
+    it would be copied at every gradient step (Gallici et al. 2025).
 
     Args:
       spec: sizes of the environment.
@@ -140,6 +143,7 @@ def make_learner(
       wiring: the groups of neurons that are measured at every gradient step.
       optimiser: what turns gradients into steps.
       gamma: discount.
+      reward_scale: what rewards are multiplied by.
       returns: how goals are computed of rewards and next values.
       double_q: whether the online network selects the target's next action.
       target_period: gradient steps between updates of the target network.
@@ -150,7 +154,11 @@ def make_learner(
       shards: over which the batch is split; each gives its own part to ``gradient``.
     """
     optimiser = optax.with_extra_args_support(optimiser)
-    targets = partial(td_targets, networks, bootstrap, returns, gamma=gamma, double_q=double_q)
+    has_target = target_period > 1 or tau < 1
+    targets = partial(
+        td_targets, networks, bootstrap, returns, gamma=gamma, reward_scale=reward_scale,
+        double_q=double_q, has_target=has_target,
+    )  # fmt: skip
 
     def init(key: PRNGKeyArray) -> Patient:
         online = init_networks(networks, spec, key)
@@ -160,7 +168,7 @@ def make_learner(
         init=init,
         initial_carry=lambda n_envs: networks.initial_carry(n_envs, spec.n_agents),
         act=partial(act, networks),
-        gradient=partial(gradient, networks, targets, error, wiring, needs, shards),
+        gradient=partial(gradient, networks, targets, has_target, error, wiring, needs, shards),
         step=partial(step, optimiser, target_period, tau),
         values=partial(values_of, networks),
         targets=targets,
@@ -175,18 +183,20 @@ def td_targets(
     networks: Networks,
     bootstrap: str | None,
     returns: Returns,
-    online_values: Float[Array, "T1 B N A"],
+    online: AgentValues,
     target: Variables,
     batch: Trajectory,
     key: PRNGKeyArray | None = None,
     *,
     gamma: float,
+    reward_scale: float,
     double_q: bool,
+    has_target: bool,
 ) -> Goals:
     """Return goals whose V is the target network's estimate of the greedy joint action; see
-    ``Targets``."""
-    agents, _ = agent_values(networks, target, batch, key=key)
-    selecting = selector(online_values, agents["agent"].values, double_q=double_q)
+    ``Targets``. If there is none, ``target`` must be the online network's variables."""
+    agents = agent_values(networks, target, batch, key=key)[0] if has_target else online
+    selecting = selector(online["agent"].values, agents["agent"].values, double_q=double_q)
 
     def of_greedy(start: int, stop: int | None):
         action = greedy_actions(selecting[start:stop], batch.avail_actions[start:stop])
@@ -198,7 +208,7 @@ def td_targets(
         def taken() -> Array:
             return estimate(networks, target, joint_at(batch, agents, batch.action))[0][name]
 
-        rows = Transitions(batch.reward, batch.terminated, batch.valid, ahead[name])
+        rows = Transitions(reward_scale * batch.reward, batch.terminated, batch.valid, ahead[name])
         return returns(rows, taken, gamma=gamma)
 
     return Goals({name: goal(bootstrap or name) for name in ahead}, of_greedy(0, -1))
@@ -207,6 +217,7 @@ def td_targets(
 def gradient(
     networks: Networks,
     targets: Targets,
+    has_target: bool,
     error: Error,
     wiring: Wiring,
     needs: tuple[Stat, ...],
@@ -224,8 +235,10 @@ def gradient(
         agents, taken, estimates, sown = forward(
             networks, {**online, **trained}, batch, key=own_key
         )
-        still = jax.lax.stop_gradient(agents["agent"].values)
-        goals = jax.lax.stop_gradient(targets(still, target, batch, target_key))
+        still = jax.lax.stop_gradient(agents)
+        goals = jax.lax.stop_gradient(
+            targets(still, target if has_target else online, batch, target_key)
+        )
         value = masked_mean(error(estimates, goals, taken), batch.valid)
         metrics = {
             "loss": value,

@@ -110,7 +110,20 @@ def add(ring: ReplayState, windows: Trajectory, added: Int[Array, ""]) -> Replay
 def sample(ring: ReplayState, key: PRNGKeyArray, batch: int, added: Int[Array, ""]) -> Trajectory:
     """``batch`` windows, uniformly with replacement, from the ``added`` ones still there."""
     capacity = ring.last_action.shape[0]
-    index = jax.random.randint(key, (batch,), 0, jnp.minimum(added, capacity))
+    return pick(ring, jax.random.randint(key, (batch,), 0, jnp.minimum(added, capacity)))
+
+
+def epochs(key: PRNGKeyArray, n: int, batch: int, steps: int) -> Int[Array, "{steps} {batch}"]:
+    """Which of n windows each of ``steps`` batches has: all of them once in an order of its own,
+    then all again in another, and so on. n must be a multiple of ``batch``."""
+    keys = jax.random.split(key, -(-steps * batch // n))
+    orders = jax.vmap(lambda key: jax.random.permutation(key, n))(keys)
+    return orders.reshape(-1, batch)[:steps]
+
+
+def pick(ring: ReplayState, index: Int[Array, "B"]) -> Trajectory:
+    """The windows at these places of the ring."""
+    capacity = ring.last_action.shape[0]
 
     def take(leaf: Array, axis: int) -> Array:
         if axis == 0:

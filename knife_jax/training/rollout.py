@@ -13,7 +13,7 @@ from knife_jax.envs.base import TimeStep, VecEnv
 from knife_jax.envs.contract import breaches
 from knife_jax.training.exploration import epsilon_greedy
 from knife_jax.training.learner import Act
-from knife_jax.types import PyTree, Trajectory, Variables
+from knife_jax.types import PyTree, Trajectory, Variables, batch_axes
 
 
 class ActorState(struct.PyTreeNode):
@@ -26,6 +26,8 @@ class ActorState(struct.PyTreeNode):
     last_action: Int[Array, "E N"]
     episode_return: Float[Array, "E"]
     episode_length: Int[Array, "E"]
+    recent: Trajectory | None = None
+    """the last steps of the round before, if they are to be learnt from again"""
 
 
 class EpisodeSums(NamedTuple):
@@ -40,11 +42,18 @@ class EpisodeSums(NamedTuple):
 
 
 def start(
-    env: VecEnv, carry: Float[Array, "E N H"], key: PRNGKeyArray, held: PyTree = None
+    env: VecEnv,
+    carry: Float[Array, "E N H"],
+    key: PRNGKeyArray,
+    held: PyTree = None,
+    *,
+    memory: int = 0,
 ) -> ActorState:
     """Begin an episode in every environment, with the agents' initial carry.
 
-    Games outside of jax are those that the environments' state ``held`` has, if it is given.
+    Games outside of jax are those that the environments' state ``held`` has, if it is given. With
+    ``memory`` windows will have so many steps of the round before at their head; at first these
+    hold no transitions.
     """
     if env.again is None or held is None:
         env_state, time_step = env.reset(key)
@@ -58,7 +67,37 @@ def start(
         last_action=jnp.full((e, n), -1, jnp.int32),
         episode_return=jnp.zeros(e),
         episode_length=jnp.zeros(e, jnp.int32),
+        recent=_nothing_yet(time_step, carry, memory) if memory else None,
     )
+
+
+def _nothing_yet(now: TimeStep, carry: Float[Array, "E N H"], steps: int) -> Trajectory:
+    """So many steps without transitions before the first one of an episode."""
+    over = lambda leaf, n: jnp.broadcast_to(leaf, (n, *leaf.shape))  # noqa: E731
+    nobody = jnp.zeros(now.avail_actions.shape[:-1], jnp.int32)
+    no = jnp.zeros(now.first.shape, bool)
+    return Trajectory(
+        obs=over(now.obs, steps + 1),
+        state=over(now.state, steps + 1),
+        avail_actions=over(now.avail_actions, steps + 1),
+        first=over(~no, steps + 1),
+        action=over(nobody, steps),
+        reward=over(jnp.zeros(no.shape), steps),
+        terminated=over(no, steps),
+        valid=over(no, steps),
+        carry=carry,
+        last_action=nobody - 1,
+    )
+
+
+def _joined(before: Trajectory, after: Trajectory) -> Trajectory:
+    """Windows and those that follow them, as one."""
+    steps = before.reward.shape[0]
+
+    def both(old: Array, new: Array, axis: int) -> Array:
+        return jnp.concatenate([old[:steps], new]) if axis else old
+
+    return jax.tree.map(both, before, after, batch_axes(after))
 
 
 def rollout(
@@ -81,6 +120,7 @@ def rollout(
     def step(carry: tuple[ActorState, Bool[Array, "E"]], key: PRNGKeyArray):
         actor, counted = carry
         now = actor.time_step
+        before = None if actor.recent is None else (actor.carry, actor.last_action)
         recurrent, values = act(variables, actor.carry, now, actor.last_action)
         action = epsilon_greedy(key, values, now.avail_actions, epsilon)
         env_state, after = env.step(actor.env, action)
@@ -103,15 +143,16 @@ def rollout(
             last_action=action,
             episode_return=jnp.where(after.last | after.first, 0.0, total),
             episode_length=jnp.where(after.last | after.first, 0, steps),
+            recent=actor.recent,
         )
-        return (actor, counted & ~(after.last | after.first) if first_only else counted), (
-            row,
-            ended,
-        )
+        counted = counted & ~(after.last | after.first) if first_only else counted
+        return (actor, counted), (row, ended, before)
 
-    first_carry, last_action = actor.carry, actor.last_action
+    recent, first_carry, last_action = actor.recent, actor.carry, actor.last_action
     every = jnp.ones_like(actor.time_step.first)
-    (actor, _), (rows, ended) = jax.lax.scan(step, (actor, every), jax.random.split(key, length))
+    (actor, _), (rows, ended, before) = jax.lax.scan(
+        step, (actor, every), jax.random.split(key, length)
+    )
     obs, state, avail_actions, first, action, reward, terminated, valid = rows
     after = actor.time_step
 
@@ -130,6 +171,14 @@ def rollout(
         carry=first_carry,
         last_action=last_action,
     )
+    if recent is not None and before is not None:
+        kept = length - recent.reward.shape[0]
+        last = jax.tree.map(
+            lambda leaf, axis: leaf[kept:] if axis else leaf, windows, batch_axes(windows)
+        )
+        carry, action = (leaf[kept] for leaf in before)
+        actor = actor.replace(recent=last.replace(carry=carry, last_action=action))
+        windows = _joined(recent, windows)
     return actor, windows, jax.tree.map(jnp.sum, ended)
 
 

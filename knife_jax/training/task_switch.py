@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int, PRNGKeyArray
 
 from knife_jax.clock import Clock, Trigger
 from knife_jax.envs.base import VecEnv
 from knife_jax.parallel.shards import Shards
-from knife_jax.training.rollout import start
+from knife_jax.training.rollout import ActorState
 from knife_jax.training.state import TrainState
 from knife_jax.types import Patient
 
@@ -30,16 +30,16 @@ class TaskSequence(NamedTuple):
 
 def switch(
     sequence: TaskSequence,
-    carry: Float[Array, "E N H"],
+    begin: Callable[[VecEnv, PRNGKeyArray], ActorState],
     state: TrainState,
     clock: Clock,
     shards: Shards,
 ) -> tuple[TrainState, Clock]:
     """Enter the task that is due at the head of a chunk, if it is a new one.
 
-    ``carry`` is the agents' initial one. Episodes under way are left behind. Their windows end
-    where they stand, so that no transition leads from one task into the next. Games outside of jax
-    are told of the task by their next step.
+    ``begin`` begins episodes in its environments. Those under way are left behind. Their windows
+    end where they stand, so that no transition leads from one task into the next. Games outside of
+    jax are told of the task by their next step.
     """
     task = sequence.task(clock)
     is_new = task > clock.task
@@ -47,7 +47,7 @@ def switch(
     def enter():
         key, start_key = jax.random.split(state.key)
         env = sequence.env(task)
-        actor = state.actor if env.again else start(env, carry, shards.own(start_key))
+        actor = state.actor if env.again else begin(env, shards.own(start_key))
         return sequence.on_task_switch(state.patient), actor, key
 
     patient, actor, key = jax.lax.cond(

@@ -6,14 +6,16 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from knife_jax.clock import Clock, Trigger
 from knife_jax.envs.base import VecEnv
 from knife_jax.parallel.shards import WHOLE, Shards
 from knife_jax.plasticity.base import PlasticityTransform
 from knife_jax.training.learner import Learner
+from knife_jax.training.rollout import ActorState, start
 from knife_jax.training.task_switch import TaskSequence
+from knife_jax.types import PyTree
 
 
 class Trainer(NamedTuple):
@@ -43,6 +45,11 @@ class Trainer(NamedTuple):
     """rounds that the replay holds before the first gradient step"""
     batch: int
     capacity: int
+    in_epochs: bool = False
+    """whether batches are epochs of a round's windows, in place of draws from the replay; the
+    replay then holds one round"""
+    memory: int = 0
+    """steps of the round before that come with each window"""
     sequence: TaskSequence | None = None
     """None if one task is trained throughout; else ``env`` is that of the first"""
     shards: Shards = WHOLE
@@ -51,6 +58,14 @@ class Trainer(NamedTuple):
     def round_steps(self) -> int:
         """Environment steps in a round, over all environments of all shards."""
         return self.length * self.env.n_envs * self.shards.n
+
+
+def begin_episodes(
+    trainer: Trainer, env: VecEnv, key: PRNGKeyArray, held: PyTree = None
+) -> ActorState:
+    """Begin episodes to learn from in environments of the trainer's number; see ``start``."""
+    carry = trainer.learner.initial_carry(env.n_envs)
+    return start(env, carry, key, held, memory=trainer.memory)
 
 
 def open_slots(trainer: Trainer, clock: Clock) -> Int[Array, ""]:

@@ -42,15 +42,18 @@ def learn(trainer: Trainer, state: TrainState, before: Clock, clock: Clock, key:
     """
     continual = trainer.plasticity.claims.continual
 
-    def update(carry, key):
+    def update(carry, given):
+        key, chosen = given
         patient, measured, before, clock = carry
         began = jnp.where(clock.task > before.task, clock.updates, clock.task_since)
         clock = clock._replace(task_since=began)
         sample_key, surgery_key = jax.random.split(key)
         sample_key = trainer.shards.own(sample_key)
-        batch = replay.sample(
-            state.replay, sample_key, trainer.batch, trajectories_added(trainer, clock)
-        )
+        if chosen is None:
+            added = trajectories_added(trainer, clock)
+            batch = replay.sample(state.replay, sample_key, trainer.batch, added)
+        else:
+            batch = replay.pick(state.replay, chosen)
         batch = trainer.plasticity.extras.augment(batch, jax.random.fold_in(sample_key, 1))
         n = open_slots(trainer, before)
         online, target = (with_open_slots(v, n) for v in (patient.online, patient.target))
@@ -84,9 +87,13 @@ def learn(trainer: Trainer, state: TrainState, before: Clock, clock: Clock, key:
         )
         return (patient, measured, after, after), (metrics, surgery)
 
+    order = None
+    if trainer.in_epochs:
+        order_key = trainer.shards.own(jax.random.fold_in(key, trainer.updates))
+        order = replay.epochs(order_key, trainer.capacity, trainer.batch, trainer.updates)
     carry = (state.patient, state.plasticity, before, clock)
     (patient, measured, _, clock), (metrics, surgeries) = jax.lax.scan(
-        update, carry, jax.random.split(key, trainer.updates)
+        update, carry, (jax.random.split(key, trainer.updates), order)
     )
     sums = jax.tree.map(jnp.sum, metrics)
     return state.replace(patient=patient, plasticity=measured), clock, sums, surgeries

@@ -35,8 +35,15 @@ def gru(p, x, h):
     return (1 - z) * n + z * h
 
 
-def histories(p, batch, carry):
+def normal(z):
+    """LayerNorm without scale and offset."""
+    z = z - z.mean(axis=-1, keepdims=True)
+    return z / np.sqrt(np.square(z).mean(axis=-1, keepdims=True) + 1e-6)
+
+
+def histories(p, batch, carry, normalised=lambda z: z):
     """The recurrent state of every agent at every step [T + 1, B, N, H]."""
+    encoder = sorted(name for name in p if name.startswith("encoder"))
     n_agents, n_actions = batch.avail_actions.shape[2:]
     last, out, h = batch.last_action, [], carry
     for t in range(len(batch.obs)):
@@ -44,7 +51,9 @@ def histories(p, batch, carry):
         seen = np.eye(n_actions)[last] * (last >= 0)[..., None] * ~first
         ids = np.broadcast_to(np.eye(n_agents), (*last.shape, n_agents))
         x = np.concatenate([batch.obs[t], seen, ids], axis=-1)
-        h = gru(p["memory"], relu(dense(p["encoder"], x)), h * ~first)
+        for layer in encoder:
+            x = relu(normalised(dense(p[layer], x)))
+        h = gru(p["memory"], x, h * ~first)
         out.append(h)
         last = batch.action[t] if t < len(batch.action) else last
     return np.stack(out)
@@ -126,6 +135,26 @@ def _squared(p, still, target, batch, mix):
     taken = mix(p.get("mixer"), still.get("mixer"), values, batch.state[:-1])
     chosen = at(q_target, best)[1:]
     goal = one_step(batch, mix(*(target.get("mixer"),) * 2, (chosen,) * 2, batch.state[1:]))
+    return mean_over(batch, np.square(taken - goal))
+
+
+def pqn_loss(p, still, target, batch, lam, reward_scale):
+    """PQN on the sum of the agents' values (Gallici et al. 2025, eq. 7 with Peng's λ-returns): no
+    target network, goals of the network itself, layer normalisation."""
+    del target
+    width = p["agent"]["memory"]["hr"]["kernel"].shape[0]
+    q, q_still = (
+        dense(x["agent"]["head"], histories(x["agent"], batch, batch.carry[..., :width], normal))
+        for x in (p, still)
+    )
+    best = np.where(batch.avail_actions, q_still, -np.inf).max(axis=-1).sum(axis=-1)
+    goal = np.zeros_like(batch.reward, dtype=np.float64)
+    for t in reversed(range(len(goal))):
+        goes_on = batch.valid[t + 1] if t + 1 < len(goal) else np.zeros(best.shape[1], bool)
+        mixed = np.where(goes_on, lam * goal[min(t + 1, len(goal) - 1)], 0)
+        ahead = np.where(goes_on, 1 - lam, 1) * best[t + 1] + mixed
+        goal[t] = reward_scale * batch.reward[t] + GAMMA * ~batch.terminated[t] * ahead
+    taken = at(q[:-1], batch.action).sum(axis=-1)
     return mean_over(batch, np.square(taken - goal))
 
 

@@ -36,6 +36,9 @@ CASES = [
 ]  # fmt: skip
 RISKY = {"atoms": 7, "risk_levels": 3, "quantile_weight": 0.3}
 CASES.append(("rmix", RISKY, partial(restated.rmix_loss, n_levels=3, weight=0.3)))
+WITHOUT_TARGET = {"target_period": 1, "td_lambda": 0.85, "reward_scale": 10.0, "layer_norm": True}
+PQN = partial(restated.pqn_loss, lam=0.85, reward_scale=10.0)
+CASES += [("vdn", WITHOUT_TARGET | {"encoder_layers": n}, PQN) for n in (1, 3)]
 BUGS = [
     # the released code has the sign of the residual in a penalty alone, which it makes zero
     ("resq", SMALL, partial(restated.resq_loss, residual=lambda q_r: q_r)),
@@ -78,13 +81,16 @@ def make_batch(key, width):
 @cache
 def made(name, **options):
     """The learner of an algorithm, a patient whose networks differ, and a batch."""
-    config = tiny_config(mixer=name, hidden=3, embed=2, hyper_hidden=5, **options)
+    sizes = {"mixer": name, "hidden": 3, "embed": 2, "hyper_hidden": 5, "td_lambda": 0.0}
+    config = tiny_config(**sizes | options)
+    algo = config.algo
     algorithm = make_factorisation(config, SPEC)
     networks = make_networks(config, SPEC, algorithm)
     learner = make_learner(
         SPEC, networks, networks.wiring()[:1], optax.identity(), gamma=restated.GAMMA,
-        returns=partial(td_lambda_targets, lam=0.0), double_q=name != "dmix",
-        target_period=1, tau=1.0, error=algorithm.error, bootstrap=algorithm.bootstrap,
+        returns=partial(td_lambda_targets, lam=algo.td_lambda), double_q=name != "dmix",
+        reward_scale=algo.reward_scale, target_period=algo.target_period, tau=1.0,
+        error=algorithm.error, bootstrap=algorithm.bootstrap,
     )  # fmt: skip
     keys = jax.random.split(jax.random.key(0), 3)
     online, target = (learner.init(key).online for key in keys[:2])

@@ -16,6 +16,7 @@ from tiny import tiny_config
 
 from knife_jax.builders.trainer import make_trainer
 from knife_jax.envs.base import Env, EnvSpec, TimeStep, first_step, vectorise
+from knife_jax.nets.heads import ActionValues
 from knife_jax.training.chunk import init
 from knife_jax.training.rollout import rollout
 from knife_jax.types import Trajectory
@@ -79,8 +80,8 @@ def played(length, n_windows, **algo):
 def targets(trainer, patient, batch):
     @jax.jit
     def compute(patient, batch):
-        values = trainer.learner.values(patient.online, batch).agents
-        return trainer.learner.targets(values, patient.target, batch).returns["q_tot"]
+        online = {"agent": ActionValues(trainer.learner.values(patient.online, batch).agents)}
+        return trainer.learner.targets(online, patient.target, batch).returns["q_tot"]
 
     return np.asarray(compute(patient, batch))
 

@@ -1,0 +1,120 @@
+"""Learning without a replay: each round's windows in epochs, with the end of the round before."""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ladder.environments import JOINT, MEMORY
+from tiny import KNIFE, tiny_config
+
+from knife_jax.builders.program import build_in
+from knife_jax.builders.trainer import make_trainer
+from knife_jax.config.schema import ConfigError
+from knife_jax.envs.base import vectorise
+from knife_jax.training import chunk as training
+from knife_jax.training import replay
+from knife_jax.training.forward import agent_values
+from knife_jax.training.rollout import rollout
+
+E, T, M = 6, 5, 3
+ROLLOUTS = {"mixer": "vdn", "data": "rollouts", "batch_size": 3, "learning_starts": 0,
+            "target_period": 1, "n_envs": E, "window": T, "updates_per_round": 7}  # fmt: skip
+
+
+@pytest.mark.parametrize(("n", "batch", "steps"), [(6, 3, 7), (5, 5, 3), (8, 1, 8), (12, 4, 2)])
+def test_each_epoch_has_every_window_once(n, batch, steps):
+    order = np.asarray(replay.epochs(jax.random.key(1), n, batch, steps))
+    assert order.shape == (steps, batch)
+    a_round = n // batch
+    whole = [sorted(order[i : i + a_round].ravel()) for i in range(0, steps - a_round + 1, a_round)]
+    assert whole == [list(range(n))] * (steps // a_round)
+    rest = order[len(whole) * a_round :].ravel()
+    assert len(set(rest)) == rest.size
+    other = np.asarray(replay.epochs(jax.random.key(2), n, batch, steps))
+    assert not np.array_equal(order, other)
+
+
+def played(memory):
+    """Four rounds of play from the first step on, by the same network."""
+    trainer = make_trainer(tiny_config(**ROLLOUTS, memory_window=memory), vectorise(MEMORY.env, E))
+    state = jax.jit(partial(training.init, trainer))(jax.random.key(3))
+    play = jax.jit(
+        lambda actor, key: rollout(
+            trainer.env, trainer.learner.act, state.patient.online, actor, jnp.asarray(0.5), key, T
+        )
+    )
+    actor, rounds = state.actor, []
+    for key in jax.random.split(jax.random.key(5), 4):
+        actor, windows, _ = play(actor, key)
+        rounds.append(windows)
+    return trainer, state.patient.online, rounds
+
+
+def test_windows_begin_with_the_last_steps_of_the_round_before():
+    (_, _, plain), (trainer, online, windows) = played(0), played(M)
+    assert windows[0].reward.shape == (M + T, E) and windows[0].obs.shape[0] == M + T + 1
+    assert not windows[0].valid[:M].any() and windows[0].first[: M + 1].all()
+    values = jax.jit(lambda batch: agent_values(trainer.learner.networks, online, batch)[0])
+    for before, now, same in zip([None, *plain], windows, plain, strict=False):
+        for name in ("obs", "state", "avail_actions", "first", "action", "reward", "valid"):
+            ours, new = getattr(now, name), getattr(same, name)
+            np.testing.assert_array_equal(ours[M:], new, err_msg=name)
+            if before is not None:
+                old = getattr(before, name)[T - M : T]
+                np.testing.assert_array_equal(ours[:M], old, err_msg=name)
+        # the carry and the actions before the head give the values that the stream had
+        ours, alone = values(now)["agent"].values, values(same)["agent"].values
+        np.testing.assert_allclose(ours[M:], alone, rtol=1e-5, atol=1e-6)
+
+
+def test_only_the_round_is_held_and_goals_come_from_the_network_itself():
+    config = tiny_config(**ROLLOUTS, memory_window=M, plasticity=KNIFE, seeds=2, td_lambda=0.8)
+    program = build_in(partial(vectorise, MEMORY.env), config)
+    state, clock = program.init((0, 1)), program.clock()
+    assert state.replay.reward.shape == (2, M + T, E)
+    churn, units = [], 0
+    while clock.rounds < clock.budget:
+        state, clock, metrics = program.chunk(state, clock)
+        surgery = jax.tree.map(np.asarray, metrics["surgery"])
+        churn += [*surgery["churn_max"][surgery["fired"]]]
+        units += surgery["units_operated"].sum()
+    assert int(clock.updates) == 7 * int(clock.rounds)
+    assert units > 0 and np.all(np.array(churn) == 0)
+    online, target = state.patient.online["params"], state.patient.target["params"]
+    jax.tree.map(np.testing.assert_array_equal, online, target)
+
+
+@pytest.mark.parametrize("mixer", ["vdn", "qmix"])
+def test_learns_the_optimal_return_without_a_replay(mixer):
+    changes = ROLLOUTS | {"mixer": mixer, "n_envs": 16, "batch_size": 8, "window": 8}
+    config = tiny_config(
+        **changes | {"updates_per_round": 4}, env_steps=24_000, log_every=24_000, hidden=32,
+        layer_norm=True, gamma=0.9, td_lambda=0.8, lr_decay=True, epsilon_steps=12_000, seeds=2,
+    )  # fmt: skip
+    program = build_in(partial(vectorise, JOINT.env), config)
+    state, _, _ = program.chunk(program.init((0, 1)), program.clock())
+    episodes = program.evaluate(state, jax.random.split(jax.random.key(7), 2), 0)
+    np.testing.assert_allclose(episodes.returns.mean(axis=1), JOINT.optimal_return, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"batch_size": 4}, "algo.batch_size=4 is refused: must divide env.n_envs=6"),
+        ({"memory_window": 6}, "algo.memory_window=6 is refused: must be at most algo.window=5"),
+        ({"data": "windows", "memory_window": 1},
+         "algo.memory_window=1 is refused: must be 0 unless algo.data=rollouts"),
+    ],
+)  # fmt: skip
+def test_refusals(changes, said):
+    with pytest.raises(ConfigError, match=said):
+        tiny_config(**ROLLOUTS | changes)
+
+
+def test_the_replay_counts_for_nothing():
+    config = tiny_config(**ROLLOUTS)
+    smaller = replace(config, algo=replace(config.algo, buffer_size=1))
+    assert smaller.algo.stored(E) == config.algo.stored(E) == E
