@@ -60,9 +60,9 @@ class Peer(NamedTuple):
     learn: Any
 
 
-def sizes(env, settings: Settings) -> dict[str, int]:
+def sizes(env, n_envs: int) -> dict[str, int]:
     """How wide a network this environment asks for."""
-    envs = CTRolloutManager(env, batch_size=settings.n_envs)
+    envs = CTRolloutManager(env, batch_size=n_envs)
     obs, _ = jax.eval_shape(envs.batch_reset, jax.random.PRNGKey(0))
     return {
         "agents": len(env.agents),
@@ -70,6 +70,23 @@ def sizes(env, settings: Settings) -> dict[str, int]:
         "obs": int(envs.obs_size) - len(env.agents),
         "state": obs["__all__"].shape[-1],
     }
+
+
+def explore(key, values, avail_actions, epsilon):
+    """Epsilon-greedy over the available actions, of values [N, E, A]."""
+
+    def of_agent(key, values, avail_actions):
+        key_draw, key_coin = jax.random.split(key)
+        greedy = jnp.argmax(values - (1 - avail_actions) * UNAVAILABLE, axis=-1)
+
+        def draw(key, avail_actions):
+            shares = avail_actions * 1.0 / jnp.sum(avail_actions)
+            return jax.random.choice(key, len(shares), p=shares)
+
+        uniform = jax.vmap(draw)(jax.random.split(key_draw, len(greedy)), avail_actions)
+        return jnp.where(jax.random.uniform(key_coin, greedy.shape) < epsilon, uniform, greedy)
+
+    return jax.vmap(of_agent)(jax.random.split(key, len(values)), values, avail_actions)
 
 
 def build(env, settings: Settings) -> Peer:
@@ -90,17 +107,6 @@ def build(env, settings: Settings) -> Peer:
     def no_memory(batch):
         return jnp.zeros((n_agents, batch, s.hidden))
 
-    def explore(key, values, avail_actions, epsilon):
-        """Epsilon-greedy over the available actions of one agent in every environment."""
-        key_draw, key_coin = jax.random.split(key)
-        greedy = jnp.argmax(values - (1 - avail_actions) * UNAVAILABLE, axis=-1)
-
-        def draw(key, avail_actions):
-            return jax.random.choice(key, n_actions, p=avail_actions * 1.0 / jnp.sum(avail_actions))
-
-        uniform = jax.vmap(draw)(jax.random.split(key_draw, s.n_envs), avail_actions)
-        return jnp.where(jax.random.uniform(key_coin, greedy.shape) < epsilon, uniform, greedy)
-
     def rollout(params, rounds, key) -> Rows:
         """One window from a fresh reset; fields ``[(N,) T, E, ...]``."""
         share = jnp.clip(rounds / (s.epsilon_share * s.total_rounds), 0.0, 1.0)
@@ -112,8 +118,7 @@ def build(env, settings: Settings) -> Peer:
             seen, was_done = by_agent(obs), by_agent(done)
             memory, values = each_agent(params, memory, seen[:, None], was_done[:, None])
             avail_actions = by_agent(envs.get_valid_actions(env_state.env_state))
-            keys = jax.random.split(key_action, n_agents)
-            action = jax.vmap(explore, (0, 0, 0, None))(keys, values[:, 0], avail_actions, epsilon)
+            action = explore(key_action, values[:, 0], avail_actions, epsilon)
             actions = dict(zip(names, action, strict=True))
             new_obs, env_state, reward, new_done, _ = envs.batch_step(key_step, env_state, actions)
             reward = s.reward_scale * reward["__all__"]

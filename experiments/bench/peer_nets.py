@@ -1,4 +1,4 @@
-"""The networks of JaxMARL's ``qmix_rnn``, restated."""
+"""The networks of JaxMARL's ``qmix_rnn`` and ``pqn_vdn_rnn``, restated."""
 
 from __future__ import annotations
 
@@ -32,6 +32,31 @@ class Agent(nn.Module):
         unroll = nn.scan(_Memory, variable_broadcast="params", split_rngs={"params": False})
         carry, h = unroll()(carry, (x, reset))
         return carry, _dense(self.n_actions)(h)
+
+
+class NormalAgent(nn.Module):
+    """Dense layers, each normalised before its ReLU, a GRU and a dense layer (``pqn_vdn_rnn``).
+
+    With ``batch_norm`` observations are normalised, too; ``learns``: by the batch, not by running
+    means.
+    """
+
+    n_actions: int
+    hidden: int
+    layers: int
+    batch_norm: bool
+
+    @nn.compact
+    def __call__(self, carry, obs, reset, learns: bool = False):
+        def normal(x):
+            return nn.BatchNorm(not learns)(x) if self.batch_norm else nn.LayerNorm()(x)
+
+        x = normal(obs) if self.batch_norm else obs
+        for _ in range(self.layers):
+            x = nn.relu(normal(nn.Dense(self.hidden)(x)))
+        unroll = nn.scan(_Memory, variable_broadcast="params", split_rngs={"params": False})
+        carry, h = unroll()(carry, (x, reset))
+        return carry, nn.Dense(self.n_actions)(h)
 
 
 class Mixer(nn.Module):

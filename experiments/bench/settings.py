@@ -44,6 +44,11 @@ class Settings:
     def steps_per_round(self) -> int:
         return self.n_envs * self.window
 
+    @property
+    def waits(self) -> int:
+        """Rounds before the first learner step."""
+        return self.batch
+
 
 SMAX = Settings()
 MPE = Settings(
@@ -60,6 +65,49 @@ MPE = Settings(
     total_rounds=48076,
 )
 """``config/alg/ql_rnn_mpe.yaml``"""
+
+
+@dataclass(frozen=True)
+class PqnSettings:
+    """JaxMARL's ``config/alg/pqn_vdn_rnn_smax.yaml``."""
+
+    n_envs: int = 128
+    window: int = 128
+    """environment steps of each environment between two phases of learning"""
+    memory: int = 4
+    """steps of the window before that are learnt from again"""
+    hidden: int = 512
+    layers: int = 2
+    batch_norm: bool = True
+    """of the layers and of the observations; else layer normalisation, of the layers"""
+    epochs: int = 4
+    minibatches: int = 16
+    lr: float = 2.5e-4
+    """falls to 0"""
+    grad_clip: float = 1.0
+    gamma: float = 0.99
+    lam: float = 0.85
+    reward_scale: float = 10.0
+    total_env_steps: int = 10_000_000
+    epsilon_share: float = 0.1
+    """share of the rounds over which epsilon falls from 1"""
+    epsilon_end: float = 0.01
+
+    @property
+    def steps_per_round(self) -> int:
+        return self.n_envs * self.window
+
+    @property
+    def learner_steps(self) -> int:
+        return self.epochs * self.minibatches
+
+    @property
+    def waits(self) -> int:
+        return 0
+
+    @property
+    def total_rounds(self) -> int:
+        return self.total_env_steps // self.steps_per_round
 
 
 def avoid_deadlock() -> None:

@@ -13,12 +13,16 @@ from typing import Any, NamedTuple
 import checkout
 import jax
 import peer
+import peer_pqn
 from chunks import endless
-from settings import MPE_SCENARIOS, Settings
+from settings import MPE_SCENARIOS, PqnSettings, Settings
 
 from knife_jax.builders.program import build
 from knife_jax.config import environments
 from knife_jax.config import run as config
+from knife_jax.config.factorisation import ALGOS
+
+Either = Settings | PqnSettings
 
 
 class Side(NamedTuple):
@@ -64,16 +68,18 @@ def one_seed(state: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf if leaf.ndim == 0 else leaf[None], state)
 
 
-def peer_side(scenario: str, settings: Settings, rounds: int, root: Path | None) -> Side:
+def peer_side(scenario: str, settings: Either, rounds: int, root: Path | None) -> Side:
     """Its re-statement, or the script of a checkout, one seed of it."""
     env = jaxmarl_env(scenario)
-    if root:
+    if root and isinstance(settings, Settings):
         theirs = checkout.load(root, env, settings)
         label = f"jaxmarl checkout {theirs.commit}"
         print(f"peer: {label}, {theirs.note}")
+    elif isinstance(settings, PqnSettings):
+        theirs, label = peer_pqn.build(env, settings), "re-statement"
+        print("peer: restatement of JaxMARL's pqn_vdn_rnn (peer_pqn.py)")
     else:
-        theirs = peer.build(env, settings)
-        label = "re-statement"
+        theirs, label = peer.build(env, settings), "re-statement"
         print("peer: restatement of JaxMARL's qmix_rnn (peer.py)")
     state = one_seed(theirs.init(jax.random.PRNGKey(0)))
     run = _compiled("peer", peer_program(theirs.round, rounds), state)
@@ -83,12 +89,12 @@ def peer_side(scenario: str, settings: Settings, rounds: int, root: Path | None)
         cell[0] = jax.block_until_ready(run(cell[0]))
         return rounds * settings.steps_per_round
 
-    for _ in range(math.ceil(settings.batch / rounds) + 1):
+    for _ in range(math.ceil(settings.waits / rounds) + 1):
         advance()
-    return Side(label, advance, peer.sizes(env, settings), 1)
+    return Side(label, advance, peer.sizes(env, settings.n_envs), 1)
 
 
-def our_side(scenario: str, settings: Settings, rounds: int, devices: int | None) -> Side:
+def our_side(scenario: str, settings: Either, rounds: int, devices: int | None) -> Side:
     """This project's chunk, of as many rounds; exits if it learns less often than the peer."""
     program = build(dataclasses.replace(our_config(scenario, settings, rounds), devices=devices))
     state, clock = program.place(program.init([0]), endless(program))
@@ -102,7 +108,7 @@ def our_side(scenario: str, settings: Settings, rounds: int, devices: int | None
         # the step after the last of an episode opens the next one: no transition
         return rows - int(metrics["train"]["episodes"].sum())
 
-    for _ in range(math.ceil(settings.batch / rounds)):
+    for _ in range(math.ceil(settings.waits / rounds)):
         advance()
     before = int(cell[1].updates)
     advance()
@@ -119,7 +125,7 @@ def our_side(scenario: str, settings: Settings, rounds: int, devices: int | None
     return Side("knife_jax", advance, sizes, math.prod(program.mesh.values()))
 
 
-def our_config(scenario: str, s: Settings, rounds: int) -> config.Config:
+def our_config(scenario: str, s: Either, rounds: int) -> config.Config:
     """Our run with these settings, in chunks of so many rounds."""
     if scenario in MPE_SCENARIOS:
         n_predators = MPE_SCENARIOS[scenario]
@@ -127,13 +133,9 @@ def our_config(scenario: str, s: Settings, rounds: int) -> config.Config:
     else:
         env = environments.SmaxConfig(scenario=scenario, n_envs=s.n_envs)
     budget = s.total_rounds * s.steps_per_round
-    algo = config.AlgoConfig(
-        name="qmix",
+    common: dict[str, Any] = dict(
         hidden=s.hidden,
-        embed=s.embed,
-        hyper_hidden=s.hyper_hidden,
         init="orthogonal",
-        hyper_init_scale=s.mixer_init_scale,
         agent_id=True,
         last_action=False,
         optimiser="radam",
@@ -141,17 +143,38 @@ def our_config(scenario: str, s: Settings, rounds: int) -> config.Config:
         eps=1e-8,
         grad_clip=s.grad_clip,
         gamma=s.gamma,
-        td_lambda=0.0,
-        double_q=True,
-        data="windows",
         window=s.window,
-        batch_size=s.batch,
-        buffer_size=s.buffer_windows,
         updates_per_round=s.learner_steps,
-        learning_starts=s.batch * s.steps_per_round,
-        target_period=s.target_period * s.learner_steps,
+        learning_starts=s.waits * s.steps_per_round,
         epsilon_steps=round(s.epsilon_share * budget),
     )
+    if isinstance(s, PqnSettings):
+        algo = config.AlgoConfig(
+            name="vdn",
+            mixer="vdn",
+            encoder_layers=s.layers,
+            layer_norm=True,
+            lr_decay=True,
+            td_lambda=s.lam,
+            data="rollouts",
+            memory_window=s.memory,
+            batch_size=s.n_envs // s.minibatches,
+            buffer_size=s.n_envs,
+            target_period=1,
+            **common,
+        )
+    else:
+        algo = ALGOS["qmix"](
+            name="qmix",
+            embed=s.embed,
+            hyper_hidden=s.hyper_hidden,
+            hyper_init_scale=s.mixer_init_scale,
+            td_lambda=0.0,
+            batch_size=s.batch,
+            buffer_size=s.buffer_windows,
+            target_period=s.target_period * s.learner_steps,
+            **common,
+        )
     return config.Config(
         env_steps=budget,
         log_every=rounds * s.steps_per_round,

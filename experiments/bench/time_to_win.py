@@ -1,28 +1,38 @@
-"""Training time until a team plays well: this project's default run, or JaxMARL's ``qmix_rnn``.
+"""Training time until a team plays well: a run of this project's, or JaxMARL's ``qmix_rnn`` or
+``pqn_vdn_rnn``.
 
     python experiments/bench/time_to_win.py env=smax env.scenario=3m [--seeds 0,1,2]
-    python experiments/bench/time_to_win.py --peer --hidden 64 --lr 5e-4 env.scenario=3m
+    python experiments/bench/time_to_win.py --peer qmix_rnn --hidden 64 --lr 5e-4 env.scenario=3m
+    python experiments/bench/time_to_win.py --peer pqn_vdn_rnn --hidden 64 env.scenario=3m
 
 Trains one seed after the other and plays 256 greedy episodes every 20,480 environment steps, until
 they reach ``--goal``: a win rate if there is one, else a return. The clock runs while training
-runs, not while compiling or playing; both are reported beside it. The peer (``peer.py``; SMAX
-alone) keeps its published settings but for what is given here. The last line is JSON.
+runs, not while compiling or playing; both are reported beside it. The peers (``peer.py`` and
+``peer_pqn.py``; SMAX alone) keep their published settings but for what is given here. The last line
+is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
-from settings import SMAX, Settings
+from settings import SMAX, PqnSettings, Settings
 
 from knife_jax.cli import compose
 from knife_jax.config.run import Config
 from knife_jax.parallel import devices
+
+PEERS = {"qmix_rnn": replace(SMAX, hidden=512, buffer_windows=4992), "pqn_vdn_rnn": PqnSettings()}
+OF_PEERS = {
+    "hidden": "width", "lr": "learning rate", "window": "steps between two phases of learning",
+    "minibatches": "minibatches in an epoch, of pqn_vdn_rnn",
+}  # fmt: skip
 
 EVERY = 20_480
 EPISODES = 256
@@ -48,8 +58,8 @@ def main() -> None:
     from stepping import where
 
     config = compose([*args.words, f"log_every={EVERY}", f"evaluation.episodes={EPISODES}"])
-    settings = replace(SMAX, hidden=args.hidden, lr=args.lr, buffer_windows=4992)
     if args.peer:
+        settings = _settings(args)
         contender, named = _peer(config.env.arguments()["scenario"], settings), asdict(settings)
     else:
         contender, named = _ours(config), args.words
@@ -69,12 +79,19 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--limit", type=float, default=1800, help="seconds of training at most (default: 1800)"
     )
-    parser.add_argument("--peer", action="store_true", help="JaxMARL's learner instead of ours")
-    parser.add_argument("--hidden", type=int, default=512, help="the peer's width (default: 512)")
-    parser.add_argument(
-        "--lr", type=float, default=SMAX.lr, help=f"its learning rate (default: {SMAX.lr})"
-    )
+    parser.add_argument("--peer", choices=PEERS, help="a learner of JaxMARL's instead of ours")
+    for name, meaning in OF_PEERS.items():
+        kind = float if name == "lr" else int
+        parser.add_argument(f"--{name}", type=kind, help=f"the peer's {meaning} (default: its own)")
     return parser.parse_intermixed_args()
+
+
+def _settings(args: argparse.Namespace) -> Settings | PqnSettings:
+    given = {name: value for name in OF_PEERS if (value := getattr(args, name)) is not None}
+    try:
+        return replace(PEERS[args.peer], **given)
+    except TypeError:
+        sys.exit(f"--minibatches={args.minibatches} is refused: must be with --peer pqn_vdn_rnn")
 
 
 def _run(contender: Contender, seed: int, args: argparse.Namespace) -> dict[str, Any]:
@@ -121,40 +138,74 @@ def _ours(config: Config) -> Contender:
     )
 
 
-def _peer(scenario: str, settings: Settings) -> Contender:
+def _peer(scenario: str, settings: Settings | PqnSettings) -> Contender:
     import jax
-    import jax.numpy as jnp
-    import peer
     from sides import jaxmarl_env
 
     env = jaxmarl_env(scenario)
-    theirs = peer.build(env, settings)
-    rounds = EVERY // settings.steps_per_round
-    # one window from a reset is longer than any episode
-    greedy = peer.build(env, replace(settings, n_envs=EPISODES, epsilon_end=0.0))
-
-    @jax.jit
-    def win_rate(params, key):
-        rows = greedy.rollout(params, settings.total_rounds, key)
-        # a win pays 1 more than all damage that can be done in a battle
-        first = jnp.cumsum(rows.all_done, axis=0) == 0
-        won = (rows.reward >= 0.999 * settings.reward_scale) & first
-        return jnp.mean(jnp.any(won, axis=0))
+    rounds = max(1, EVERY // settings.steps_per_round)
+    if isinstance(settings, PqnSettings):
+        init, round_, won = _pqn(env, settings)
+    else:
+        init, round_, won = _qmix(env, settings)
 
     def train(state):
-        return jax.lax.scan(lambda s, _: (theirs.round(s), None), state, None, rounds)[0]
+        return jax.lax.scan(lambda s, _: (round_(s), None), state, None, rounds)[0]
 
-    state = theirs.init(jax.random.PRNGKey(0))
+    state = init(jax.random.PRNGKey(0))
     start = time.perf_counter()
     advance = jax.jit(train, donate_argnums=0).lower(state).compile()
     seconds = time.perf_counter() - start
+    win_rate = jax.jit(lambda state, key: _win_rate(won(state, key), settings.reward_scale))
     return Contender(
-        lambda seed: theirs.init(jax.random.PRNGKey(seed)),
+        lambda seed: init(jax.random.PRNGKey(seed)),
         advance,
         lambda state: int(state.rounds) * settings.steps_per_round,
-        lambda state, n: float(win_rate(state.online["agent"], jax.random.PRNGKey(n))),
+        lambda state, n: float(win_rate(state, jax.random.PRNGKey(n))),
         seconds,
     )
+
+
+def _win_rate(rows: tuple[Any, Any], reward_scale: float) -> Any:
+    """Of the rewards [T, E] of greedy play from a reset, and whether an episode had ended before.
+
+    One window is longer than any episode; a win pays 1 more than all damage that can be done in a
+    battle.
+    """
+    import jax.numpy as jnp
+
+    reward, over = rows
+    return jnp.mean(jnp.any((reward >= 0.999 * reward_scale) & ~over, axis=0))
+
+
+def _qmix(env: Any, settings: Settings):
+    import jax.numpy as jnp
+    import peer
+
+    theirs = peer.build(env, settings)
+    judge = replace(settings, n_envs=EPISODES, window=SMAX.window, epsilon_end=0.0)
+    greedy = peer.build(env, judge)
+
+    def play(state, key):
+        rows = greedy.rollout(state.online["agent"], settings.total_rounds, key)
+        return rows.reward, jnp.cumsum(rows.all_done, axis=0) > 0
+
+    return theirs.init, theirs.round, play
+
+
+def _pqn(env: Any, settings: PqnSettings):
+    import jax.numpy as jnp
+    import peer_pqn
+
+    theirs = peer_pqn.build(env, settings)
+    greedy = peer_pqn.build(env, replace(settings, n_envs=EPISODES, window=SMAX.window)).greedy
+
+    def play(state, key):
+        rows = greedy(state.variables, key)
+        done = rows.all_done[:, 0]
+        return rows.reward[:, 0], jnp.cumsum(done, axis=0) > done
+
+    return theirs.init, theirs.round, play
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Training speed, side by side: this project's QMIX against JaxMARL's ``qmix_rnn``.
+"""Training speed, side by side: this project's QMIX against JaxMARL's ``qmix_rnn``, or its VDN
+without a replay against ``pqn_vdn_rnn``.
 
     python experiments/bench/vs_jaxmarl.py --scenario 2s3z [--jaxmarl PATH] [--quick]
 
@@ -29,7 +30,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from settings import MPE, MPE_SCENARIOS, SMAX, Settings, avoid_deadlock
+from settings import MPE, MPE_SCENARIOS, SMAX, PqnSettings, Settings, avoid_deadlock
 
 from knife_jax.config.scenarios import SMAX_SCENARIOS
 
@@ -67,7 +68,9 @@ class _About(NamedTuple):
 class _Process:
     """One side, ready to be timed, in a process that sleeps between its turns."""
 
-    def __init__(self, name: str, args: argparse.Namespace, settings: Settings) -> None:
+    def __init__(
+        self, name: str, args: argparse.Namespace, settings: Settings | PqnSettings
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         context.Process(target=_serve, args=(theirs, name, args, settings), daemon=True).start()
@@ -87,7 +90,9 @@ class _Process:
             sys.exit(1)  # it has said why
 
 
-def _serve(pipe: Connection, name: str, args: argparse.Namespace, settings: Settings) -> None:
+def _serve(
+    pipe: Connection, name: str, args: argparse.Namespace, settings: Settings | PqnSettings
+) -> None:
     # two processes share the memory of an accelerator
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if name == "peer":
@@ -116,7 +121,7 @@ def _line(pair: dict[str, float]) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Training speed against JaxMARL's qmix_rnn, in turns.",
+        description="Training speed against JaxMARL's qmix_rnn or pqn_vdn_rnn, in turns.",
         epilog="The last line printed is JSON: medians of both sides and of the pairs' ratios.",
     )
     parser.add_argument(
@@ -126,15 +131,25 @@ def _arguments() -> argparse.Namespace:
         help="an SMAX scenario, or mpe3, mpe6, mpe9 for teams on MPE physics (default: 2s3z)",
     )
     parser.add_argument(
+        "--peer",
+        default="qmix_rnn",
+        choices=("qmix_rnn", "pqn_vdn_rnn"),
+        help="its learner (default: qmix_rnn); pqn_vdn_rnn with layer normalisation",
+    )
+    parser.add_argument(
         "--hidden", type=int, default=64, help="width of the agent network (default: 64)"
     )
-    parser.add_argument("--n-envs", type=int, help="environments (default: 16, MPE: 8)")
+    parser.add_argument(
+        "--n-envs", type=int, help="environments (default: 16, MPE: 8, pqn_vdn_rnn: 128)"
+    )
     parser.add_argument(
         "--devices",
         type=int,
         help="devices of our side, as in its configuration (default: what a user gets)",
     )
-    parser.add_argument("--rounds", type=int, help="rounds in a timed call (default: 8, MPE: 160)")
+    parser.add_argument(
+        "--rounds", type=int, help="rounds in a timed call (default: 8, MPE: 160, pqn_vdn_rnn: 2)"
+    )
     parser.add_argument("--repeats", type=int, default=9, help="pairs of timed calls (default: 9)")
     parser.add_argument(
         "--buffer-windows",
@@ -151,16 +166,22 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="5 pairs of half as long calls")
     args = parser.parse_args()
+    if args.peer == "pqn_vdn_rnn" and (args.jaxmarl or args.scenario in MPE_SCENARIOS):
+        parser.error("--peer pqn_vdn_rnn is for SMAX, without --jaxmarl")
     if args.scenario not in (*SMAX_SCENARIOS, *MPE_SCENARIOS):
         known = ", ".join((*SMAX_SCENARIOS, *MPE_SCENARIOS))
         parser.error(f"--scenario {args.scenario} is unknown; there are {known}")
-    args.rounds = args.rounds or (160 if args.scenario in MPE_SCENARIOS else 8)
+    usual = 2 if args.peer == "pqn_vdn_rnn" else 160 if args.scenario in MPE_SCENARIOS else 8
+    args.rounds = args.rounds or usual
     if args.quick:
         args.rounds, args.repeats = math.ceil(args.rounds / 2), 5
     return args
 
 
-def _settings(args: argparse.Namespace) -> Settings:
+def _settings(args: argparse.Namespace) -> Settings | PqnSettings:
+    if args.peer == "pqn_vdn_rnn":
+        n_envs = args.n_envs or PqnSettings.n_envs
+        return PqnSettings(hidden=args.hidden, n_envs=n_envs, batch_norm=False)
     base = MPE if args.scenario in MPE_SCENARIOS else SMAX
     n_envs = args.n_envs or base.n_envs
     settings = dataclasses.replace(
@@ -183,7 +204,9 @@ def _timed(side: Side) -> tuple[float, float]:
     return transitions / wall, transitions / cpu
 
 
-def _record(args, settings: Settings, ours: _About, peer: _About, pairs, middle) -> dict[str, Any]:
+def _record(
+    args, settings: Settings | PqnSettings, ours: _About, peer: _About, pairs, middle
+) -> dict[str, Any]:
     return {
         "scenario": args.scenario,
         "ours_env_steps_per_s": middle["ours"],

@@ -48,7 +48,7 @@ def check_sizes(config: Config, spec: EnvSpec | None = None) -> None:
         seen = agents * spec.obs_size + spec.state_size
     length = horizon if algo.data == "episodes" else algo.window
     carry = WORD * agents * algo.hidden
-    window = carry + (length + algo.memory_window) * WORD * (seen + 1)
+    window = carry + (length + algo.memory) * WORD * (seen + 1)
     networks = 6 * algo.hidden**2 + algo.embed * algo.hyper_hidden
     n_envs = config.env.n_envs
     windows = algo.stored(n_envs) + max(algo.batch_size, n_envs)

@@ -71,7 +71,7 @@ def make_trainer(
         batch=algo.batch_size // shards.n,
         capacity=math.ceil(algo.stored(n_envs) / n_envs) * env.n_envs,
         in_epochs=algo.data == "rollouts",
-        memory=algo.memory_window,
+        memory=algo.memory,
         sequence=sequence,
         shards=shards,
     )

@@ -90,6 +90,11 @@ class AlgoConfig(Section):
         """The keyword arguments of the mixer's maker."""
         return self.beyond(AlgoConfig)
 
+    @property
+    def memory(self) -> int:
+        """Steps of the round before in each window."""
+        return self.memory_window if self.data == "rollouts" else 0
+
     def stored(self, n_envs: int) -> int:
         """The windows or episodes that are held, of so many environments."""
         return n_envs if self.data == "rollouts" else max(self.buffer_size, n_envs)
@@ -101,11 +106,10 @@ class AlgoConfig(Section):
                 f"algo.buffer_size={self.buffer_size} is refused: "
                 f"must be at least algo.batch_size={self.batch_size}"
             )
-        longest = self.window if self.data == "rollouts" else 0
-        if self.memory_window > longest:
+        if self.memory > self.window:
             raise ConfigError(
-                f"algo.memory_window={self.memory_window} is refused: must be "
-                + (f"at most algo.window={longest}" if longest else "0 unless algo.data=rollouts")
+                f"algo.memory_window={self.memory} is refused: "
+                f"must be at most algo.window={self.window}"
             )
         if self.weight_decay > 0 and self.optimiser != "adamw":
             raise ConfigError(

@@ -48,7 +48,7 @@ def both(scenario):
 @pytest.mark.parametrize("scenario", SIDES)
 def test_both_sides_get_the_same_work(scenario):
     settings, program, ours, _ = both(scenario)
-    sizes = peer.sizes(jaxmarl_env(scenario), settings)
+    sizes = peer.sizes(jaxmarl_env(scenario), settings.n_envs)
     assert (program.spec.n_agents, program.spec.n_actions) == (sizes["agents"], sizes["actions"])
     t = pieces.trainer_of(our_config(scenario, settings, rounds=2))
     assert t.round_steps == settings.steps_per_round
@@ -59,7 +59,7 @@ def test_both_sides_get_the_same_work(scenario):
 
 def test_bytes_of_the_peers_ring_by_hand():
     settings, _, _, state = both("3m")
-    sizes = peer.sizes(jaxmarl_env("3m"), settings)
+    sizes = peer.sizes(jaxmarl_env("3m"), settings.n_envs)
     n, obs, actions = sizes["agents"], sizes["obs"] + sizes["agents"], sizes["actions"]
     # float observations, state and reward; whole-number actions; flags of a byte
     avail_actions = state.ring.avail_actions.dtype.itemsize

@@ -105,8 +105,6 @@ def test_learns_the_optimal_return_without_a_replay(mixer):
     [
         ({"batch_size": 4}, "algo.batch_size=4 is refused: must divide env.n_envs=6"),
         ({"memory_window": 6}, "algo.memory_window=6 is refused: must be at most algo.window=5"),
-        ({"data": "windows", "memory_window": 1},
-         "algo.memory_window=1 is refused: must be 0 unless algo.data=rollouts"),
     ],
 )  # fmt: skip
 def test_refusals(changes, said):

@@ -36,7 +36,9 @@ def test_the_groups_are_those_promised():
         "seq_matrix", "seq_mpe_predator_prey", "seq_smacv2", "seq_smax", "smacv2", "smax",
     ]  # fmt: skip
     assert STEMS["algo"] == sorted(MIXERS)
-    assert STEMS["preset"] == ["continual", "fast", "jaxmarl", "jaxmarl_mpe", "pymarl", "pymarl2"]
+    assert STEMS["preset"] == [
+        "continual", "fast", "jaxmarl", "jaxmarl_mpe", "pqn", "pqn_jaxmarl", "pymarl", "pymarl2",
+    ]  # fmt: skip
     assert {method.__name__ for method in PLASTICITIES.values()} == {
         type(compose([f"plasticity={name}"]).plasticity).__name__ for name in PLASTICITY
     }
@@ -47,7 +49,8 @@ def test_the_groups_are_those_promised():
 @pytest.mark.parametrize(("names", "algo", "logger"), JOBS)
 def test_every_combination_composes_and_survives_a_round_trip(names, algo, logger):
     env, preset = names
-    config = compose([f"env={env}", f"algo={algo}", f"preset={preset}", f"logger={logger}"])
+    words = [f"env={env}", f"algo={algo}", f"preset={preset}", f"logger={logger}"]
+    config = compose([*words, "games.limit=800"])  # presets are for environments of any number
     names = (config.env.name, config.algo.name, config.algo.preset, config.logger.name)
     assert names == (env, algo, preset, logger)
     assert config.logger.wandb == {"local": "offline", "wandb": "online"}[logger]

@@ -101,7 +101,10 @@ def changed(words):
     assert len(names) == len({*names}) > 50
     if config.env.name.endswith("smacv2"):  # what it refuses has a test of its own
         names.remove("distributed")
-    return {name: other(name, now[name], field_of(config, name)) for name in names}
+    out = {name: other(name, now[name], field_of(config, name)) for name in names}
+    if out["algo.data"] == "rollouts":
+        out["algo.batch_size"] = out["env.n_envs"]  # of which it must be a divisor
+    return out
 
 
 def typed(values):

@@ -92,7 +92,8 @@ def test_a_cpu_is_never_counted_as_a_hundred_thousand_devices():
 def test_what_is_shipped_fits(env, ram):
     ram(16)
     for preset in (file.stem for file in options("preset")):
-        memory.check_sizes(compose([f"env={env}", f"preset={preset}", "num_seeds=4"]))
+        words = [f"env={env}", f"preset={preset}", "num_seeds=4", "games.limit=800"]
+        memory.check_sizes(compose(words))
 
 
 def test_the_default_run_fits_into_a_small_machine_and_eight_seeds_of_it(ram):
