@@ -178,6 +178,20 @@ def test_names_come_without_jax_and_jaxmarl_comes_in_silence():
         assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
+def test_smax_is_imported_without_jaxmarls_other_environments_which_come_later():
+    code = """
+import sys
+from knife_jax.envs.smax.jaxmarl import smax_module
+ours = smax_module()
+assert not {"jaxmarl", "jaxmarl.environments", "jaxmarl.environments.storm"} & {*sys.modules}
+import jaxmarl
+assert type(jaxmarl.make("HeuristicEnemySMAX")) is ours.HeuristicEnemySMAX
+assert "jaxmarl.environments.storm" in sys.modules and smax_module() is ours
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 RELOAD = np.array([0.61, 1.07, 1.87, 0.86, 0.5, 0.59])
 """seconds between two shots of a marine, marauder, stalker, zealot, zergling, hydralisk"""
 

@@ -14,7 +14,7 @@ import killer
 from stored import end_of
 
 SIZES = """
-algo=qmix_knife algo.hidden=13 algo.embed=5 algo.hyper_hidden=11 algo.window=5 algo.batch_size=34
+algo=vdn_knife algo.hidden=13 algo.window=5 algo.batch_size=34
 algo.buffer_size=203 algo.updates_per_round=3 algo.learning_starts=105 algo.target_period=20
 plasticity.interval=300 plasticity.window=10 plasticity.threshold=0.8 log_every=500
 evaluation.every=1000 evaluation.episodes=7 checkpoint.every=500 checkpoint.keep=9

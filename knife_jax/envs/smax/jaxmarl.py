@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import io
+import importlib
+import importlib.util
 import sys
-from collections.abc import Iterator
+import types
 from typing import Any
 
 import jax
@@ -74,30 +74,37 @@ def smax(scenario: str) -> Env:
 
 
 def _game(scenario: str) -> Any:
-    """JaxMARL's environment, imported late because its import is slow and prints."""
+    """JaxMARL's environment."""
     if scenario not in SMAX_SCENARIOS:
         close = difflib.get_close_matches(scenario, SMAX_SCENARIOS, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
         known = ", ".join(SMAX_SCENARIOS)
         raise ValueError(f"no SMAX scenario is called {scenario!r}{hint}; there are {known}")
-    with silence():
-        from jaxmarl.environments.smax import HeuristicEnemySMAX, map_name_to_scenario
-    return HeuristicEnemySMAX(scenario=map_name_to_scenario(scenario))
+    module = smax_module()
+    return module.HeuristicEnemySMAX(scenario=module.map_name_to_scenario(scenario))
 
 
-@contextlib.contextmanager
-def silence() -> Iterator[None]:
-    """Hide what JaxMARL prints while it is imported.
+def smax_module() -> Any:
+    """Import ``jaxmarl.environments.smax`` alone.
 
-    Its import also sets ``sys.stdout`` and ``sys.stderr`` to the interpreter's original streams,
-    so that redirecting the present ones is not enough, and both must be put back.
+    ``import jaxmarl`` imports every environment that it has, which takes seconds, computes with jax
+    and prints. So its two outer packages are stood in for while this one is imported. A later
+    ``import jaxmarl`` is a whole one, with the same SMAX.
     """
-    streams = sys.stdout, sys.stderr, sys.__stdout__
-    sys.stdout = sys.__stdout__ = io.StringIO()  # pyright: ignore
+    name, outer = "jaxmarl.environments.smax", "jaxmarl"
+    found = importlib.util.find_spec(outer)
+    if name in sys.modules or outer in sys.modules or found is None:
+        return importlib.import_module(name)
+    (folder,) = found.submodule_search_locations or [""]
+    stand_ins = {outer: folder, f"{outer}.environments": f"{folder}/environments"}
+    for package, place in stand_ins.items():
+        sys.modules[package] = module = types.ModuleType(package)
+        module.__path__ = [place]
     try:
-        yield
+        return importlib.import_module(name)
     finally:
-        sys.stdout, sys.stderr, sys.__stdout__ = streams  # pyright: ignore
+        for package in stand_ins:
+            del sys.modules[package]
 
 
 MAP_SIZE, N_TYPES = 32.0, 6

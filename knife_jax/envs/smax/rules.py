@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from knife_jax.config.scenarios import SMAX_RACES
-from knife_jax.envs.smax.jaxmarl import silence
+from knife_jax.envs.smax.jaxmarl import smax_module
 
 FEATURES = ("health", "velocity", "damage", "reach", "sight", "radius", "reload")
 """what differs between unit types; ``reach`` is the attack range, ``reload`` the mean cooldown"""
@@ -75,15 +75,13 @@ def load_rules(scenario: str) -> Rules:
     """
     if scenario in SMAX_RACES:
         return _race(scenario)
-    with silence():
-        from jaxmarl import make
-        from jaxmarl.environments.smax.smax_env import MAP_NAME_TO_SCENARIO
-
-    if scenario not in MAP_NAME_TO_SCENARIO:
-        known = ", ".join(sorted(MAP_NAME_TO_SCENARIO))
+    module = smax_module()
+    scenarios = module.smax_env.MAP_NAME_TO_SCENARIO
+    if scenario not in scenarios:
+        known = ", ".join(sorted(scenarios))
         raise ValueError(f"no SMAX scenario named {scenario!r}; there are {known}")
-    table = MAP_NAME_TO_SCENARIO[scenario]
-    env: Any = make("HeuristicEnemySMAX", scenario=table)
+    table = scenarios[scenario]
+    env: Any = module.HeuristicEnemySMAX(scenario=table)
     expected = {
         "enemy_shoots": True,
         "attack_mode": "closest",
