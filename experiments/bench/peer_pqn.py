@@ -53,6 +53,21 @@ class PqnPeer(NamedTuple):
     greedy: Any  # (variables, key) -> Rows of greedy play from a fresh reset
 
 
+def goals(values, rows: Rows, gamma: float, lam: float):
+    """λ-returns [T - 1, E] of all steps but the last, which only bootstraps, by values
+    [T, N, E, A]."""
+    best = jnp.max(values - (1 - rows.avail_actions) * UNAVAILABLE, axis=-1).sum(axis=1)
+    goes_on = gamma * (1 - rows.all_done[:-1, 0])
+
+    def backwards(ahead, step):
+        reward, discount, value = step
+        goal = reward + discount * ((1 - lam) * value + lam * ahead)
+        return goal, goal
+
+    steps = rows.reward[:-1, 0], goes_on, best[1:]
+    return jax.lax.scan(backwards, best[-1], steps, reverse=True)[1]
+
+
 def build(env, settings: PqnSettings) -> PqnPeer:
     """The peer's loop as pure functions. ``env`` is one of JaxMARL's, in its log wrapper."""
     s = settings
@@ -104,26 +119,13 @@ def build(env, settings: PqnSettings) -> PqnPeer:
 
         return jax.lax.scan(step, actor, jax.random.split(key, length))
 
-    def goals(values, rows: Rows):
-        """λ-returns of all steps but the last, which only bootstraps."""
-        best = jnp.max(values - (1 - rows.avail_actions) * UNAVAILABLE, axis=-1).sum(axis=1)
-        goes_on = s.gamma * (1 - rows.all_done[:-1, 0])
-
-        def backwards(ahead, step):
-            reward, discount, value = step
-            goal = reward + discount * ((1 - s.lam) * value + s.lam * ahead)
-            return goal, goal
-
-        steps = rows.reward[:-1, 0], goes_on, best[1:]
-        return jax.lax.scan(backwards, best[-1], steps, reverse=True)[1]
-
     def learn(carry, rows: Rows):
         variables, opt_state = carry
 
         def loss(params):
             given = {**variables, "params": params}
             _, values, changed = apply(given, rows.memory[0], rows.obs, rows.done, True)
-            goal = goals(jax.lax.stop_gradient(values), rows)
+            goal = goals(jax.lax.stop_gradient(values), rows, s.gamma, s.lam)
             taken = jnp.take_along_axis(values, rows.action[..., None], axis=-1)[..., 0]
             return jnp.mean((taken.sum(axis=1)[:-1] - goal) ** 2), changed
 

@@ -14,17 +14,19 @@ from knife_jax.envs import matrix_games
 from knife_jax.envs.base import VecState, vectorise
 from knife_jax.envs.smax.vec_env import Battles
 from knife_jax.training.replay import unpack
+from knife_jax.training.targets import Transitions, td_lambda_targets
 
 sys.path.append(str(Path(__file__).parents[2] / "experiments" / "bench"))
 
 import accelerator
 import peer
+import peer_pqn
 import pieces
 import scaling
 import work
 from chunks import n_bytes
 from parts import BACKWARD, table
-from settings import MPE, SMAX
+from settings import MPE, SMAX, PqnSettings
 from sides import jaxmarl_env, one_seed, our_config
 from timing import Spent, median, timer
 
@@ -55,6 +57,47 @@ def test_both_sides_get_the_same_work(scenario):
     assert (t.updates, t.batch, t.capacity) == (settings.learner_steps, settings.batch, 64)
     assert t.length == settings.window
     assert ours.actor.carry.shape == (1, settings.n_envs, sizes["agents"], settings.hidden)
+
+
+PQN = PqnSettings(
+    n_envs=12, window=8, memory=3, hidden=H, epochs=2, minibatches=4, batch_norm=False
+)
+
+
+def test_both_sides_without_a_replay_get_the_same_work():
+    t = pieces.trainer_of(our_config("3m", PQN, rounds=2))
+    assert (t.updates, t.batch, t.capacity) == (PQN.learner_steps, 3, 12) == (8, 3, 12)
+    assert t.round_steps == PQN.steps_per_round and (t.length, t.memory) == (8, 3)
+    theirs = peer_pqn.build(jaxmarl_env("3m"), PQN)
+    ours, state = (jax.eval_shape(f, jax.random.PRNGKey(0)) for f in (t.learner.init, theirs.init))
+    assert state.recent.reward.shape == (PQN.memory + PQN.window, 1, 12)
+    # without the scales of its normalisation, which ours lacks
+    params = {name: leaf for name, leaf in state.variables["params"].items() if "Norm" not in name}
+    assert sizes_of(params) == sizes_of(ours.online["params"]["agent"])
+
+
+def sizes_of(params):
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {
+        kind: sum(leaf.size for path, leaf in leaves if kind in str(path[-1]))
+        for kind in ("kernel", "bias")
+    }
+
+
+def test_goals_of_the_peer_without_a_replay_are_ours():
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=(T + 1, N, BATCH, 4)).astype(np.float32)
+    avail_actions = rng.random((T + 1, N, BATCH, 4)) < 0.7
+    avail_actions[..., 0] = True
+    done, reward = rng.random((T + 1, 1, BATCH)) < 0.2, rng.normal(size=(T + 1, 1, BATCH))
+    rows = peer_pqn.Rows(None, None, None, avail_actions, None, reward, done)
+    best = np.where(avail_actions, values, -np.inf).max(axis=-1).sum(axis=1)
+    every = np.ones((T, BATCH), bool)
+    ours = Transitions(*map(jnp.asarray, (reward[:-1, 0], done[:-1, 0], every, best[1:])))
+    np.testing.assert_allclose(
+        peer_pqn.goals(values, rows, 0.9, 0.8),
+        td_lambda_targets(ours, lambda: None, gamma=0.9, lam=0.8), rtol=1e-5, atol=1e-5,
+    )  # fmt: skip
 
 
 def test_bytes_of_the_peers_ring_by_hand():
