@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
 
@@ -79,7 +80,9 @@ class GraftedDense(nn.Module):
 
     A new graft then keeps the function up to rounding.
 
-    With ``layer_norm`` the pre-activations of each branch are normalised over the layer's neurons.
+    With ``layer_norm`` all pre-activations are normalised by the mean and variance, over the
+    layer's neurons, of *composite* pre-activations: the same sums as ``h``, before the ReLU. A new
+    graft leaves these as they are, to the bit, and so all neurons of the layer.
 
     Shapes: ``x [..., I - ids] -> [..., W]``. The output is also sown into ``intermediates`` as
     ``activation``; a collection ``perturbations``, where there is one, is added to the
@@ -107,9 +110,8 @@ class GraftedDense(nn.Module):
         fan_in, width, slots = x.shape[-1] + self.ids, self.width, self.slots
         kernel = self.param("kernel", self.init_with.dense, (fan_in, width))
         bias = self.param("bias", self.init_with.bias(fan_in), (width,))
-        affine = _normal_affine if self.layer_norm else _affine
-        active = jax.nn.relu(self.perturb("pre_activation", affine(x, kernel, bias)))
-        h, added = active, tuple(jnp.zeros(()) for _ in self.readers)
+        z = _affine(x, kernel, bias)
+        grafts: dict[str, Array] = {}
         if slots:
 
             def frozen(name: str, *shape: int, dtype: jnp.dtype = kernel.dtype) -> Array:
@@ -125,15 +127,25 @@ class GraftedDense(nn.Module):
             for j, out in enumerate(self.readers):
                 for which in ("kept", "comp"):
                     grafts[f"{which}_rows_{j}"] = frozen(f"{which}_rows_{j}", slots, width, out)
-            branches = [partial(_composite, affine, grafts, n) for n in range(slots + 1)]
-            if self.readers:
-                branches = [partial(_apart, affine, grafts, n) for n in range(slots + 1)]
-            n = self.get_variable(OPEN_SLOTS, "n")
+
+        def over_slots(output: Output, active: Array) -> Any:
+            """The output of as many slots as can be in use."""
+            branches = [partial(output, grafts, n) for n in range(slots + 1)]
+            n = self.get_variable(OPEN_SLOTS, "n") if slots else None
             if n is None:
-                out: Any = branches[slots](x, active)
-            else:
-                out = jax.lax.switch(jnp.minimum(n, slots), branches, x, active)
-            h, added = (active, out) if self.readers else (out, ())
+                return branches[slots](x, active)
+            return jax.lax.switch(jnp.minimum(n, slots), branches, x, active)
+
+        normal = _same
+        if self.layer_norm:
+            normal = _normal_over(over_slots(partial(_composite, _same), z))
+        rectified = lambda z: jax.nn.relu(normal(z))  # noqa: E731
+        active = jax.nn.relu(self.perturb("pre_activation", normal(z)))
+        h, added = active, ()
+        if self.readers:
+            added = over_slots(partial(_apart, len(self.readers), rectified), active)
+        else:
+            h = over_slots(partial(_composite, rectified), active)
         self.sow("intermediates", "activation", h)
         return (h, added) if self.readers else h
 
@@ -148,40 +160,51 @@ def _affine(
     return x @ kernel[:inputs] + (kernel[inputs:] + bias)
 
 
-def _normal_affine(
-    x: Float[Array, "*X I0"], kernel: Float[Array, "I W"], bias: Float[Array, " W"]
-) -> Float[Array, "*X W"]:
-    """``_affine`` with mean 0 and variance 1 over the neurons of each row: LayerNorm without scale
-    and offset of its own, so that a neuron stays its column of the kernel and its bias."""
-    z = _affine(x, kernel, bias)
-    z = z - jnp.mean(z, axis=-1, keepdims=True)
-    return z * jax.lax.rsqrt(jnp.mean(jnp.square(z), axis=-1, keepdims=True) + 1e-6)
+def _same(z: Float[Array, "*X W"]) -> Float[Array, "*X W"]:
+    return z
+
+
+def _normal_over(whole: Float[Array, "*X W"]) -> Callable[[Array], Array]:
+    """What normalises pre-activations so that ``whole`` would have mean 0 and variance 1 over the
+    neurons of each row: LayerNorm without scale and offset of its own, so that a neuron stays its
+    column of the kernel and its bias."""
+    mean = jnp.mean(whole, axis=-1, keepdims=True)
+    variance = jnp.mean(jnp.square(whole - mean), axis=-1, keepdims=True)
+    scale = jax.lax.rsqrt(variance + 1e-6)
+    return lambda z: (z - mean) * scale
 
 
 @runtime_checkable
-class Affine(Protocol):
-    """``_affine`` or ``_normal_affine``."""
+class Output(Protocol):
+    """``_composite`` or ``_apart``, of the frozen neurons of a layer."""
 
     def __call__(
-        self, x: Float[Array, "*X I"], kernel: Float[Array, "I W"], bias: Float[Array, "W"]
-    ) -> Float[Array, "*X W"]:
-        """Return the pre-activations of a layer."""
+        self,
+        grafts: dict[str, Array],
+        n_slots: int,
+        x: Float[Array, "*X I"],
+        active: Float[Array, "*X W"],
+    ) -> Any:
+        """Return what it says of the layer's input and its active neurons, where no neuron uses
+        more than ``n_slots`` slots."""
         ...
 
 
 def _composite(
-    affine: Affine,
+    of: Callable[[Array], Array],
     grafts: dict[str, Array],
     n_slots: int,
     x: Float[Array, "*X I"],
     active: Float[Array, "*X W"],
 ) -> Float[Array, "*X W"]:
-    """The layer's output where no neuron uses more than ``n_slots`` slots."""
+    """The sums of all neurons that a neuron stands for, each ``of`` its pre-activation, where no
+    neuron uses more than ``n_slots`` slots."""
+    if not n_slots:
+        return active
     used = grafts["used"]
 
     def neurons(which: str, slot: int) -> Float[Array, "*X W"]:
-        kernel, bias = grafts[f"{which}_kernel"][slot], grafts[f"{which}_bias"][slot]
-        return jax.nn.relu(affine(x, kernel, bias))
+        return of(_affine(x, grafts[f"{which}_kernel"][slot], grafts[f"{which}_bias"][slot]))
 
     kept = [neurons("kept", s) for s in range(n_slots)] + [active]
     h = jnp.where(used > 0, kept[0], active)
@@ -192,7 +215,8 @@ def _composite(
 
 
 def _apart(
-    affine: Affine,
+    n_readers: int,
+    of: Callable[[Array], Array],
     grafts: dict[str, Array],
     n_slots: int,
     x: Float[Array, "*X I"],
@@ -200,13 +224,13 @@ def _apart(
 ) -> tuple[Array, ...]:
     """What frozen neurons with outgoing weights of their own add to each reader, where no neuron
     uses more than ``n_slots`` slots. Unused slots have outgoing weights 0."""
-    n_readers = sum(name.startswith("kept_rows") for name in grafts)
+    if not grafts:
+        return (jnp.zeros(()),) * n_readers
     outs = [grafts[f"kept_rows_{j}"].shape[-1] for j in range(n_readers)]
     added = [jnp.zeros((*active.shape[:-1], out), active.dtype) for out in outs]
     for s in range(n_slots):
         for which, sign in (("kept", 1.0), ("comp", -1.0)):
-            kernel, bias = grafts[f"{which}_kernel"][s], grafts[f"{which}_bias"][s]
-            h = sign * jax.nn.relu(affine(x, kernel, bias))
+            h = sign * of(_affine(x, grafts[f"{which}_kernel"][s], grafts[f"{which}_bias"][s]))
             added = [a + h @ grafts[f"{which}_rows_{j}"][s] for j, a in enumerate(added)]
     return tuple(added)
 

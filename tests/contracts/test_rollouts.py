@@ -71,7 +71,10 @@ def test_windows_begin_with_the_last_steps_of_the_round_before():
 
 
 def test_only_the_round_is_held_and_goals_come_from_the_network_itself():
-    config = tiny_config(**ROLLOUTS, memory_window=M, plasticity=KNIFE, seeds=2, td_lambda=0.8)
+    config = tiny_config(
+        **ROLLOUTS | {"mixer": "qmix"}, memory_window=M, plasticity=KNIFE, seeds=2, td_lambda=0.8,
+        layer_norm=True, encoder_layers=2,
+    )  # fmt: skip
     program = build_in(partial(vectorise, MEMORY.env), config)
     state, clock = program.init((0, 1)), program.clock()
     assert state.replay.reward.shape == (2, M + T, E)

@@ -35,9 +35,9 @@ def cast(dtype):
     return lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
 
-def output(variables, x, open_slots):
+def output(variables, x, open_slots, layer=LAYER):
     variables = with_open_slots(variables, open_slots)
-    return LAYER.apply({name: tree["layer"] for name, tree in variables.items()}, x)
+    return layer.apply({name: tree["layer"] for name, tree in variables.items()}, x)
 
 
 def some(key, patient):
@@ -45,14 +45,17 @@ def some(key, patient):
     return {"layer": chosen & REWRITE.operable(patient)["layer"]}
 
 
-OPTIMISED = jax.jit(output, compiler_options={"xla_backend_optimization_level": 3})
+OPTIMISED = jax.jit(
+    output, static_argnames="layer", compiler_options={"xla_backend_optimization_level": 3}
+)
 """as users compile it, whatever the flags of the test run"""
 
 
-@jax.jit
-def train(patient, x, open_slots):
+@partial(jax.jit, static_argnames="layer")
+def train(patient, x, open_slots, layer=LAYER):
     def loss(params):
-        return jnp.mean(jnp.square(output({**patient.online, "params": params}, x, open_slots) - 1))
+        h = output({**patient.online, "params": params}, x, open_slots, layer)
+        return jnp.mean(jnp.square(h - 1))
 
     grads = jax.grad(loss)(patient.online["params"])
     params = patient.online["params"]
@@ -61,26 +64,27 @@ def train(patient, x, open_slots):
     return patient._replace(online=online, opt_state=opt_state)
 
 
-def life(key, dtype, apply=output):
+def life(key, dtype, apply=output, layer=LAYER):
     """Five surgeries with training between them; yields the state around each."""
     patient = make_patient(key, dtype)
     x = jax.random.normal(key, (ROWS, INPUTS)).astype(dtype)
     for i, k in enumerate(jax.random.split(key, 5)):
         open_slots = min(i + 1, SLOTS)
-        before = apply(patient.online, x, open_slots)
+        before = apply(patient.online, x, open_slots, layer=layer)
         operated = jax.jit(REWRITE.apply)(patient, some(k, patient), k)
-        yield patient, operated, before, apply(operated.online, x, open_slots)
+        yield patient, operated, before, apply(operated.online, x, open_slots, layer=layer)
         patient = operated
         for _ in range(7):
-            patient = train(patient, x, open_slots)
+            patient = train(patient, x, open_slots, layer)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("jit", [False, True])
-def test_output_is_bitwise_unchanged(key, dtype, jit):
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_output_is_bitwise_unchanged(key, dtype, jit, layer_norm):
     apply = OPTIMISED if jit else output
     used = 0
-    for _, operated, before, after in life(key, dtype, apply):
+    for _, operated, before, after in life(key, dtype, apply, LAYER.clone(layer_norm=layer_norm)):
         assert before.dtype == dtype
         np.testing.assert_array_equal(before, after)
         used = int(occupancy(operated.online["grafts"], SLOTS).slots_used)
