@@ -8,8 +8,8 @@ batch, windows, learner steps per environment step and number of environments. C
 filling of the replay are not timed. Environment steps are transitions: steps of ours that only open
 a new episode do not count. The peer has a pool of at least four threads (``NPROC``), without which
 a batched QR of JaxMARL's can deadlock; ours has what its user has.
-Without ``--jaxmarl`` the peer is a restatement of JaxMARL's learner and loop (``peer.py``). The
-last line of the output is JSON.
+Without ``--jaxmarl`` the peer is a restatement of JaxMARL's learner and loop (``peer.py``,
+``peer_pqn.py``). The last line of the output is JSON.
 """
 
 from __future__ import annotations

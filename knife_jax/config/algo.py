@@ -35,8 +35,8 @@ class AlgoConfig(Section):
     hidden: Annotated[Count, "width of the agent network"] = 64
     encoder_layers: Annotated[Few, "ReLU layers of the agent network before its GRU"] = 1
     layer_norm: Annotated[bool, "layer normalisation before every ReLU, mixer included"] = False
-    embed: Annotated[Count, "width of the mixing layer"] = 32
-    hyper_hidden: Annotated[Count, "hidden width of the hypernetworks"] = 64
+    embed: Annotated[Count, "width of the mixing layer, if there is one"] = 32
+    hyper_hidden: Annotated[Count, "hidden width of the hypernetworks, if there are any"] = 64
     init: Annotated[str, choice("torch", "orthogonal"), "initial weights"] = "torch"
     hyper_init_scale: Annotated[Positive, "scale of the hypernetworks' initial weights"] = 1.0
     agent_id: Annotated[bool, "agents see who they are"] = True
@@ -68,7 +68,9 @@ class AlgoConfig(Section):
     ] = "windows"
     window: Annotated[Count, "time steps in a window"] = 32
     memory_window: Annotated[
-        Size, "with data=rollouts: steps of the round before at the head of each window"
+        Size,
+        "with data=rollouts: last steps of the round before, put before each window to warm up "
+        "the GRU's state and learnt from again; at most window",
     ] = 0
     batch_size: Annotated[Count, "windows or episodes in a batch"]
     buffer_size: Annotated[Count, "windows or episodes in the replay, if there is one"]

@@ -132,7 +132,9 @@ def _game() -> Iterator[Finding]:
     versions = [path.name for path in sorted(where.glob("Versions/Base*"))]
     program, battlefield = where / "Versions" / VERSION_FOLDER / "SC2_x64", where / MAP
     if not where.is_dir():
-        yield Finding(False, f"SC2PATH={where} is no folder: unpack Blizzard's Linux package there")
+        unset = "" if "SC2PATH" in os.environ else " (SC2PATH is not set)"
+        said = f"{where}{unset} is no folder: unpack Blizzard's Linux package there, or set SC2PATH"
+        yield Finding(False, said)
     elif VERSION_FOLDER not in versions:
         other = f" (there is {', '.join(versions)})" if versions else ""
         yield Finding(
