@@ -107,11 +107,13 @@ def resume_warnings(
     if config.algo.lr_decay and about["config"]["env_steps"] != config.env_steps:
         budgets = f"{about['config']['env_steps']:,} to {config.env_steps:,}"
         out.append(f"env_steps goes from {budgets}: the learning rate follows the new budget")
+    replays = config.algo.data != "rollouts"
     if found.n_shards != shards:
+        waits = ", and learning waits until the replay is filled again" if replays else ""
         out.append(
             f"each seed was split over {found.n_shards} devices and is now over {shards}: "
-            "episodes begin anew, and learning waits until the replay is filled again"
+            f"episodes begin anew{waits}"
         )
-    elif not found.has_replay:
+    elif replays and not found.has_replay:
         out.append("the checkpoint holds no replay: learning waits until it is filled again")
     return out
