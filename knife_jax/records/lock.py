@@ -58,10 +58,14 @@ def held(folder: Path, name: str) -> Iterator[None]:
 def _locked(lock: Path, name: str) -> int:
     """The descriptor of the lock file, locked."""
     for _ in range(MOST_TRIES):
-        lock.parent.mkdir(parents=True, exist_ok=True)
         try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
             file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         except FileNotFoundError:  # its folder was removed by a process that has let go
+            continue
+        except FileExistsError:  # the same, between two looks of mkdir; or it is no folder
+            if lock.parent.exists() and not lock.parent.is_dir():
+                raise
             continue
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -137,6 +137,25 @@ def test_of_many_at_the_same_instant_one_gets_in(tmp_path):
     assert list((tmp_path / "run").glob("*")) == []
 
 
+def test_a_folder_that_is_removed_while_it_is_made_is_made_again(tmp_path, monkeypatch):
+    mkdir, gone = Path.mkdir, iter([FileExistsError(), FileNotFoundError()])
+
+    def racing(*args, **more):
+        for error in gone:
+            raise error
+        return mkdir(*args, **more)
+
+    monkeypatch.setattr(Path, "mkdir", racing)
+    with held(tmp_path / "run", "it"):
+        assert (tmp_path / "run" / LOCK).is_file()
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(RunDirectoryError, match=r"^it cannot be written: (File exists|Not a dir)"),
+        held(tmp_path / "file", "it"),
+    ):
+        pass
+
+
 def test_a_disk_without_locks_is_named(tmp_path, capsys, monkeypatch):
     def no_locks(file, how):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
