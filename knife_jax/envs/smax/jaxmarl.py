@@ -92,8 +92,9 @@ def smax_module() -> Any:
     ``import jaxmarl`` is a whole one, with the same SMAX.
     """
     name, outer = "jaxmarl.environments.smax", "jaxmarl"
-    found = importlib.util.find_spec(outer)
-    if name in sys.modules or outer in sys.modules or found is None:
+    loaded = name in sys.modules or outer in sys.modules
+    found = None if loaded else importlib.util.find_spec(outer)
+    if found is None:
         return importlib.import_module(name)
     (folder,) = found.submodule_search_locations or [""]
     stand_ins = {outer: folder, f"{outer}.environments": f"{folder}/environments"}
