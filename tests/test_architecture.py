@@ -16,11 +16,11 @@ SOURCES = [*FILES, *sorted((PACKAGE.parent / "experiments").rglob("*.py"))]
 
 WINGS = (
     "console", "config", "checks", "types", "clock", "parallel", "nets", "mixers", "plasticity",
-    "envs", "training", "diagnostics", "builders", "records", "sinks", "report", "host", "cli",
-    "bench", "doors",
+    "envs", "training", "diagnostics", "builders", "records", "sinks", "recordings", "report",
+    "host", "cli", "bench", "doors",
 )  # fmt: skip
 """from the ground up: a wing imports from those before it and from itself"""
-DOORS = {"train", "evaluate", "study"}
+DOORS = {"train", "evaluate", "study", "watch"}
 CORE = WINGS[WINGS.index("nets") : WINGS.index("builders")]
 """free of files, clocks, processes and of what only the trainer needs"""
 OUTSIDE = {

@@ -4,7 +4,7 @@ from knife_jax.config.algo import AlgoConfig
 from knife_jax.config.environments import SmaxConfig
 from knife_jax.config.factorisation import ALGOS
 from knife_jax.config.methods import PLASTICITIES
-from knife_jax.config.run import Config, EvaluationConfig
+from knife_jax.config.run import Config, EvaluationConfig, RecordingConfig
 
 
 def tiny_config(*, seeds=1, n_envs=7, plasticity=None, env_steps=5000, log_every=500, **algo):
@@ -28,6 +28,7 @@ def tiny_config(*, seeds=1, n_envs=7, plasticity=None, env_steps=5000, log_every
         algo=ALGOS.get(algo.get("mixer", "qmix"), AlgoConfig)(**{**sizes, **algo}),
         plasticity=PLASTICITIES[treatment["method"]](**treatment),
         evaluation=EvaluationConfig(every=env_steps, episodes=19),
+        recording=RecordingConfig(episodes=0),
     )
 
 

@@ -21,7 +21,7 @@ WORDS = (
     "algo.updates_per_round=32", "algo.lr=3e-3",
     "plasticity.window=10", "plasticity.slots=1", "num_seeds=2", "env_steps=4096",
     "evaluation.every=1024", "evaluation.episodes=8", "log_every=1024", "logger.wandb=disabled",
-    "logger.table=false",
+    "logger.table=false", "recording.episodes=0",
 )  # fmt: skip
 
 

@@ -1,4 +1,7 @@
-"""Greedy evaluation: of all seeds at once, or seed by seed where games run outside of jax."""
+"""Greedy evaluation: of all seeds at once, or seed by seed where games run outside of jax.
+
+Recordings are of one seed, whose episodes are those that it plays in an evaluation.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,13 @@ from knife_jax.parallel.devices import over_seeds
 from knife_jax.parallel.shards import SEEDS
 from knife_jax.training.evaluator import Episodes, evaluate
 from knife_jax.training.learner import Learner
+from knife_jax.training.recorder import Recorded, record
 from knife_jax.types import Variables
 
 Evaluation = Callable[[Variables, Key[Array, "S"], Int[Array, ""]], Episodes]
 """(the networks of S seeds, a key for each, a task) -> ``evaluation.episodes`` of each"""
+Recorder = Callable[[Variables, PRNGKeyArray, Int[Array, ""], int], Recorded]
+"""(the networks of a seed, its key, a task, how many) -> the first episodes of an evaluation"""
 
 
 def make_evaluation(tasks: Tasks, config: Config, learner: Learner, mesh: Mesh) -> Evaluation:
@@ -54,3 +60,20 @@ def make_evaluation(tasks: Tasks, config: Config, learner: Learner, mesh: Mesh) 
         return jax.tree.map(lambda *leaves: np.stack(leaves), *played)
 
     return seed_by_seed
+
+
+def make_recorder(tasks: Tasks, config: Config, learner: Learner) -> Recorder:
+    """Play an evaluation of one seed and keep its first episodes; of games, those of a round."""
+    n, games, rounds_of = config.evaluation.episodes, tasks.games, tasks.evaluation
+
+    @partial(jax.jit, static_argnums=3)
+    def recorded(
+        variables: Variables, key: PRNGKeyArray, task: Int[Array, ""], kept: int
+    ) -> Recorded:
+        if games is None or rounds_of is None:
+            env = tasks.env(task, n)
+        else:
+            env = rounds_of(task, min(n, config.games.evaluation), jnp.int32(0))
+        return record(env, learner, variables, key, min(kept, env.n_envs))
+
+    return recorded

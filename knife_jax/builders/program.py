@@ -14,7 +14,7 @@ from jaxtyping import Array, Key, PRNGKeyArray
 from knife_jax.builders import memory
 from knife_jax.builders.budget import make_budget
 from knife_jax.builders.envs import make_tasks
-from knife_jax.builders.evaluation import make_evaluation
+from knife_jax.builders.evaluation import Recorder, make_evaluation, make_recorder
 from knife_jax.builders.trainer import make_trainer
 from knife_jax.clock import (
     Clock,
@@ -24,6 +24,7 @@ from knife_jax.diagnostics.instruments import Probe, Sizes, make_probe
 from knife_jax.envs import contract
 from knife_jax.envs.base import EnvSpec, VecEnv
 from knife_jax.envs.tasks import Games, Tasks, single
+from knife_jax.envs.view import View
 from knife_jax.parallel import devices
 from knife_jax.parallel.devices import make_mesh, over_seeds
 from knife_jax.parallel.shards import AXIS, SAME, SEEDS, Shards
@@ -64,6 +65,9 @@ class Program(NamedTuple):
     """what must be opened before ``init``, if the environment is outside of jax"""
     actors: Callable[[TrainState], ActorState]
     """[S, ...]: new episodes of the networks of a checkpoint"""
+    record: Recorder
+    view: View | None
+    """how the environment is drawn in recordings"""
 
     @property
     def round_steps(self) -> int:
@@ -174,6 +178,8 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
         ),
         games=tasks.games,
         actors=actors,
+        record=make_recorder(tasks, config, trainer.learner),
+        view=trainer.env.view,
     )
 
 

@@ -24,6 +24,7 @@ from knife_jax.config.schema import (
     Steps,
     StepsOrZero,
     at_least,
+    at_most,
     choice,
     fields_of,
     shown,
@@ -96,6 +97,19 @@ class ProbesConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RecordingConfig(Section):
+    """What can be watched of a run at its end."""
+
+    section: ClassVar[str] = "recording"
+    episodes: Annotated[
+        int,
+        at_least(0),
+        at_most(64),
+        "episodes in recording.html, to be watched; 0 = none",
+    ] = 4
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config(Section):
     """A run."""
 
@@ -127,6 +141,7 @@ class Config(Section):
     debug: DebugConfig = field(default_factory=DebugConfig)
     probes: ProbesConfig = field(default_factory=ProbesConfig)
     games: GamesConfig = field(default_factory=GamesConfig)
+    recording: RecordingConfig = field(default_factory=RecordingConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from knife_jax.envs.view import View
 from knife_jax.types import PyTree
 
 
@@ -67,6 +68,8 @@ class Env(NamedTuple):
     spec: EnvSpec
     reset: Callable[[PRNGKeyArray], tuple[PyTree, TimeStep]]
     step: Callable[[PRNGKeyArray, PyTree, Int[Array, "N"]], tuple[PyTree, TimeStep]]
+    view: View | None = None
+    """how it is drawn in recordings"""
 
 
 class VecEnv(NamedTuple):
@@ -81,6 +84,7 @@ class VecEnv(NamedTuple):
     reset: Callable[[PRNGKeyArray], tuple[PyTree, TimeStep]]
     step: Callable[[PyTree, Int[Array, "E N"]], tuple[PyTree, TimeStep]]
     again: Callable[[PRNGKeyArray, PyTree], tuple[PyTree, TimeStep]] | None = None
+    view: View | None = None
 
 
 class VecState(struct.PyTreeNode):
@@ -151,7 +155,11 @@ def vectorise(env: Env, n_envs: int, *, reset_period: int = 8) -> VecEnv:
         cursor = jnp.where(at + n_redrawn >= n_envs, 0, at + n_redrawn)
         return VecState(env_state, now.last, spare_env, spare_first, cursor, keys[0]), now
 
-    return VecEnv(env.spec, n_envs, reset, step)
+    view = env.view
+    if view is not None:
+        each = jax.vmap(view.look)
+        view = view._replace(look=lambda state, now: each(state.env, now))
+    return VecEnv(env.spec, n_envs, reset, step, view=view)
 
 
 def _where(mask: Bool[Array, "E"], yes: Array, no: Array) -> Array:

@@ -18,14 +18,13 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 from knife_jax.config.grid_games import Game
 from knife_jax.envs.base import EnvSpec, TimeStep, VecEnv
 from knife_jax.envs.fold import fold
+from knife_jax.envs.grid_view import AGENT, HARE, STAG, hunt_view
 from knife_jax.envs.tasks import Tasks, single
 
 STAY, CATCH = 4, 5
 """the actions before them are the ways right, down, left and up"""
 GONE = 0
 """the cell of members that are not on the grid"""
-AGENT, STAG, HARE = range(3)
-"""channels of observation and state"""
 
 
 class World(NamedTuple):
@@ -140,7 +139,7 @@ def grid_predator_prey(game: Game, n_envs: int, largest: Game | None = None) -> 
         horizon=most.time_limit,
         has_win=False,
     )
-    return VecEnv(spec, n_envs, reset, step)
+    return VecEnv(spec, n_envs, reset, step, view=hunt_view(most))
 
 
 def draw_cells(key: PRNGKeyArray, n: int, n_envs: int, game: Game, room: Room) -> Int[Array, "n E"]:

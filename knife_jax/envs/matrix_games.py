@@ -15,6 +15,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from knife_jax.envs.base import Env, EnvSpec, TimeStep, first_step, vectorise
 from knife_jax.envs.tasks import Tasks, single
+from knife_jax.envs.view import Payoffs, Scene, View
+from knife_jax.types import PyTree
 
 END = -1
 """the next state if an episode terminates"""
@@ -132,7 +134,20 @@ def matrix_game(table: Table, time_limit: int) -> Env:
 
     n_features = table.features.shape[1]
     spec = EnvSpec("matrix_game", 2, n_actions, n_features, n_features, time_limit, has_win=False)
-    return Env(spec, reset, step)
+    return Env(spec, reset, step, table_view(table))
+
+
+def table_view(table: Table) -> View:
+    """The payoffs of the state that the game is in; zeros at its end."""
+    n_states, n_actions, _ = table.payoff.shape
+
+    def look(at: PyTree, now: TimeStep) -> Scene:
+        del now
+        state, _ = at
+        payoff = jnp.asarray(table.payoff)[state]
+        return {"payoff": jnp.where(state == END, 0.0, payoff), "state": state}
+
+    return View(tuple(map(str, range(n_actions))), Payoffs(n_states), look)
 
 
 def gaussian_squeeze(amounts: Float[Any, "N"], modes: tuple[tuple[float, float], ...]) -> Env:

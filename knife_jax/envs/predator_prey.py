@@ -18,6 +18,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 from knife_jax.config.scenarios import N_PREDATORS
 from knife_jax.envs.base import Env, EnvSpec, TimeStep, first_step, vectorise
 from knife_jax.envs.tasks import Tasks, single
+from knife_jax.envs.view import Arena, Body, Kind, Scene, View
+from knife_jax.types import PyTree
 
 PREDATOR_RADIUS, PREY_RADIUS, LANDMARK_RADIUS = 0.075, 0.05, 0.2
 PREDATOR_MAX_SPEED, PREY_MAX_SPEED = 1.0, 1.3
@@ -32,6 +34,7 @@ N_POINTS = 100
 """candidate points per prey and step"""
 DIRECTIONS = np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]], np.float32)
 """the direction of force of each action; all are always available"""
+ACTIONS = ("none", "right", "left", "up", "down")
 
 
 class Pursuit(NamedTuple):
@@ -123,7 +126,7 @@ def predator_prey(n_predators: int, pursuit: Pursuit = Pursuit()) -> Env:  # noq
         horizon=TIME_LIMIT,
         has_win=False,
     )
-    return Env(spec, reset, step)
+    return Env(spec, reset, step, pursuit_view(n_predators))
 
 
 def sample_points(key: PRNGKeyArray, n_prey: int) -> Float[Array, "P K 2"]:
@@ -229,3 +232,32 @@ def _square(vector: Float[Array, "*any 2"]) -> Float[Array, "*any"]:
 
 def _length(vector: Float[Array, "*any 2"]) -> Float[Array, "*any"]:
     return jnp.sqrt(_square(vector))
+
+
+def pursuit_view(n_predators: int) -> View:
+    """The plane with predators, prey and landmarks; a predator's target is the prey it overlaps."""
+    n_prey = n_predators // 3
+    kinds = (
+        Kind("predator", PREDATOR_RADIUS, VIEW_RADIUS),
+        Kind("prey", PREY_RADIUS),
+        Kind("landmark", LANDMARK_RADIUS),
+    )
+    bodies = (
+        *(Body(f"predator {i + 1}", "agent", 0) for i in range(n_predators)),
+        *(Body(f"prey {i + 1}", "prey", 1) for i in range(n_prey)),
+        *(Body(f"landmark {i + 1}", "obstacle", 2) for i in range(2 * n_prey)),
+    )
+
+    def look(world: PyTree, now: TimeStep) -> Scene:
+        del now
+        position = jnp.concatenate([world.position, world.landmark])
+        velocity = jnp.concatenate([world.velocity, jnp.zeros_like(world.landmark)])
+        caught = catches(distances(world.position, n_predators))
+        prey = jnp.where(jnp.any(caught, axis=1), n_predators + jnp.argmax(caught, axis=1), -1)
+        return {
+            "x": position[:, 0], "y": position[:, 1], "vx": velocity[:, 0], "vy": velocity[:, 1],
+            "present": position[:, 0] < AWAY,
+            "target": jnp.concatenate([prey, jnp.full(3 * n_prey, -1)]),
+        }  # fmt: skip
+
+    return View(ACTIONS, Arena(-1.0, -1.0, 1.0, 1.0, kinds, bodies), look)

@@ -48,6 +48,21 @@ def episode_keys(
     return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.asarray(seeds, jnp.uint32))
 
 
+def played_keys(
+    program: Program,
+    kind: str,
+    seeds: Sequence[int],
+    env_steps: int,
+    part: int = 0,
+    base: int = SEED,
+) -> Key[Array, "S"]:
+    """The keys [S] of the episodes that ``play`` plays."""
+    moment = env_steps if program.task_steps is None else 0
+    if program.games is not None:  # which take minutes, and are equal for all seeds
+        seeds = [0] * len(seeds)
+    return episode_keys(kind, seeds, moment, part, base)
+
+
 def play(
     program: Program,
     state: PyTree,
@@ -62,11 +77,8 @@ def play(
     The episodes of each moment differ; those of a sequence of tasks do not. Raises
     ``ContractError`` for an episode that outlasts the horizon or a return that is not finite.
     """
-    moment = env_steps if program.task_steps is None else 0
-    if program.games is not None:  # which take minutes, and are equal for all seeds
-        seeds = [0] * len(seeds)
     for part in range(times):
-        keys = episode_keys(kind, seeds, moment, part, base)
+        keys = played_keys(program, kind, seeds, env_steps, part, base)
         for task in range(len(program.optimum)):
             episodes = devices.fetch(program.evaluate(state, keys, task))
             unfinished, unpaid = ~episodes.ended, ~np.isfinite(episodes.returns)

@@ -6,10 +6,12 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 
 from knife_jax.config.plain import from_dict
+from knife_jax.config.run import Config
 from knife_jax.console.messages import say
 from knife_jax.host import compile_cache
 from knife_jax.host.evaluate import ABSOLUTE_TIMES, SEED, greedy_records, play, policy
@@ -23,6 +25,10 @@ from knife_jax.records.checkpoint import Checkpoints, step_of
 from knife_jax.records.directory import CHECKPOINTS
 from knife_jax.records.lines import ABSOLUTE, FINAL
 from knife_jax.sinks.format import title
+from knife_jax.types import PyTree
+
+if TYPE_CHECKING:
+    from knife_jax.builders.program import Program
 
 
 def evaluate_checkpoint(run: Path, which: str, episodes: int | None, seed: int | None) -> None:
@@ -32,18 +38,8 @@ def evaluate_checkpoint(run: Path, which: str, episodes: int | None, seed: int |
     the run's own final evaluation, for ``best`` those of its absolute metric; with ``episodes``
     or ``seed`` (of the episodes) they are others. Raises ``ResumeError``.
     """
-    from knife_jax.builders.program import build
-
-    devices.begin(None)
-    found = _found(run, which)
-    config = from_dict(found.about["config"])
-    if config.compile_cache:
-        compile_cache.keep()
-    if episodes is not None:
-        config = replace(config, evaluation=replace(config.evaluation, episodes=episodes))
-    program = build(replace(config, devices=None))
+    config, program, state, found = stored_policy(run, which, episodes)
     seeds = seeds_of(config)
-    state = policy(program, found, jax.eval_shape(partial(start, program, seeds)))
     stamp = Progress.from_json(found.about["progress"]).stamp()
     kind = ABSOLUTE if which == "best" and episodes is None else FINAL
     times = ABSOLUTE_TIMES if kind == ABSOLUTE else 1
@@ -62,6 +58,35 @@ def evaluate_checkpoint(run: Path, which: str, episodes: int | None, seed: int |
         for s, table in zip(seeds, tables, strict=True):
             say(f"seed {s}: values of joint actions at the start, first agent by rows")
             say("\n".join("".join(f"{value:9.3f}" for value in row) for row in table))
+
+
+class StoredPolicy(NamedTuple):
+    """The policy of a checkpoint, in the program that it was trained by."""
+
+    config: Config
+    program: Program
+    state: PyTree
+    """as far as playing needs it"""
+    found: Checkpoint
+
+
+def stored_policy(run: Path, which: str, episodes: int | None = None) -> StoredPolicy:
+    """Read the policy of a checkpoint; ``which`` as in ``evaluate_checkpoint``.
+
+    ``episodes`` replaces the number of episodes of an evaluation. Raises ``ResumeError``.
+    """
+    from knife_jax.builders.program import build
+
+    devices.begin(None)
+    found = _found(run, which)
+    config = from_dict(found.about["config"])
+    if config.compile_cache:
+        compile_cache.keep()
+    if episodes is not None:
+        config = replace(config, evaluation=replace(config.evaluation, episodes=episodes))
+    program = build(replace(config, devices=None))
+    like = jax.eval_shape(partial(start, program, seeds_of(config)))
+    return StoredPolicy(config, program, policy(program, found, like), found)
 
 
 def _found(run: Path, which: str) -> Checkpoint:

@@ -24,6 +24,7 @@ from knife_jax.host.saving import finish_saving, save
 from knife_jax.host.show import show
 from knife_jax.host.signals import Stop, stop_on_signal
 from knife_jax.host.train_chunk import train_chunk
+from knife_jax.host.watch import ending_of, leave_recording
 from knife_jax.parallel import devices
 from knife_jax.records import lock
 from knife_jax.records.checkpoint import Checkpoints
@@ -91,9 +92,12 @@ def _train(info: RunInfo, origin: CheckpointRef | None, stop: Stop) -> int:
                 finish_saving(run)
                 if status == Status.COMPLETE:
                     now = run.program, run.state, run.clock
+                    watched = ending_of(*now[:2], info)
                     ending = last_and_best(*now, info, checkpoints, stop)
                     del run, now  # room for the best policy
                     status = _write_ending(ending, sinks)
+                    if status == Status.COMPLETE and watched is not None:
+                        leave_recording(watched, info)
         done = summary.write(info, status)
     except REFUSALS:
         raise

@@ -13,7 +13,7 @@ from knife_jax.config.schema import shown
 
 NON_RESULT_FIELDS = (
     "run_dir", "devices", "compile_cache", "distributed", "resume", "logger", "checkpoint",
-    "probes", "debug", "experiment", "games",
+    "probes", "debug", "experiment", "games", "recording",
 )  # fmt: skip
 """fields that say how and in which folder a run is made and reported, not which run it is"""
 

@@ -21,8 +21,9 @@ from knife_jax.console.messages import warn
 
 CONFIG, METRICS, SUMMARY = "config.yaml", "metrics.jsonl", "summary.json"
 PARAMS, CURVE = "params.safetensors", "curve.png"
+RECORDING = "recording.html"
 CHECKPOINTS = "checkpoints"
-FILES = (CONFIG, METRICS, SUMMARY, PARAMS, CURVE)
+FILES = (CONFIG, METRICS, SUMMARY, PARAMS, CURVE, RECORDING)
 
 
 class RunDirectoryError(Exception):

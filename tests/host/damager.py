@@ -49,6 +49,7 @@ WORDS = """
 env.n_envs=8 env.n_tasks=2 env.steps_per_task=512 env_steps=1024 num_seeds=2 algo.hidden=8
 algo.embed=4 algo.hyper_hidden=8 algo.window=4 algo.batch_size=8 algo.buffer_size=64
 algo.learning_starts=64 log_every=256 evaluation.every=256 evaluation.episodes=8 probes.every=0
+recording.episodes=0
 checkpoint.every=256 logger.wandb=disabled logger.table=false devices=1
 """
 FOREIGN = (

@@ -23,7 +23,13 @@ from knife_jax.builders.budget import make_budget
 from knife_jax.clock import Clock
 from knife_jax.config.environments import SmaxConfig
 from knife_jax.config.factorisation import MonotonicConfig
-from knife_jax.config.run import CheckpointConfig, Config, EvaluationConfig, LoggerConfig
+from knife_jax.config.run import (
+    CheckpointConfig,
+    Config,
+    EvaluationConfig,
+    LoggerConfig,
+    RecordingConfig,
+)
 from knife_jax.envs.base import EnvSpec
 from knife_jax.training.evaluator import Episodes
 
@@ -67,8 +73,9 @@ def config(**changes: Any) -> Config:
     )
     settings = {"env_steps": 1000, "log_every": 200, "seed": 5, "num_seeds": 3} | changes
     return Config(
-        env=env, algo=algo, evaluation=evaluation, logger=logger, checkpoint=checkpoint, **settings
-    )
+        env=env, algo=algo, evaluation=evaluation, logger=logger, checkpoint=checkpoint,
+        recording=RecordingConfig(episodes=0), **settings,
+    )  # fmt: skip
 
 
 def chunk_of(config: Config, before_each=lambda clock: None):

@@ -30,7 +30,7 @@ env=smax env.n_envs=14 devices=2 algo=vdn_knife algo.hidden=13 algo.window=5
 algo.batch_size=34 algo.buffer_size=2030 algo.updates_per_round=3
 algo.learning_starts=105 algo.target_period=20 plasticity.interval=300 plasticity.window=10
 plasticity.threshold=0.8 log_every=200 evaluation.every=2000 evaluation.episodes=7
-checkpoint.every=200 logger.wandb=disabled logger.table=false
+checkpoint.every=200 recording.episodes=0 logger.wandb=disabled logger.table=false
 """
 STARTING = 0.2
 """share of the kills that come while the program starts"""

@@ -18,7 +18,7 @@ algo=vdn_knife algo.hidden=13 algo.window=5 algo.batch_size=34
 algo.buffer_size=203 algo.updates_per_round=3 algo.learning_starts=105 algo.target_period=20
 plasticity.interval=300 plasticity.window=10 plasticity.threshold=0.8 log_every=500
 evaluation.every=1000 evaluation.episodes=7 checkpoint.every=500 checkpoint.keep=9
-logger.wandb=disabled logger.table=false env.n_envs=14
+logger.wandb=disabled logger.table=false recording.episodes=0 env.n_envs=14
 """
 
 

@@ -29,7 +29,8 @@ algo.hidden=8 algo.window=4
 algo.batch_size=8 algo.buffer_size=64 algo.learning_starts=64 algo.updates_per_round=3
 algo.epsilon_steps=640 plasticity.interval=300_000_051 plasticity.at_task_switch=false
 log_every=400 evaluation.every=1_000_000_000_000 evaluation.episodes=8
-probes.every=0 checkpoint.every=0 logger.wandb=disabled logger.table=false devices=1
+probes.every=0
+recording.episodes=0 checkpoint.every=0 logger.wandb=disabled logger.table=false devices=1
 """
 ROUND = 32
 EPSILON = [1 - 0.95 * steps / 640 for steps in (320, 96, 288, 192, 320, 96)]

@@ -66,6 +66,7 @@ IN_EARNEST = (
     "python -m knife_jax.train +env=smax +algo=qmix_knife resume=runs/mine/checkpoints/409600",
     "python -m knife_jax.evaluate runs/mine --checkpoint best",
     "python -m knife_jax.evaluate RUN",
+    "python -m knife_jax.watch runs/mine",
 )
 """one run: trained, gone on with and played"""
 
@@ -91,7 +92,7 @@ SMALL = (
     "env.n_envs=8 algo.hidden=8 algo.embed=4 algo.hyper_hidden=8 algo.window=4 algo.batch_size=8 "
     "algo.buffer_size=64 algo.learning_starts=64 env_steps=1024 log_every=512 "
     "evaluation.every=1024 evaluation.episodes=8 probes.every=0 checkpoint.every=512 "
-    "logger.wandb=disabled devices=1"
+    "logger.wandb=disabled recording.episodes=0 devices=1"
 )
 
 
@@ -191,7 +192,11 @@ def test_one_run_in_earnest(call, tmp_path):
     for command in played:
         done = call(command, site=False)
         assert done.returncode == 0, done.stderr
-        assert f"checkpoint {summary['env_steps']:,} of runs/mine" in done.stdout
+        if "evaluate" in command:
+            assert f"checkpoint {summary['env_steps']:,} of runs/mine" in done.stdout
+        else:
+            assert "have the mean return of the record" in done.stdout
+            assert (mine / "recording.html").stat().st_size > 30_000
 
 
 @pytest.mark.parametrize("start", NOT_HERE)

@@ -29,7 +29,7 @@ WORDS = (
     "env=meeting", "algo=weighted", "plasticity=lowest", "preset=continual", "env.length=5",
     "env_steps=20_000", "evaluation.every=20_000", "log_every=10_000", "run_dir=run",
     "logger.wandb=disabled", "algo.hidden=16", "algo.embed=8", "algo.hyper_hidden=16",
-    "plasticity.fraction=0.25",
+    "recording.episodes=0", "plasticity.fraction=0.25",
 )  # fmt: skip
 
 

@@ -106,7 +106,7 @@ def test_every_job_has_its_folder_and_one_that_fails_is_named(
 TINY = """
 env=matrix_game env.scenario=two_step algo=vdn algo.hidden=7
 algo.updates_per_round=1 algo.learning_starts=700 env_steps=9_000 log_every=300
-evaluation.every=9_000 evaluation.episodes=17 checkpoint.every=0 probes.every=0
+evaluation.every=9_000 evaluation.episodes=17 checkpoint.every=0 probes.every=0 recording.episodes=0
 logger.wandb=disabled devices=1
 """
 

@@ -29,7 +29,8 @@ LOG_EVERY = 512
 WORDS = f"""
 env=matrix_game env.n_envs=8 algo.hidden=8 algo.embed=4 algo.hyper_hidden=8 algo.window=4
 algo.batch_size=8 algo.buffer_size=64 algo.learning_starts=64 env_steps=1e8 log_every={LOG_EVERY}
-evaluation.every=50000 evaluation.episodes=8 probes.every=0 checkpoint.every=50000
+evaluation.every=50000 evaluation.episodes=8 probes.every=0
+recording.episodes=0 checkpoint.every=50000
 logger.wandb=disabled logger.table=false devices=1
 """
 

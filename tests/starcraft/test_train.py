@@ -18,7 +18,8 @@ HERE = Path(__file__).parent
 WORDS = """
 preset=fast algo=vdn algo.hidden=8 algo.window=6 algo.batch_size=8 algo.buffer_size=64
 algo.learning_starts=64 algo.updates_per_round=1 log_every=200 evaluation.every=1000
-evaluation.episodes=7 games.evaluation=3 games.watchdog=5 probes.every=0 checkpoint.every=200
+evaluation.episodes=7 games.evaluation=3 games.watchdog=5 probes.every=0
+recording.episodes=0 checkpoint.every=200
 logger.wandb=disabled logger.table=false
 """
 

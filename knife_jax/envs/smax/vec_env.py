@@ -18,6 +18,7 @@ from knife_jax.envs.smax.observe import obs_size, observe, state_size
 from knife_jax.envs.smax.rules import Rules, load_rules
 from knife_jax.envs.smax.start import Mix, Start, draw_start, n_draws, open_battle
 from knife_jax.envs.smax.state import Battle
+from knife_jax.envs.smax.view import battle_view
 
 
 class Battles(struct.PyTreeNode):
@@ -88,7 +89,7 @@ def batched_smax(
         horizon=rules.time_limit + 1,
         has_win=True,
     )
-    return VecEnv(spec, n_envs, reset, advance)
+    return VecEnv(spec, n_envs, reset, advance, view=battle_view(rules))
 
 
 def time_step(rules: Rules, battle: Battle, outcome: Outcome, first: Array) -> TimeStep:

@@ -1,0 +1,60 @@
+"""``python -m knife_jax.watch RUN``: record episodes of a run's policy, to be watched."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from knife_jax.cli.arguments import Parser, whole
+from knife_jax.config.schema import ConfigError
+from knife_jax.console import messages
+from knife_jax.console.exit_codes import REFUSED
+
+
+def main() -> None:
+    """Write the recording; exit with 2 and one line if it cannot be made."""
+    args = _arguments()
+    if not args.run.is_dir():
+        _refuse(f"{args.run} is refused: must be a run directory")
+    # jax is first imported here
+    from knife_jax.host.stored import ResumeError
+    from knife_jax.host.watch import watch
+
+    try:
+        watch(args.run, args.checkpoint, args.episodes, args.out, args.seed)
+    except (ResumeError, ConfigError) as error:
+        _refuse(str(error))
+
+
+def _refuse(text: str) -> None:
+    messages.error(text)
+    sys.exit(REFUSED)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = Parser(
+        prog="python -m knife_jax.watch",
+        description="Record greedy episodes of a run's policy: what happens, and what the networks "
+        "say of it.",
+        epilog="The episodes are the first ones of the run's own final evaluation, those of "
+        "--checkpoint best the first ones of its absolute metric. A recording in HTML is one file "
+        "that any browser opens, without a network.",
+    )
+    parser.add_argument("run", type=Path, help="a run directory")
+    parser.add_argument(
+        "--checkpoint",
+        default="newest",
+        metavar="WHICH",
+        help="newest, best, or the env steps of one (default: newest whose sums agree)",
+    )
+    parser.add_argument(
+        "--episodes", type=whole(1), default=4, metavar="N", help="how many (default: 4)"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="default: recording.html in the run directory"
+    )
+    parser.add_argument(
+        "--seed", type=whole(0), metavar="S", help="the seed of the run that plays (default: first)"
+    )
+    return parser.parse_args()

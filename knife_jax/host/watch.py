@@ -1,0 +1,173 @@
+"""Recordings: of a run at its end, and by ``python -m knife_jax.watch``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from knife_jax.config.run import Config
+from knife_jax.config.schema import ConfigError
+from knife_jax.console.messages import one_line, say, warn
+from knife_jax.host.evaluate import ABSOLUTE_TIMES, played_keys
+from knife_jax.host.evaluate_checkpoint import stored_policy
+from knife_jax.host.progress import Progress
+from knife_jax.host.recording import evaluation_records
+from knife_jax.host.run import RunInfo, seeds_of
+from knife_jax.recordings.contents import About, contents
+from knife_jax.recordings.marks import Team, team_of
+from knife_jax.recordings.page import page
+from knife_jax.records.directory import METRICS, RECORDING, write
+from knife_jax.records.lines import ABSOLUTE, FINAL, Record, read_records
+from knife_jax.sinks.format import brief
+from knife_jax.training.recorder import Recorded
+from knife_jax.types import PyTree
+
+if TYPE_CHECKING:
+    from knife_jax.builders.program import Program
+
+
+class Moment(NamedTuple):
+    """Which policy of a run is watched, and on which of its evaluations."""
+
+    seed: int
+    env_steps: int
+    task: int
+    kind: str = FINAL
+    """``ABSOLUTE`` for the best policy"""
+
+
+def watch(run: Path, which: str, episodes: int, out: Path | None, seed: int | None) -> None:
+    """Record episodes of a checkpoint's policy, and print where they are.
+
+    ``which`` is ``newest``, ``best`` or the env steps of one; ``seed`` is one of the run's, the
+    first by default. Raises ``ResumeError`` and ``ConfigError``.
+    """
+    config, program, state, found = stored_policy(run, which)
+    seeds, most = seeds_of(config), config.evaluation.episodes
+    if seed is not None and seed not in seeds:
+        known = f"from {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
+        raise ConfigError(f"--seed {seed} is refused: must be {known}")
+    if episodes > most:
+        raise ConfigError(f"--episodes {episodes} is refused: must be at most {most}")
+    progress = Progress.from_json(found.about["progress"])
+    mine = seeds[0] if seed is None else seed
+    kind = ABSOLUTE if which == "best" else FINAL
+    moment = Moment(mine, found.step, _task(program, progress), kind)
+    team = team_of(state, seeds.index(mine))
+    metrics = run / METRICS
+    with ExitStack() as held:
+        if program.games is not None:
+            held.callback(program.games.close)
+            program.games.open(config, None, training=False)
+        records = read_records(metrics) if metrics.exists() else []
+        about, packed = _recording(program, config, team, moment, episodes, records)
+    part = "" if which == "newest" else f"-{which}"
+    part += "" if seed is None else f"-seed{seed}"
+    target = out or run / f"recording{part}.html"
+    made = page(about.title, packed).encode()
+    write(target, made)
+    say(f"{about.title}, {about.subtitle}")
+    say(about.note)
+    say(f"{target}: {len(made) / 1e6:.2f} MB")
+
+
+class Ending(NamedTuple):
+    """What is needed of a trained run to record it, once its arrays are gone."""
+
+    program: Program
+    team: Team
+    moment: Moment
+
+
+def ending_of(program: Program, state: PyTree, info: RunInfo) -> Ending | None:
+    """Keep the first seed that has not diverged; to be called by all processes of a run.
+
+    None if nothing is to be recorded.
+    """
+    progress = info.progress
+    seeds = [seed for seed in info.seeds if seed not in progress.frozen]
+    if not info.config.recording.episodes or not seeds:
+        return None
+    team = team_of(state, info.seeds.index(seeds[0]))
+    return Ending(program, team, Moment(seeds[0], progress.env_steps, _task(program, progress)))
+
+
+def leave_recording(ending: Ending, info: RunInfo) -> Path | None:
+    """Write ``recording.html``; None, after one warning, if it cannot be made."""
+    if jax.process_index() != 0:
+        return None
+    config, target = info.config, info.folder / RECORDING
+    try:
+        kept = min(config.recording.episodes, config.evaluation.episodes)
+        records = read_records(info.folder / METRICS)
+        program, team, moment = ending
+        about, packed = _recording(program, config, team, moment, kept, records)
+        write(target, page(about.title, packed).encode())
+    except Exception as error:  # whatever it is, the run is complete without
+        warn(f"no {RECORDING}: {one_line(error)}")
+        return None
+    return target
+
+
+def _task(program: Program, progress: Progress) -> int:
+    return progress.task % len(program.optimum)
+
+
+def _recording(
+    program: Program,
+    config: Config,
+    team: Team,
+    moment: Moment,
+    episodes: int,
+    records: Sequence[Record],
+) -> tuple[About, bytes]:
+    """Play the episodes, and pack them."""
+    (key,) = played_keys(program, moment.kind, [moment.seed], moment.env_steps)
+    played = program.record(team.variables, key, jnp.int32(moment.task), episodes)
+    if program.games is not None:
+        program.games.check()
+    recorded = jax.device_get(played)
+    about = About(
+        title=f"{config.env.title()}, {config.algo.name}",
+        subtitle=f"seed {moment.seed}, greedy policy of {moment.env_steps:,} env steps",
+        note=_note(program, config, recorded, moment, records),
+        gamma=config.algo.gamma,
+        reward_scale=config.algo.reward_scale,
+        stagnant=config.plasticity.stagnation().threshold,
+    )
+    return about, contents(recorded, program.spec, program.view, team, about)
+
+
+def _note(
+    program: Program,
+    config: Config,
+    recorded: Recorded,
+    moment: Moment,
+    records: Sequence[Record],
+) -> str:
+    """Which episodes these are, and whether all of them came out as in the run's records."""
+    kept, all_ = recorded.decisions.q_tot.shape[1], config.evaluation.episodes
+    is_best = moment.kind == ABSOLUTE
+    total, what = (
+        (ABSOLUTE_TIMES * all_, "absolute metric") if is_best else (all_, "final evaluation")
+    )
+    task = f", task {moment.task + 1} of {n}" if (n := len(program.optimum)) > 1 else ""
+    note = f"The first {kept} of the {total:,} episodes of the {what}{task}."
+    same = {"seed": moment.seed, "env_steps": moment.env_steps, "task": moment.task}
+    stored = [r["return"] for r in records if r["kind"] == FINAL and same.items() <= r.items()]
+    if is_best or not stored or len(recorded.episodes.returns) != all_:
+        return note
+    episodes = jax.tree.map(lambda leaf: leaf[None], recorded.episodes)
+    (again,) = evaluation_records(FINAL, [moment.seed], episodes, program.spec.has_win)
+    said, known = (brief(value) for value in (again["return"], stored[0]))
+    if again["return"] == stored[0]:
+        return f"{note} Played again, all {all_:,} have the mean return of the record, {known}."
+    return (
+        f"{note} Played again, all {all_:,} have a mean return of {said}, not the record's "
+        f"{known}: another program rounds otherwise."
+    )

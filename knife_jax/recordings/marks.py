@@ -1,0 +1,72 @@
+"""The neurons of a team: which of them are stagnant, dormant or grafted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from knife_jax.diagnostics.collect import stagnation
+from knife_jax.parallel import devices
+from knife_jax.plasticity.meters import relative
+from knife_jax.plasticity.stats import DORMANT
+from knife_jax.training.state import TrainState
+from knife_jax.types import Variables
+
+
+class Team(NamedTuple):
+    """The networks of one seed, and what its plasticity method has measured, on the host."""
+
+    variables: Variables
+    update_activity: Mapping[str, Float[np.ndarray, "W"]]
+    """of each neuron, relative to the mean of its layer"""
+
+
+class Marks(NamedTuple):
+    """What is said of the neurons of a layer; None if it is not known of this layer."""
+
+    update_activity: Float[np.ndarray, "W"] | None
+    activation: Float[np.ndarray, "W"]
+    """mean |h| relative to the mean of the layer"""
+    stagnant: list[int]
+    dormant: list[int]
+    grafts: Int[np.ndarray, "W"] | None
+    """slots in use"""
+
+
+def team_of(state: TrainState, row: int) -> Team:
+    """Take a seed, by its row on the axis S; to be called by all processes of a run."""
+    kept = devices.fetch((state.patient.online, state.plasticity))
+    variables, plasticity = jax.tree.map(lambda leaf: np.asarray(leaf[row]), kept)
+    scores = {
+        name: relative(jnp.asarray(meter.mean)) for name, meter in stagnation(plasticity).items()
+    }
+    return Team(variables, jax.device_get(scores))
+
+
+def marks_of(
+    team: Team, mean_activity: Mapping[str, Float[Any, "W"]], threshold: float
+) -> dict[str, Marks]:
+    """The marks of each measured layer.
+
+    Stagnant and dormant are what ``stagnant_pct`` and ``dormant_pct`` count: an update activity
+    below ``threshold``, and a mean activation of at most ``DORMANT`` of the layer's mean.
+    """
+    made = {}
+    for name, mean in mean_activity.items():
+        score, activation = team.update_activity.get(name), np.asarray(relative(jnp.asarray(mean)))
+        grafts: Any = team.variables.get("grafts", {})
+        for part in name.split("/"):
+            grafts = grafts.get(part, {})
+        made[name] = Marks(
+            score,
+            activation,
+            [] if score is None else np.flatnonzero(score < threshold).tolist(),
+            [] if score is None else np.flatnonzero(activation <= DORMANT).tolist(),
+            grafts.get("used"),
+        )
+    return made
