@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from knife_jax.config.schema import INT32, Field, at_least, converted, shown, suggestion
@@ -57,3 +58,14 @@ def whole(least: int) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(expected) from None
 
     return read
+
+
+def add_policy(parser: Parser) -> None:
+    """Let the parser take a run, and which of its policies is meant."""
+    parser.add_argument("run", type=Path, help="a run directory")
+    parser.add_argument(
+        "--checkpoint",
+        default="newest",
+        metavar="WHICH",
+        help="newest, best, or the env steps of one (default: newest whose sums agree)",
+    )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
-from knife_jax.cli.arguments import Parser, whole
+from knife_jax.cli.arguments import Parser, add_policy, whole
 from knife_jax.config.schema import ConfigError
 from knife_jax.console import messages
 from knife_jax.console.exit_codes import REFUSED
@@ -37,13 +36,7 @@ def _arguments() -> argparse.Namespace:
         "gets its final_return again, and that of --checkpoint best the ten times as many of the "
         "absolute metric (absolute_return). --episodes and --seed play others.",
     )
-    parser.add_argument("run", type=Path, help="a run directory")
-    parser.add_argument(
-        "--checkpoint",
-        default="newest",
-        metavar="WHICH",
-        help="newest, best, or the env steps of one (default: newest whose sums agree)",
-    )
+    add_policy(parser)
     parser.add_argument(
         "--episodes", type=whole(1), metavar="N", help="episodes per seed (default: as in the run)"
     )

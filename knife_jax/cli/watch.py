@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from knife_jax.cli.arguments import Parser, whole
+from knife_jax.cli.arguments import Parser, add_policy, whole
 from knife_jax.config.schema import ConfigError
 from knife_jax.console import messages
 from knife_jax.console.exit_codes import REFUSED
@@ -41,13 +41,7 @@ def _arguments() -> argparse.Namespace:
         "--checkpoint best the first ones of its absolute metric. A recording in HTML is one file "
         "that any browser opens, without a network.",
     )
-    parser.add_argument("run", type=Path, help="a run directory")
-    parser.add_argument(
-        "--checkpoint",
-        default="newest",
-        metavar="WHICH",
-        help="newest, best, or the env steps of one (default: newest whose sums agree)",
-    )
+    add_policy(parser)
     parser.add_argument(
         "--episodes", type=whole(1), default=4, metavar="N", help="how many (default: 4)"
     )
