@@ -60,6 +60,8 @@ def test_the_wheel_holds_the_configuration(built):
     assert sorted(name for name in names if name.endswith(".yaml")) == [
         f"knife_jax/{name}" for name in CONFIGS
     ]
+    pages = (ROOT / "knife_jax").rglob("page/*")
+    assert {*names} >= {str(path.relative_to(ROOT)) for path in pages}
     assert {name.partition("/")[0] for name in names} == {
         "knife_jax",
         f"knife_jax-{__version__}.dist-info",

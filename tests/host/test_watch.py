@@ -1,0 +1,172 @@
+"""What a run leaves to be watched: made by a real run, opened in a real browser."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from playwright.sync_api import sync_playwright
+from tiny import tiny_config
+
+from knife_jax.config.environments import GridPredatorPreyConfig
+from knife_jax.config.run import LoggerConfig, RecordingConfig
+from knife_jax.config.schema import ConfigError
+from knife_jax.host import watch as watching
+from knife_jax.host.loop import train
+from knife_jax.host.run import RunInfo
+from knife_jax.recordings.pack import unpacked
+from knife_jax.recordings.page import contents_of
+from knife_jax.records.directory import RECORDING
+from knife_jax.records.lines import read_records
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+LIMIT = 13
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a run that left a recording of 3 episodes."""
+    folder = tmp_path_factory.mktemp("watched") / "run"
+    env = GridPredatorPreyConfig(
+        n_envs=7, scenario="small", size=5, n_agents=3, n_hares=1, time_limit=LIMIT
+    )
+    config = replace(
+        tiny_config(mixer="vdn", seeds=2, env_steps=1000), env=env, run_dir=str(folder), devices=1,
+        recording=RecordingConfig(episodes=3), logger=LoggerConfig(table=False, wandb="disabled"),
+    )  # fmt: skip
+    assert train(config) == 0
+    return folder
+
+
+def read(path):
+    return unpacked(contents_of(path.read_text(encoding="utf-8")))
+
+
+def test_the_recording_of_a_run_is_of_its_final_evaluation(run, capsys):
+    header, arrays = read(run / RECORDING)
+    assert header["title"] == "grid_predator_prey small, qmix"
+    assert header["subtitle"] == "seed 0, greedy policy of 1,015 env steps"
+    (final, _) = [r for r in read_records(run / "metrics.jsonl") if r["kind"] == "final"]
+    assert header["note"].startswith("The first 3 of the 19 episodes of the final evaluation.")
+    assert "all 19 have the mean return of the record" in header["note"]
+    watching.watch(run, "newest", 19, run / "all.html", None)  # every episode of it
+    every, _ = read(run / "all.html")
+    returns = np.float32([one["return"] for one in every["episodes"]])
+    assert np.float32(returns.mean()) == np.float32(final["return"])
+    assert every["episodes"][:3] != header["episodes"]  # other places in the file,
+    same = ("length", "return", "won", "whole")
+    for one, other in zip(header["episodes"], every["episodes"], strict=False):
+        assert {name: one[name] for name in same} == {name: other[name] for name in same}
+        assert len(arrays[one["scene"]["x"]["at"]]) in (1, one["length"] + 1)
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1].startswith(f"{run / 'all.html'}: 0.")
+
+
+def test_other_policies_have_files_of_their_own(run):
+    watching.watch(run, "best", 2, None, 1)
+    header, _ = read(run / "recording-best-seed1.html")
+    assert "seed 1" in header["subtitle"] and len(header["episodes"]) == 2
+    assert header["note"] == "The first 2 of the 190 episodes of the absolute metric."
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ((4, None, 2), "--seed 2 is refused: must be from 0 to 1"),
+        ((20, None, None), "--episodes 20 is refused: must be at most 19"),
+    ],
+)
+def test_what_a_run_does_not_have_is_refused(run, words, text):
+    with pytest.raises(ConfigError, match=text):
+        watching.watch(run, "newest", *words)
+
+
+def test_a_recording_that_fails_is_a_warning(run, capsys, tmp_path):
+    info = RunInfo(tiny_config(), tmp_path / "nowhere", tmp_path)
+    assert watching.leave_recording(watching.Ending(*[None] * 3), info) is None  # type: ignore
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: no recording.html: ")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium here")
+    with sync_playwright() as tools:
+        opened = tools.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(params=[1280, 390])
+def page(request, browser, run):
+    """The page of the recording; at its end nothing has gone wrong, and nothing was asked for."""
+    opened = browser.new_page(viewport={"width": request.param, "height": 800})
+    said, asked = [], []
+    opened.on("console", lambda message: said.append(message.text))
+    opened.on("pageerror", lambda error: said.append(str(error)))
+    opened.on("request", lambda request: asked.append(request.url))
+    address = (run / RECORDING).as_uri()
+    opened.goto(address)
+    opened.locator("#main").wait_for()
+    yield opened
+    opened.close()
+    assert (said, asked) == ([], [address])
+
+
+def image(page):
+    return page.evaluate("document.getElementById('arena').toDataURL()")
+
+
+def test_the_page_is_driven(page, run):
+    header, arrays = read(run / RECORDING)
+    first, second, _ = header["episodes"]
+    clock, scrubber = page.locator("#clock"), page.locator("#scrubber")
+    wide = page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert wide and page.title() == "grid_predator_prey small, qmix"
+    assert clock.inner_text() == f"step 0 of {first['length']}"
+    before = image(page)
+
+    page.keyboard.press("Space")  # plays
+    page.get_by_text("step 1 of").wait_for()
+    page.keyboard.press("Space")
+    assert image(page) != before
+    assert page.evaluate("Number.isInteger(player.position)") and not page.evaluate(
+        "player.playing"
+    )
+
+    scrubber.fill("2")  # lands on the step it names
+    assert clock.inner_text() == f"step 2 of {first['length']}"
+    assert page.evaluate("player.position") == 2
+    values, chosen = (arrays[first[name]["at"]] for name in ("values", "action"))
+    for i in range(3):
+        cells = page.locator(f"#values tbody tr:nth-child({i + 1}) td")
+        assert cells.count() == 6
+        action = chosen[min(2, len(chosen) - 1), i]
+        mark = cells.nth(int(action))
+        assert mark.get_attribute("class") == "on"
+        assert float(mark.inner_text().replace("−", "-")) == pytest.approx(
+            values[min(2, len(values) - 1), i, action], abs=0.006
+        )
+    page.keyboard.press("ArrowRight")
+    assert clock.inner_text().startswith("step 3 ")
+    page.keyboard.press("End")
+    assert scrubber.input_value() == str(first["length"])
+    collected = page.locator("#score b").inner_text().replace("−", "-")
+    assert float(collected) == pytest.approx(first["return"], abs=0.05)
+
+    page.locator("#episodes button").nth(1).click()
+    assert clock.inner_text() == f"step 0 of {second['length']}"
+    assert "encoder" in page.locator("#strips h3").first.inner_text()
+    page.locator("#values tbody th").first.click()  # follows an agent
+    assert page.evaluate("player.followed") == 0
