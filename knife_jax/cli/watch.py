@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from knife_jax.cli.arguments import Parser, add_policy, whole
@@ -17,12 +18,14 @@ def main() -> None:
     args = _arguments()
     if not args.run.is_dir():
         _refuse(f"{args.run} is refused: must be a run directory")
+    if args.format == "mp4" and find_spec("imageio_ffmpeg") is None:
+        _refuse("--format mp4 is refused: it needs imageio-ffmpeg, which the extra video installs")
     # jax is first imported here
     from knife_jax.host.stored import ResumeError
     from knife_jax.host.watch import watch
 
     try:
-        watch(args.run, args.checkpoint, args.episodes, args.out, args.seed)
+        watch(args.run, args.checkpoint, args.episodes, args.format, args.out, args.seed)
     except (ResumeError, ConfigError) as error:
         _refuse(str(error))
 
@@ -45,8 +48,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--episodes", type=whole(1), default=4, metavar="N", help="how many (default: 4)"
     )
+    parser.add_argument("--format", choices=("html", "gif", "mp4"), default="html")
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="default: recording.html in the run directory"
+        "--out", type=Path, metavar="FILE", help="default: recording.FORMAT in the run directory"
     )
     parser.add_argument(
         "--seed", type=whole(0), metavar="S", help="the seed of the run that plays (default: first)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from knife_jax.host.progress import Progress
 from knife_jax.host.recording import evaluation_records
 from knife_jax.host.run import RunInfo, seeds_of
 from knife_jax.recordings.contents import About, contents
+from knife_jax.recordings.film import film
 from knife_jax.recordings.marks import Team, team_of
 from knife_jax.recordings.page import page
 from knife_jax.records.directory import METRICS, RECORDING, write
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from knife_jax.builders.program import Program
 
 
+Form = Literal["html", "gif", "mp4"]
+
+
 class Moment(NamedTuple):
     """Which policy of a run is watched, and on which of its evaluations."""
 
@@ -41,11 +45,13 @@ class Moment(NamedTuple):
     """``ABSOLUTE`` for the best policy"""
 
 
-def watch(run: Path, which: str, episodes: int, out: Path | None, seed: int | None) -> None:
+def watch(
+    run: Path, which: str, episodes: int, form: Form, out: Path | None, seed: int | None
+) -> None:
     """Record episodes of a checkpoint's policy, and print where they are.
 
     ``which`` is ``newest``, ``best`` or the env steps of one; ``seed`` is one of the run's, the
-    first by default. Raises ``ResumeError`` and ``ConfigError``.
+    first by default. An mp4 needs the extra ``video``. Raises ``ResumeError`` and ``ConfigError``.
     """
     config, program, state, found = stored_policy(run, which)
     seeds, most = seeds_of(config), config.evaluation.episodes
@@ -68,8 +74,8 @@ def watch(run: Path, which: str, episodes: int, out: Path | None, seed: int | No
         about, packed = _recording(program, config, team, moment, episodes, records)
     part = "" if which == "newest" else f"-{which}"
     part += "" if seed is None else f"-seed{seed}"
-    target = out or run / f"recording{part}.html"
-    made = page(about.title, packed).encode()
+    target = out or run / f"recording{part}.{form}"
+    made = page(about.title, packed).encode() if form == "html" else film(packed, form)
     write(target, made)
     say(f"{about.title}, {about.subtitle}")
     say(about.note)

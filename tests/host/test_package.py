@@ -95,7 +95,13 @@ def test_constraints_pin_every_requirement_to_a_version_it_allows():
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     pins = {canonicalize_name(name): version for name, version in pins.items()}
     extras = PROJECT["optional-dependencies"]
-    for text in [*PROJECT["dependencies"], *extras["dev"], *extras["sweep"], *extras["smacv2"]]:
+    for text in [
+        *PROJECT["dependencies"],
+        *extras["dev"],
+        *extras["sweep"],
+        *extras["smacv2"],
+        *extras["video"],
+    ]:
         wanted = Requirement(text)
         if wanted.name == "knife_jax":
             continue
@@ -104,7 +110,7 @@ def test_constraints_pin_every_requirement_to_a_version_it_allows():
 
 def test_extras_and_python_are_those_promised():
     assert set(PROJECT["optional-dependencies"]) == {
-        "dev", "sweep", "smacv2", "cuda12", "cuda13", "tpu",
+        "dev", "sweep", "smacv2", "video", "cuda12", "cuda13", "tpu",
     }  # fmt: skip
     assert PROJECT["requires-python"] == ">=3.11"
     assert "jax>=0.10,<0.13" in PROJECT["dependencies"]

@@ -1,10 +1,12 @@
 """What a run leaves to be watched: made by a real run, opened in a real browser."""
 
+import io
 import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import sync_playwright
 from tiny import tiny_config
 
@@ -14,22 +16,18 @@ from knife_jax.config.schema import ConfigError
 from knife_jax.host import watch as watching
 from knife_jax.host.loop import train
 from knife_jax.host.run import RunInfo
+from knife_jax.recordings.film import PAUSE, PER_SECOND, film
 from knife_jax.recordings.pack import unpacked
 from knife_jax.recordings.page import contents_of
+from knife_jax.recordings.picture import SIZE
 from knife_jax.records.directory import RECORDING
 from knife_jax.records.lines import read_records
 
 CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
 LIMIT = 13
 
 
@@ -59,7 +57,7 @@ def test_the_recording_of_a_run_is_of_its_final_evaluation(run, capsys):
     (final, _) = [r for r in read_records(run / "metrics.jsonl") if r["kind"] == "final"]
     assert header["note"].startswith("The first 3 of the 19 episodes of the final evaluation.")
     assert "all 19 have the mean return of the record" in header["note"]
-    watching.watch(run, "newest", 19, run / "all.html", None)  # every episode of it
+    watching.watch(run, "newest", 19, "html", run / "all.html", None)  # every episode of it
     every, _ = read(run / "all.html")
     returns = np.float32([one["return"] for one in every["episodes"]])
     assert np.float32(returns.mean()) == np.float32(final["return"])
@@ -72,8 +70,21 @@ def test_the_recording_of_a_run_is_of_its_final_evaluation(run, capsys):
     assert out.splitlines()[-1].startswith(f"{run / 'all.html'}: 0.")
 
 
+def test_a_film_has_a_frame_for_each_step(run):
+    header, _ = read(run / RECORDING)
+    packed = contents_of((run / RECORDING).read_text(encoding="utf-8"))
+    n_frames = sum(one["length"] + PAUSE for one in header["episodes"])
+    with Image.open(io.BytesIO(film(packed, "gif"))) as gif:
+        assert (gif.format, gif.size) == ("GIF", SIZE)
+        shown = sum(
+            gif.seek(i) or gif.info["duration"] // (1000 // PER_SECOND) for i in range(gif.n_frames)
+        )
+        assert shown == n_frames  # equal frames are one that stays longer
+    assert film(packed, "mp4")[4:8] == b"ftyp"
+
+
 def test_other_policies_have_files_of_their_own(run):
-    watching.watch(run, "best", 2, None, 1)
+    watching.watch(run, "best", 2, "html", None, 1)
     header, _ = read(run / "recording-best-seed1.html")
     assert "seed 1" in header["subtitle"] and len(header["episodes"]) == 2
     assert header["note"] == "The first 2 of the 190 episodes of the absolute metric."
@@ -82,8 +93,8 @@ def test_other_policies_have_files_of_their_own(run):
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        ((4, None, 2), "--seed 2 is refused: must be from 0 to 1"),
-        ((20, None, None), "--episodes 20 is refused: must be at most 19"),
+        ((4, "html", None, 2), "--seed 2 is refused: must be from 0 to 1"),
+        ((20, "html", None, None), "--episodes 20 is refused: must be at most 19"),
     ],
 )
 def test_what_a_run_does_not_have_is_refused(run, words, text):
