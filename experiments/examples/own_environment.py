@@ -1,26 +1,18 @@
-"""Train in an environment of your own: two agents on a line must meet.
+"""An environment of your own, a function that returns an ``Env``: two agents on a line must meet.
 
-    python experiments/examples/own_environment.py [FIELD=VALUE ...]
+Check it, then train in it, from the folder that its module is found from:
 
-Three parts make an environment: pure functions (``Env``), a section with its fields, and an entry
-of ``ENVS`` that joins them. What ``env=meeting`` stands for is in ``configs/env/meeting.yaml``.
+    python -m knife_jax.envs.check experiments.examples.own_environment:make length=9
+    python -m knife_jax.train env=custom env.target=experiments.examples.own_environment:make
 """
-
-import sys
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 
-import knife_jax
 from knife_jax import envs
-from knife_jax.config.schema import Count, choice
 
 
-def meeting(length: int) -> envs.Env:
+def make(length: int = 7) -> envs.Env:
     """Actions are left, stay, right; the team gets 1 when it meets. Agents see both places."""
 
     def see(place):
@@ -40,21 +32,3 @@ def meeting(length: int) -> envs.Env:
 
     size = 2 * length  # of an observation, of the state, and the longest episode
     return envs.Env(envs.EnvSpec("meeting", 2, 3, size, size, size, True), reset, step)
-
-
-@dataclass(frozen=True, kw_only=True)
-class MeetingConfig(envs.EnvConfig):
-    name: Annotated[str, choice("meeting"), "label"] = "meeting"
-    length: Annotated[Count, "cells of the line"] = 7
-
-
-def make(length: int) -> envs.Tasks:
-    return envs.single(partial(envs.vectorise, meeting(length)))
-
-
-envs.ENVS["meeting"] = envs.Entry(MeetingConfig, f"{__name__}:make")
-
-if __name__ == "__main__":
-    words = "env=meeting", "preset=continual", "algo=qmix", *sys.argv[1:]
-    config = knife_jax.compose(*words, config_dir=Path(__file__).parent / "configs")
-    sys.exit(knife_jax.train(config))

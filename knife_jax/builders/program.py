@@ -23,6 +23,7 @@ from knife_jax.config.run import Config
 from knife_jax.diagnostics.instruments import Probe, Sizes, make_probe
 from knife_jax.envs import contract
 from knife_jax.envs.base import EnvSpec, VecEnv
+from knife_jax.envs.rehearsal import rehearse
 from knife_jax.envs.tasks import Games, Tasks, single
 from knife_jax.envs.view import View
 from knife_jax.parallel import devices
@@ -32,7 +33,7 @@ from knife_jax.training import chunk as training
 from knife_jax.training.budget import Budget
 from knife_jax.training.evaluator import Episodes
 from knife_jax.training.joint import is_small, joint_values
-from knife_jax.training.rollout import ActorState, rehearse
+from knife_jax.training.rollout import ActorState
 from knife_jax.training.state import TrainState, layout, over_shards
 from knife_jax.training.trainer import begin_episodes
 from knife_jax.types import Variables
@@ -110,7 +111,7 @@ def build_tasks(tasks: Tasks, config: Config) -> Program:
     contract.check_shapes(first)
     played = jax.jit(lambda task: rehearse(tasks.env(task, n), jax.random.key(0)))
     for task in range(tasks.n):
-        contract.check(first.spec, jax.device_get(played(task)))
+        contract.check(first.spec, jax.device_get(played(task).breaches))
     return _assembled(tasks, config)
 
 

@@ -31,6 +31,10 @@ class EnvConfig(Section):
     def check_installed(self) -> None:
         """Raise ``ConfigError`` if what it needs is not on this machine."""
 
+    def module(self) -> str | None:
+        """The module of the user's own code that it is made by; None if the package makes it."""
+        return None
+
     def title(self) -> str:
         """The environment in a few words."""
         return self.name

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from knife_jax.config.custom import CustomConfig
 from knife_jax.config.env import Case, Entry, EnvConfig, SequenceConfig
 from knife_jax.config.grid_games import SCENARIOS as GRID_GAMES
 from knife_jax.config.grid_games import Game
@@ -182,6 +183,7 @@ ENVS: dict[str, Entry] = {
             Case({"scenario": "gaussian_squeeze"}, starts_differ=False),
         ),
     ),
+    "custom": Entry(CustomConfig, "knife_jax.envs.custom:make", ()),
     "seq_matrix": Entry(
         MatrixSequenceConfig,
         "knife_jax.envs.sequences:matrices",
@@ -211,5 +213,5 @@ ENVS: dict[str, Entry] = {
         Smacv2SequenceConfig, "knife_jax.envs.smacv2.make:make_sequence", (), preset="continual"
     ),
 }
-"""``env.name`` -> its section, how it is made, and what it is tried with. One's own is added by
-``ENVS["mine"] = Entry(MineConfig, "my_module:make")``."""
+"""``env.name`` -> its section, how it is made, and what it is tried with. One's own needs no entry:
+``custom`` stands for it."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, asdict, fields
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import MISSING, Field, asdict, fields
 from typing import Any
 
 import yaml
@@ -45,12 +45,15 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     """
     sections = _sections(values)
     known = _keys(sections)
-    given = _flat(values)
+    free, free_names = _free(sections)
+    given = _flat(values, free_names)
     for key, value in given.items():
         if key not in known:
             raise _unknown(key, value, known)
-    free = _free_text(sections)
-    if leaked := leak({key: value for key, value in given.items() if key in free}):
+    texts = {key: value for key, value in given.items() if key in free}
+    for name in free_names & {*given}:
+        texts |= _flat({name: given[name]})
+    if leaked := leak(texts):
         raise ConfigError(f"{leaked}: secrets do not belong in a configuration")
     for key, required in known.items():
         if required and given.get(key, MISSING_VALUE) == MISSING_VALUE:
@@ -67,7 +70,7 @@ def defaults(section: type[Section] = Config) -> dict[str, Any]:
         if is_section(type_):
             out[item.name] = defaults(type_)
         else:
-            out[item.name] = MISSING_VALUE if item.default is MISSING else item.default
+            out[item.name] = MISSING_VALUE if _is_required(item) else item.default
     return out
 
 
@@ -94,24 +97,35 @@ def _keys(sections: Mapping[str, type[Section]]) -> dict[str, bool]:
     """Every dotted key, and whether a value must be given."""
     top = {item.name: item for item in fields(Config) if item.name not in sections}
     below = {f"{name}.{item.name}": item for name, t in sections.items() for item in fields(t)}
-    return {key: item.default is MISSING for key, item in (top | below).items()}
+    return {key: _is_required(item) for key, item in (top | below).items()}
 
 
-def _free_text(sections: Mapping[str, type[Section]]) -> set[str]:
-    """The dotted keys that take any text: what they hold is written down as it is."""
-    out = set()
+def _is_required(item: Field) -> bool:
+    return item.default is MISSING and item.default_factory is MISSING
+
+
+def _free(sections: Mapping[str, type[Section]]) -> tuple[set[str], set[str]]:
+    """The dotted keys that take any text, which is written down as it is; and any names."""
+    texts, names = set(), set()
     for name, section in {"": Config, **sections}.items():
         for item, declared in fields_of(section).items():
-            if declared.type is str and not any(a.options for a in declared.allowed):
-                out.add(f"{name}.{item}".lstrip("."))
-    return out
+            key = f"{name}.{item}".lstrip(".")
+            if declared.is_open():
+                names.add(key)
+            elif declared.type is str and not any(a.options for a in declared.allowed):
+                texts.add(key)
+    return texts, names
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(
+    values: Mapping[str, Any], whole: Collection[str] = (), prefix: str = ""
+) -> dict[str, Any]:
+    """By dotted keys; those in ``whole`` are not gone into."""
     out = {}
     for name, value in values.items():
         key = f"{prefix}{name}"
-        out |= _flat(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
+        inner = isinstance(value, Mapping) and key not in whole
+        out |= _flat(value, whole, f"{key}.") if inner else {key: value}
     return out
 
 

@@ -85,6 +85,22 @@ NotNegative = Annotated[float, at_least(0)]
 Path = Annotated[str, PATH]
 
 
+def is_plain(value: object) -> bool:
+    """Whether YAML and JSON hold a value as it is."""
+    if isinstance(value, Mapping):
+        return all(isinstance(k, str) for k in value) and all(map(is_plain, value.values()))
+    if isinstance(value, list):
+        return all(map(is_plain, value))
+    return value is None or isinstance(value, str | bool) or _is_finite(value)
+
+
+NAMED = Allowed(
+    "with a name for each value", lambda x: is_plain(x) and all(map(str.isidentifier, x))
+)
+Named = Annotated[dict, NAMED]
+"""values whose names no section declares"""
+
+
 class Field(NamedTuple):
     """The declaration of one field."""
 
@@ -96,6 +112,10 @@ class Field(NamedTuple):
     def is_path(self) -> bool:
         """Whether the field holds a path, which is taken as it is typed."""
         return PATH in self.allowed
+
+    def is_open(self) -> bool:
+        """Whether the field holds values by names that are the user's own."""
+        return NAMED in self.allowed
 
     def expects(self) -> str:
         """What the field accepts, in words: ``"a whole number, at least 1"``."""
@@ -126,7 +146,9 @@ class Section:
 LONGEST = 200
 """characters of a value that messages show"""
 
-TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+TYPES = {
+    int: "a whole number", float: "a number", bool: "true or false", str: "text", dict: "a mapping",
+}  # fmt: skip
 
 
 def is_section(type_: Any) -> bool:
@@ -187,10 +209,10 @@ def suggestion(word: str, known: Iterable[str], cutoff: float = 0.5) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _is_finite(value: float) -> bool:
+def _is_finite(value: Any) -> bool:
     try:
         return math.isfinite(value)
-    except OverflowError:  # a whole number too large for any field
+    except (OverflowError, TypeError):  # a whole number too large for any field, or no number
         return False
 
 

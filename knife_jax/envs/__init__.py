@@ -1,18 +1,13 @@
 """Environments, and how to add one.
 
-An environment is a pair of pure functions (``Env``); ``vectorise`` makes many of it, ``single``
-makes a task of it. A section (``EnvConfig``) says which fields it has, and an entry of ``ENVS``
-puts both under a name::
+An environment is a pair of pure functions and its sizes (``Env``). One from outside the package is a
+function that returns one, named by ``env=custom env.target=my_module:make env.args.length=7``::
 
-    @dataclass(frozen=True, kw_only=True)
-    class CorridorConfig(EnvConfig):
-        name: Annotated[str, choice("corridor"), "label"] = "corridor"
-        length: Annotated[Count, "cells"] = 7
+    def make(length: int = 7) -> Env:
+        return Env(EnvSpec("corridor", ...), reset, step)
 
-    def make(length: int) -> Tasks:
-        return single(partial(vectorise, corridor(length)))
-
-    ENVS["corridor"] = Entry(CorridorConfig, "my_module:make")
+``vectorise`` makes many of it, and ``single`` a task of these. One of the package has a section
+(``EnvConfig``) that says which fields it has, and an entry of ``ENVS`` that puts both under a name.
 """
 
 from knife_jax.config.env import Case, Entry, EnvConfig, SequenceConfig

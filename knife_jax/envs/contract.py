@@ -7,7 +7,7 @@ finite looks like a seed that has diverged.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -33,6 +33,10 @@ BREACHES = {
 
 class ContractError(ValueError):
     """An environment breaks its contract. The message is one line."""
+
+    def __init__(self, name: str, faults: Sequence[str]) -> None:
+        super().__init__(f"environment {name!r} breaks its contract: {', '.join(faults)}")
+        self.faults = faults
 
 
 def breaches(
@@ -77,30 +81,51 @@ def check(spec: EnvSpec, counts: Mapping[str, Any]) -> None:
         f"{n:,} {BREACHES[name].format(horizon=spec.horizon)}" for name, n in totals.items() if n
     ]
     if found:
-        raise ContractError(f"environment {spec.name!r} breaks its contract: {', '.join(found)}")
+        raise ContractError(spec.name, found)
 
 
 def check_shapes(env: VecEnv) -> None:
     """Raise ``ContractError`` unless ``reset`` and ``step`` return the shapes of the spec."""
     spec, e = env.spec, env.n_envs
-    agents = (e, spec.n_agents)
-    kinds = {"obs": "f", "state": "f", "reward": "f"}
-    expected = {
-        "obs": (*agents, spec.obs_size), "state": (e, spec.state_size),
-        "avail_actions": (*agents, spec.n_actions),
-    }  # fmt: skip
 
     def played(key: Array) -> tuple[TimeStep, TimeStep]:
         state, first = env.reset(key)
-        return first, env.step(state, jnp.zeros(agents, jnp.int32))[1]
+        return first, env.step(state, jnp.zeros((e, spec.n_agents), jnp.int32))[1]
 
-    shapes = jax.eval_shape(played, jax.random.key(0))
-    for method, time_step in zip(("reset", "step"), shapes, strict=True):
-        for name, leaf in vars(time_step).items():
-            shape, kind = expected.get(name, (e,)), kinds.get(name, "b")
-            if leaf.shape != shape or np.dtype(leaf.dtype).kind != kind:
-                wanted = {"f": "float", "b": "bool"}[kind]
-                raise ContractError(
-                    f"environment {spec.name!r} breaks its contract: {name} of {method} is "
-                    f"{leaf.dtype} {list(leaf.shape)}, must be {wanted} {list(shape)}"
-                )
+    first, after = jax.eval_shape(played, jax.random.key(0))
+    found = wrong_shapes(spec, first, "reset", (e,)) + wrong_shapes(spec, after, "step", (e,))
+    if found:
+        raise ContractError(spec.name, found)
+
+
+def wrong_shapes(
+    spec: EnvSpec, time_step: TimeStep, method: str, lead: tuple[int, ...] = ()
+) -> list[str]:
+    """What of a time step, whose leaves may be abstract, is not as the spec says.
+
+    Args:
+        spec: the sizes that the environment declares.
+        time_step: what ``method`` returned.
+        method: ``reset`` or ``step``.
+        lead: the axes before those of one environment: ``(E,)`` in a ``VecEnv``.
+
+    Returns:
+        A line for each: the field, its dtype and shape, and what they must be.
+    """
+    sizes = {
+        "obs": (spec.n_agents, spec.obs_size), "state": (spec.state_size,),
+        "avail_actions": (spec.n_agents, spec.n_actions),
+    }  # fmt: skip
+    found = []
+    for name, leaf in vars(time_step).items():
+        shape = (*lead, *sizes.get(name, ()))
+        kind = "float" if name in ("obs", "state", "reward") else "bool"
+        array = hasattr(leaf, "shape") and hasattr(leaf, "dtype")
+        if array and leaf.shape == shape and jnp.issubdtype(leaf.dtype, KINDS[kind]):
+            continue
+        given = f"{leaf.dtype} {list(leaf.shape)}" if array else f"of type {type(leaf).__name__}"
+        found.append(f"{name} of {method} is {given}, must be {kind} {list(shape)}")
+    return found
+
+
+KINDS = {"float": jnp.floating, "bool": jnp.bool_}

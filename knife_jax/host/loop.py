@@ -81,7 +81,7 @@ def _directory(config: Config, first: bool) -> Iterator[RunInfo]:
 def _train(info: RunInfo, origin: CheckpointRef | None, stop: Stop) -> int:
     """From where the run stands to its end. Returns the exit code."""
     try:
-        info.versions = versions()
+        info.versions = versions(info.config.env.module())
         with info.held, closing(Checkpoints(info.checkpoint_folder)) as checkpoints:
             stop.moment = "once the program is compiled"
             run = restore(info, checkpoints, origin)

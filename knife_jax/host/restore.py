@@ -32,14 +32,16 @@ if TYPE_CHECKING:
 
 def restore(info: RunInfo, checkpoints: Checkpoints, origin: CheckpointRef | None) -> RunState:
     """Find where the run stands, make its directory, and compile what it needs."""
-    with compiling(title(info.config), info) if info.config.logger.table else nullcontext():
-        return _restore(info, checkpoints, origin)
-
-
-def _restore(info: RunInfo, checkpoints: Checkpoints, origin: CheckpointRef | None) -> RunState:
     from knife_jax.builders.program import build
 
     program = build(info.config)
+    with compiling(title(info.config), info) if info.config.logger.table else nullcontext():
+        return _restore(info, program, checkpoints, origin)
+
+
+def _restore(
+    info: RunInfo, program: Program, checkpoints: Checkpoints, origin: CheckpointRef | None
+) -> RunState:
     info.n_params, info.mesh = program.n_params, dict(program.mesh)
     like = jax.eval_shape(partial(start, program, info.seeds))
     check_saving(info.config, like["state"])

@@ -104,6 +104,9 @@ def resume_warnings(
     changed = differences(*({k: v[k] for k in MACHINE} for v in (about["versions"], versions)))
     if changed:
         out.append(f"other bits are possible: the checkpoint was made with {listed(changed)}")
+    code, now = about["versions"].get("env_code"), versions.get("env_code")
+    if code and now and code["sha256"] != now["sha256"]:
+        out.append(f"the code of the environment, {now['file']}, is not what the checkpoint had")
     if config.algo.lr_decay and about["config"]["env_steps"] != config.env_steps:
         budgets = f"{about['config']['env_steps']:,} to {config.env_steps:,}"
         out.append(f"env_steps goes from {budgets}: the learning rate follows the new budget")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import subprocess
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,11 @@ import knife_jax
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "jaxmarl", "numpy")
 
 
-def versions() -> dict[str, Any]:
-    """What computes here. ``git_commit`` is None outside a checkout of this package."""
+def versions(module: str | None = None) -> dict[str, Any]:
+    """What computes here. ``git_commit`` is None outside a checkout of this package.
+
+    ``module`` is that of an environment of the user's own: its file is named, with its SHA-256.
+    """
     import jax
 
     device = jax.devices()[0]
@@ -26,7 +31,20 @@ def versions() -> dict[str, Any]:
         "platform": device.platform,
         "device_kind": device.device_kind,
         "n_devices": jax.device_count(),
+        **({"env_code": _code(module)} if module else {}),
     }
+
+
+def _code(module: str) -> dict[str, str] | None:
+    """The file of a module and its SHA-256; None if it has none that can be read."""
+    try:
+        file = Path(str(getattr(find_spec(module), "origin", None)))
+        content = file.read_bytes()
+    except (ImportError, ValueError, OSError):  # __main__ may have none
+        return None
+    here = Path.cwd()
+    shown = file.relative_to(here) if file.is_relative_to(here) else file
+    return {"file": str(shown), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _git_commit() -> str | None:

@@ -185,19 +185,3 @@ def rollout(
 def first_episodes(valid: Bool[Array, "T B"]) -> Bool[Array, "T B"]:
     """The transitions of each window's first episode only."""
     return jnp.cumprod(valid, axis=0, dtype=jnp.int32).astype(bool)
-
-
-REHEARSED = 1000
-"""steps at most of a rehearsal"""
-
-
-def rehearse(env: VecEnv, key: PRNGKeyArray) -> dict[str, Int[Array, ""]]:
-    """How often an environment breaks its contract under random actions, by name: one episode of
-    the longest in each of its E environments, or as much of it as ``REHEARSED`` steps take."""
-
-    def act(variables, carry, now: TimeStep, last_action):
-        return carry, jnp.zeros(now.avail_actions.shape)
-
-    no_carry = jnp.zeros((env.n_envs, env.spec.n_agents, 1))
-    actor, length = start(env, no_carry, key), min(env.spec.horizon + 1, REHEARSED)
-    return rollout(env, act, {}, actor, jnp.ones(()), key, length)[2].breaches

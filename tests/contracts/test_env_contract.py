@@ -6,7 +6,8 @@ from functools import partial
 
 import jax.numpy as jnp
 import pytest
-from ladder.environments import CONSTANT, DELAYED, ENDLESS
+from broken_environments import THREE, changed
+from ladder.environments import CONSTANT, ENDLESS
 from tiny import tiny_config
 
 from knife_jax.builders import program as build
@@ -17,25 +18,6 @@ from knife_jax.envs.tasks import single
 from knife_jax.host.loop import train
 from knife_jax.records.lines import read_records
 
-
-def changed(env, *, spec=None, **rows):
-    """The environment with another spec, or time steps changed: ``name=f(time step)``."""
-
-    def of(row):
-        return row.replace(**{name: change(row) for name, change in rows.items()})
-
-    def reset(key):
-        state, row = env.reset(key)
-        return state, of(row)
-
-    def step(key, state, action):
-        state, row = env.step(key, state, action)
-        return state, of(row)
-
-    return env._replace(spec=env.spec._replace(**(spec or {})), reset=reset, step=step)
-
-
-THREE = DELAYED.env
 BROKEN = {
     "episodes that were not over after spec.horizon=3 transitions": changed(
         ENDLESS.env, spec={"horizon": 3}

@@ -32,8 +32,9 @@ JOBS = list(zip(COMBINATIONS, itertools.cycle(STEMS["algo"]), LOGGERS, strict=Fa
 
 def test_the_groups_are_those_promised():
     assert STEMS["env"] == [
-        "grid_predator_prey", "matrix_game", "mpe_predator_prey", "seq_grid_predator_prey",
-        "seq_matrix", "seq_mpe_predator_prey", "seq_smacv2", "seq_smax", "smacv2", "smax",
+        "custom", "grid_predator_prey", "matrix_game", "mpe_predator_prey",
+        "seq_grid_predator_prey", "seq_matrix", "seq_mpe_predator_prey", "seq_smacv2", "seq_smax",
+        "smacv2", "smax",
     ]  # fmt: skip
     assert STEMS["algo"] == sorted(MIXERS)
     assert STEMS["preset"] == [

@@ -39,7 +39,9 @@ def test_every_example_is_short_and_says_how_it_is_run():
     for example in examples:
         text = example.read_text(encoding="utf-8")
         assert len(text.splitlines()) <= 60, example
-        assert f"\n    python experiments/examples/{example.name}" in text.split('"""')[1]
+        ways = f"experiments/examples/{example.name}", f"experiments.examples.{example.stem}:make"
+        shown = re.findall(r"\n    python (.+)", text.split('"""')[1])
+        assert any(way in command for way in ways for command in shown), example
 
 
 def test_the_python_of_the_readme(call):

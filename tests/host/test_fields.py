@@ -36,7 +36,8 @@ ODD = "a b/c,d=1#()'~é{[$:${x}\\"
 
 OTHERS = {
     "games.python": "/its/bin/python",
-    "run_dir": ODD, "resume": f"../{ODD}", "algo.optimiser": "adamw", "env.scenario": None,
+    "run_dir": ODD, "resume": f"../{ODD}", "algo.optimiser": "adamw", "env.scenario": None, "env.target": "its.module:make",
+    "env.args": 5,
     "env.size": 7, "experiment.methods": "redo", "logger.project": "mine-1", "logger.entity": "me",
 }  # fmt: skip
 """values of fields in which no rule for the others finds one"""
@@ -95,13 +96,15 @@ def shown_fields(config):
 
 def changed(words):
     """Every field that is shown for these words -> another value."""
-    config = compose(words)
+    config = compose([*words, "games.limit=700"])  # more than as any preset has environments
     now = flat(to_dict(config))
     names = shown_fields(config)
     assert len(names) == len({*names}) > 50
     if config.env.name.endswith("smacv2"):  # what it refuses has a test of its own
         names.remove("distributed")
-    out = {name: other(name, now[name], field_of(config, name)) for name in names}
+    out = {name: other(name, now.get(name), field_of(config, name)) for name in names}
+    if "env.args" in out:
+        out["env.args.size"] = out.pop("env.args")
     if out["algo.data"] == "rollouts":
         out["algo.batch_size"] = out["env.n_envs"]  # of which it must be a divisor
     return out

@@ -26,7 +26,8 @@ config = knife_jax.compose(*sys.argv[2:], config_dir=folder + "/configs")
 sys.exit(knife_jax.train(config))
 """
 WORDS = (
-    "env=meeting", "algo=weighted", "plasticity=lowest", "preset=continual", "env.length=5",
+    "env=custom", "env.target=own_environment:make", "env.args.length=5", "algo=weighted",
+    "plasticity=lowest", "preset=continual", "env.n_envs=16",
     "env_steps=20_000", "evaluation.every=20_000", "log_every=10_000", "run_dir=run",
     "logger.wandb=disabled", "algo.hidden=16", "algo.embed=8", "algo.hyper_hidden=16",
     "recording.episodes=0", "plasticity.fraction=0.25",
@@ -42,7 +43,7 @@ def test_an_environment_a_mixer_and_a_method_from_outside_the_package(tmp_path):
         text=True, timeout=600, env=os.environ | {"PYTHONPATH": path},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("meeting, weighted, seed 0: compiling")
+    assert done.stdout.startswith("custom own_environment:make length=5, weighted, seed 0: ")
     found = re.search(r"surgeries: (\d+), units operated on per seed: (\d+)", done.stdout)
     assert int(found[1]) == 4 and int(found[2]) > 0  # the last round ends at 20,480 steps
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
