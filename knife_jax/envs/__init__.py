@@ -1,7 +1,7 @@
 """Environments, and how to add one.
 
 An environment is its sizes and a pair of pure functions (``Env``). One from outside the package
-is a function that returns one, named by ``env=custom env.target=my_module:make env.args.length=7``::
+is a function that returns one: ``env=custom env.target=my_module:make env.args.length=7``::
 
     def make(length: int = 7) -> Env:
         return Env(EnvSpec("corridor", ...), reset, step)
