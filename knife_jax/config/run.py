@@ -53,6 +53,7 @@ class LoggerConfig(Section):
     wandb: Annotated[str, choice("offline", "online", "disabled"), "Weights & Biases"] = "offline"
     project: Annotated[str, "W&B project"] = "knife_jax"
     entity: Annotated[str | None, "W&B user or team"] = None
+    tensorboard: Annotated[bool, "TensorBoard event files"] = False
     table: Annotated[bool, "live table in the terminal"] = True
 
 

@@ -34,6 +34,7 @@ from knife_jax.records.reading import Status
 from knife_jax.records.versions import versions
 from knife_jax.sinks.base import FanOut
 from knife_jax.sinks.opening import open_sinks
+from knife_jax.sinks.tensorboard import check_tensorboard
 
 
 def train(config: Config) -> int:
@@ -52,6 +53,7 @@ def train(config: Config) -> int:
     with stop_on_signal() as stop:
         try:
             check_sizes(config)
+            check_tensorboard(config)
             with _directory(config, first) as info:
                 return _train(info, source(config), stop)
         except Exception as error:
@@ -72,7 +74,7 @@ def _directory(config: Config, first: bool) -> Iterator[RunInfo]:
             check_free(folder, config)
             yield RunInfo(config, folder, folder / CHECKPOINTS)
     else:
-        silent = replace(config.logger, table=False, wandb="disabled")
+        silent = replace(config.logger, table=False, wandb="disabled", tensorboard=False)
         with TemporaryDirectory() as scratch:
             kept = Path(str(config.run_dir)) / CHECKPOINTS
             yield RunInfo(replace(config, logger=silent), Path(scratch), kept)

@@ -14,6 +14,7 @@ from knife_jax.console.messages import say
 from knife_jax.records.directory import FILES
 from knife_jax.records.lines import ABSOLUTE, FINAL
 from knife_jax.sinks.format import brief, duration
+from knife_jax.sinks.tensorboard import FOLDER as TENSORBOARD
 from knife_jax.sinks.terminal import is_terminal
 
 
@@ -41,6 +42,8 @@ def show(summary: Mapping[str, Any], directory: Path) -> None:
     say(f"{directory}: {', '.join(written)}")
     for offline in sorted(directory.glob("wandb/offline-run-*")):
         say(f"to upload: wandb sync {offline}")
+    if (directory / TENSORBOARD).exists():
+        say(f"to look at: tensorboard --logdir {directory / TENSORBOARD}")
 
 
 def show_evaluation(summary: Mapping[str, Any], kind: str) -> None:

@@ -33,6 +33,17 @@ def over_tasks(records: Sequence[Record]) -> list[Record]:
     return [together[0] | _means(together) for together in moments.values()]
 
 
+def over_seeds(records: Sequence[Record]) -> Record:
+    """The record of one moment whose values are the means over the seeds that have one."""
+    first = records[0]
+    means = dict(first)
+    for name in first:
+        if name not in IDENTITY:
+            known = [record[name] for record in records if record[name] is not None]
+            means[name] = sum(known) / len(known) if known else None
+    return means
+
+
 def _means(records: Sequence[Record]) -> Record:
     names = [name for name in records[0] if name not in IDENTITY] if len(records) > 1 else []
     columns = {name: [record[name] for record in records] for name in names}

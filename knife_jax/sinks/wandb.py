@@ -14,7 +14,7 @@ from knife_jax.config.run import Config
 from knife_jax.console.messages import one_line, warn
 from knife_jax.records.directory import METRICS
 from knife_jax.records.lines import IDENTITY, Record, read_records
-from knife_jax.records.series import over_tasks
+from knife_jax.records.series import over_seeds, over_tasks
 
 INIT_SECONDS = 20.0
 """how long an online start may take before the run is logged offline"""
@@ -48,13 +48,14 @@ def history(records: Iterable[Record]) -> dict[str, Any]:
     kind = seeds[0]["kind"]
     prefix = "" if kind == "train" else f"{kind}/"
     out = {name: seeds[0][name] for name in ("env_steps", "updates", "task", "wall_time")}
-    for name in seeds[0]:
+    means = over_seeds(seeds)
+    for name in means:
         if name in IDENTITY:
             continue
         known = {record["seed"]: record[name] for record in seeds if record[name] is not None}
         out |= {f"seed{seed}/{prefix}{name}": value for seed, value in known.items()}
         if known:
-            out[f"{prefix}{name}"] = sum(known.values()) / len(known)
+            out[f"{prefix}{name}"] = means[name]
     return out
 
 

@@ -54,7 +54,7 @@ def test_no_file_and_no_line_of_a_run_holds_it(tmp_path, monkeypatch, capfd):
 
     fake_program.install(monkeypatch)
     monkeypatch.setattr("knife_jax.sinks.plot.draw", fail)
-    offline = LoggerConfig(wandb="offline")
+    offline = LoggerConfig(wandb="offline", tensorboard=True)
     config = fake_program.config(
         run_dir=str(tmp_path / "run"), logger=offline, checkpoint_every=200
     )
@@ -63,6 +63,7 @@ def test_no_file_and_no_line_of_a_run_holds_it(tmp_path, monkeypatch, capfd):
     files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
     assert {"config.yaml", "summary.json", "metrics.jsonl"} <= {path.name for path in files}
     assert any(path.suffix == ".wandb" for path in files)
+    assert any("tfevents" in path.name for path in files)
     assert any("checkpoints" in path.parts for path in files)
     assert [path for path in files if KEY.encode() in path.read_bytes()] == []
     assert "the service refused ***" in (tmp_path / "run" / "summary.json").read_text()
