@@ -99,7 +99,9 @@ def _train(info: RunInfo, origin: CheckpointRef | None, stop: Stop) -> int:
                     del run, now  # room for the best policy
                     status = _write_ending(ending, sinks)
                     if status == Status.COMPLETE and watched is not None:
-                        leave_recording(watched, info)
+                        page = leave_recording(watched, info)
+                        if page is not None:
+                            sinks.show(page)
         done = summary.write(info, status)
     except REFUSALS:
         raise

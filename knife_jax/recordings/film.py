@@ -35,7 +35,7 @@ def film(packed: bytes, form: Literal["gif", "mp4"]) -> bytes:
 
 
 def _gif(pictures: Iterator[Image.Image]) -> bytes:
-    first, *others = (picture.quantize(64) for picture in pictures)
+    first, *others = (picture.quantize(256) for picture in pictures)
     out = io.BytesIO()
     first.save(out, "GIF", save_all=True, append_images=others, duration=1000 // PER_SECOND, loop=0)
     return out.getvalue()
@@ -48,7 +48,7 @@ def _mp4(pictures: Iterator[Image.Image]) -> bytes:
     with TemporaryDirectory() as folder:
         path = Path(folder, "film.mp4")
         given = f"-f rawvideo -pix_fmt rgb24 -s {SIZE[0]}x{SIZE[1]} -r {PER_SECOND} -i -"
-        words = [get_ffmpeg_exe(), *"-v error -y".split(), *given.split()]
+        words = [get_ffmpeg_exe(), "-v", "error", "-y", *given.split()]
         content = b"".join(picture.tobytes() for picture in pictures)
         subprocess.run([*words, "-pix_fmt", "yuv420p", str(path)], input=content, check=True)
         return path.read_bytes()

@@ -36,7 +36,7 @@ class Picture:
 
     def finished(self) -> Image.Image:
         """The frame."""
-        return self._image.resize(SIZE, Image.Resampling.LANCZOS)
+        return self._image.reduce(FINE)
 
     def box(self, corners: Any, fill: Any = None, outline: Any = None, width: float = 1) -> None:
         self._pen.rectangle(self._fine(corners), fill, outline, round(width * FINE))
@@ -87,8 +87,9 @@ def _arena(picture: Picture, header: Any, arrays: Arrays, one: Any, t: int) -> N
     here = np.ones_like(xs, bool)
     if "present" in scene:
         here = np.stack([row(arrays, scene["present"], i) for i in range(len(xs))]).astype(bool)
-    low = np.array([xs[here].min(), ys[here].min()]) - 0.07 * wide
-    side = max(*(np.array([xs[here].max(), ys[here].max()]) + 0.07 * wide - low), wide / 3)
+    low, high = (np.array([f(xs[here]), f(ys[here])]) for f in (np.min, np.max))
+    side = max(*(high - low + 0.14 * wide), wide / 3)
+    low = (low + high - side) / 2
     if stage["cells"]:
         low, side = np.array([stage["left"], stage["bottom"]]), wide
     scale = (right - left) / side

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -25,6 +25,15 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Finish; nothing is written after it."""
+        ...
+
+
+@runtime_checkable
+class Shows(Protocol):
+    """A sink that shows pages, too."""
+
+    def show(self, page: Path) -> None:
+        """Take a page of the run directory, under the name of its file."""
         ...
 
 
@@ -68,10 +77,17 @@ class FanOut:
 
     def write(self, records: Sequence[Record]) -> None:
         self._log.write(records)
-        records = over_tasks(records)
+        means = over_tasks(records)
+        self._with_mirrors(lambda mirror: mirror.write(means))
+
+    def show(self, page: Path) -> None:
+        """Hand a page of the run directory to the mirrors that can show it."""
+        self._with_mirrors(lambda mirror: mirror.show(page) if isinstance(mirror, Shows) else None)
+
+    def _with_mirrors(self, call: Callable[[Sink], None]) -> None:
         for mirror in tuple(self._mirrors):
             try:
-                mirror.write(records)
+                call(mirror)
             except Exception as error:
                 self._mirrors.remove(mirror)
                 warn(f"{type(mirror).__name__} failed and is switched off: {one_line(error)}")

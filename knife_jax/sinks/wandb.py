@@ -35,6 +35,12 @@ class WandbSink:
                 self._run.log(history(moment), step=self._step, commit=True)
             self._step += 1
 
+    def show(self, page: Path) -> None:
+        """Put a page into the run's summary: the history stays one row for each moment."""
+        from wandb import Html
+
+        self._run.summary[page.stem] = Html(str(page), inject=False)
+
     def close(self) -> None:
         self._run.finish()
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import wandb_history
 from PIL import Image
 from playwright.sync_api import sync_playwright
 from tiny import tiny_config
@@ -22,13 +23,15 @@ from knife_jax.recordings.page import contents_of
 from knife_jax.recordings.picture import SIZE
 from knife_jax.records.directory import RECORDING
 from knife_jax.records.lines import read_records
+from knife_jax.sinks.base import FanOut, JsonLines
+from knife_jax.sinks.wandb import open_wandb
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-LIMIT = 13
+LIMIT = 7
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +110,16 @@ def test_a_recording_that_fails_is_a_warning(run, capsys, tmp_path):
     assert watching.leave_recording(watching.Ending(*[None] * 3), info) is None  # type: ignore
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: no recording.html: ")
+
+
+def test_wandb_shows_the_recording_and_its_history_stays_as_it_is(run, tmp_path):
+    (tmp_path / "metrics.jsonl").write_bytes((run / "metrics.jsonl").read_bytes())
+    config = replace(tiny_config(), logger=LoggerConfig(wandb="offline", table=False))
+    with FanOut(JsonLines(tmp_path / "metrics.jsonl"), [open_wandb(config, tmp_path)]) as sinks:
+        sinks.show(run / RECORDING)
+    (shown,) = tmp_path.glob("wandb/offline-run-*/files/media/html/recording_*.html")
+    assert shown.read_bytes() == (run / RECORDING).read_bytes()
+    assert wandb_history.logged(tmp_path) == wandb_history.moments(tmp_path)
 
 
 @pytest.fixture(scope="module")
