@@ -26,6 +26,7 @@ class Run(NamedTuple):
     config: Mapping[str, Any]
     summary: Mapping[str, Any]
     """of its cost and origin; empty if there is none"""
+    folder: Path
 
     def of(self, kind: str) -> list[Record]:
         """The records of one kind."""
@@ -48,11 +49,15 @@ def is_run(path: Path) -> bool:
 
 
 def load(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
-    """The runs that can be compared, and a line for each run or seed that is left out.
+    """The runs that can be compared, and a line for each run or seed that is left out."""
+    read, notes = read_all(paths)
+    compared, further = comparable(read)
+    return compared, notes + further
 
-    What counts is what most of them agree in: how far they were evaluated, their configuration
-    apart from the method, and their tasks. So a single one that differs is left out alone.
-    """
+
+def read_all(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
+    """All runs that can be read, be they at their end or not, and a line for each that cannot,
+    or of which some records were dropped."""
     read, notes = list[Run](), list[str]()
     for path in paths:
         name = Path(os.path.abspath(path)).name
@@ -66,7 +71,17 @@ def load(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
             notes.append(f"{path} is left out: another run is called {name}, too")
         else:
             seeds = sorted({record["seed"] for record in records})
-            read.append(Run(name, records, seeds, config, summary))
+            read.append(Run(name, records, seeds, config, summary, path))
+    return read, notes
+
+
+def comparable(read: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """The runs whose final scores can be compared, and a line for each that is left out.
+
+    What counts is what most of them agree in: how far they were evaluated, their configuration
+    apart from the method, and their tasks. So a single one that differs is left out alone.
+    """
+    notes = list[str]()
     complete = [run for run in read if _has_ended(run)]
     ends = Counter(reached for run in complete or read if (reached := _reached(run)))
     goal = max(ends.items(), key=lambda end: (end[1], end[0]), default=(0, 0))[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.stats import trim_mean
 
 DRAWS = 2000
@@ -30,16 +30,20 @@ def iqm(values: Float[np.ndarray, "... N"]) -> Float[np.ndarray, "..."] | float:
 
 
 def resample(
-    values: Float[np.ndarray, "S K"], whole_seeds: bool = False
+    values: Float[np.ndarray, "S K"], whole_seeds: bool = False, stream: int = 0
 ) -> Float[np.ndarray, "B S K"]:
-    """``DRAWS`` draws of S seeds with replacement, equal for equal shapes.
+    """``DRAWS`` draws of S seeds with replacement, equal for equal shapes and streams.
 
     In each task on its own, as is right if all tasks have runs of their own; with
     ``whole_seeds`` a seed comes with all of its tasks, as is right if one run has them all.
     """
     s, k = values.shape
-    drawn = np.random.default_rng(0).integers(s, size=(DRAWS, s, 1 if whole_seeds else k))
+    drawn = _drawn(s, 1 if whole_seeds else k, stream)
     return values[drawn, np.arange(k)]
+
+
+def _drawn(s: int, k: int, stream: int = 0) -> Int[np.ndarray, "B S K"]:
+    return np.random.default_rng(stream).integers(s, size=(DRAWS, s, k))
 
 
 def pooled(
@@ -67,3 +71,30 @@ def course(values: Float[np.ndarray, "S K"], most: int) -> tuple[np.ndarray, Est
     estimates = [pooled(values[:, group]) for group in groups]
     places = np.array([group.mean() for group in groups])
     return places, Estimate(*map(np.array, zip(*estimates, strict=True)))
+
+
+def over_seeds(values: Float[np.ndarray, "S P"]) -> Estimate:
+    """The IQM over seeds at each moment of a curve ``[P]``, of those that have a value there.
+
+    A seed is drawn with all of its moments. Equal draws are computed once: of 3 seeds there are 10.
+    """
+    drawn = np.sort(_drawn(len(values), 1)[:, :, 0], axis=1)
+    distinct, which = np.unique(drawn, axis=0, return_inverse=True)
+    draws = _known_iqm(values[distinct])[which.reshape(-1)]
+    value = _known_iqm(values[None])[0]
+    low, high = np.full((2, *value.shape), np.nan)
+    known = ~np.isnan(draws).any(axis=0)
+    low[known], high[known] = np.quantile(draws[:, known], QUANTILES, axis=0)
+    return Estimate(value, low, high)
+
+
+def _known_iqm(values: Float[np.ndarray, "B S P"]) -> Float[np.ndarray, "B P"]:
+    """The IQM over seeds of the values that are no NaN; NaN if there is none."""
+    ordered = np.sort(values, axis=1)  # NaN come last
+    count = (~np.isnan(values)).sum(axis=1, keepdims=True)
+    cut = count // 4
+    place = np.arange(values.shape[1])[:, None]
+    kept = (place >= cut) & (place < count - cut)
+    n = kept.sum(axis=1)
+    total = np.where(kept, ordered, 0.0).sum(axis=1)
+    return np.divide(total, n, out=np.full(n.shape, np.nan), where=n > 0)

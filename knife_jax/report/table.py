@@ -1,8 +1,8 @@
-"""The table of a report, as Markdown."""
+"""The table of a report: its cells, and as Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from knife_jax.report.measures import FRESH
@@ -23,36 +23,45 @@ SHOWN = {
 """measure -> its column; further ones are in ``report.json`` alone"""
 
 
-def table(report: Mapping[str, Any]) -> str:
-    """The report as Markdown: what is measured, then a row for each method."""
-    methods = report["methods"]
-    rows = [["method", *SHOWN.values(), "largest churn", "units operated"]]
-    for name, numbers in methods.items():
+def rows(report: Mapping[str, Any]) -> list[list[str]]:
+    """The cells of the table: its head, then a row for each method."""
+    out = [["method", *SHOWN.values(), "largest churn", "units operated"]]
+    for name, numbers in report["methods"].items():
         cells = []
         for shown in SHOWN:
             of, *by_seed = shown.split(" by ")
             interval = "interval_by_seed" if by_seed else "interval"
-            cells.append(_cell(numbers[of], interval) if of in numbers else "-")
+            cells.append(cell(numbers[of]["iqm"], numbers[of][interval]) if of in numbers else "-")
         operated = [numbers.get("churn_max"), numbers.get("units_operated")]
-        rows.append([f"`{name}`", *cells, *map(brief, operated)])
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    lines.insert(1, "|---" * len(rows[0]) + "|")
-    seeds = sorted({len(numbers["seeds"]) for numbers in methods.values()})
-    about = (
+        out.append([name, *cells, *map(brief, operated)])
+    return out
+
+
+def about(report: Mapping[str, Any]) -> str:
+    """What the table measures, and how."""
+    seeds = sorted({len(numbers["seeds"]) for numbers in report["methods"].values()})
+    return (
         f"{report['env']['name']}, {' to '.join(map(str, seeds))} seeds, "
         f"{report['env_steps']:,} env steps each. Scores are {report['scale']}. IQM over seeds and "
         'tasks with 95 % stratified bootstrap intervals; "whole seeds" draws a seed with all of '
         f"its tasks. The gap is the score of `{FRESH}` less that of the method, seed by seed."
     )
-    return (
-        "\n".join([about, "", *lines, "", *(f"- {note}" for note in report["notes"])]).strip()
-        + "\n"
-    )
 
 
-def _cell(numbers: Mapping[str, Any], interval: str) -> str:
-    low, high = numbers[interval]
-    return f"{brief(_rounded(numbers['iqm']))} ({brief(_rounded(low))} to {brief(_rounded(high))})"
+def table(report: Mapping[str, Any]) -> str:
+    """The report as Markdown: what is measured, then a row for each method."""
+    head, *body = rows(report)
+    cells = [head, *([f"`{row[0]}`", *row[1:]] for row in body)]
+    lines = ["| " + " | ".join(row) + " |" for row in cells]
+    lines.insert(1, "|---" * len(head) + "|")
+    notes = [f"- {note}" for note in report["notes"]]
+    return "\n".join([about(report), "", *lines, "", *notes]).strip() + "\n"
+
+
+def cell(value: float, interval: Sequence[float]) -> str:
+    """A number and its interval: ``0.5 (0.2 to 0.8)``."""
+    low, high = interval
+    return f"{brief(_rounded(value))} ({brief(_rounded(low))} to {brief(_rounded(high))})"
 
 
 def _rounded(value: float) -> float:

@@ -1,0 +1,45 @@
+"""The words of ``python -m knife_jax.report``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from knife_jax.cli.arguments import Parser
+from knife_jax.cli.repeat import command_of
+from knife_jax.console.exit_codes import REFUSED
+from knife_jax.report.load import is_run
+from knife_jax.report.interactive.write import write
+
+PAGE = "report.html"
+
+
+def main() -> None:
+    """Write the page about some runs; exit with 2 and one line if there is none to show."""
+    parser = Parser(
+        prog="python -m knife_jax.report",
+        description="Compare runs on one interactive page that opens offline: a run, several, or "
+        "the folder of a study. Curves with seeds and intervals, neurons by layer, surgeries, "
+        "aggregate metrics, configurations, recordings, and the command of each run. Runs that "
+        "have not come to their end are shown as far as they came; those that cannot be read are "
+        "named and left out.",
+        epilog="Print the page to get a PDF. The table of final scores is that of "
+        "python -m knife_jax.report.study.",
+    )
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="run directories, or their folder"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help=f"the page (default: {PAGE} in the folder that is given, or beside the first of "
+        "several runs)",
+    )
+    args = parser.parse_args()
+    first = args.runs[0]
+    folder = first.parent if is_run(first) and len(args.runs) > 1 else first
+    command = f"python -m knife_jax.report {shlex.join(sys.argv[1:])}"
+    done = write(args.runs, args.out or folder / PAGE, command, command_of)
+    sys.exit(0 if done else REFUSED)

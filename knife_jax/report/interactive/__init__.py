@@ -1,0 +1,1 @@
+"""The interactive page about runs: ``python -m knife_jax.report``."""

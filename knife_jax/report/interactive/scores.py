@@ -1,0 +1,118 @@
+"""Figures of final scores: aggregate metrics, performance profiles, tasks one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from knife_jax.report import continual
+from knife_jax.report.aggregate import METRICS, aggregates, improvement, profile
+from knife_jax.report.figure import POINTS
+from knife_jax.report.measures import Compared
+from knife_jax.report.interactive.marks import (
+    PLAIN,
+    Figure,
+    Panel,
+    Style,
+    Trace,
+    band,
+    interval,
+    line,
+)
+from knife_jax.report.stats import course
+
+LEVELS = np.linspace(0, 1, 51)
+"""at which performance profiles are drawn"""
+
+
+def figures(compared: Compared, styles: Mapping[str, Style]) -> list[Figure]:
+    """Of the runs that can be compared, in the order of rliable."""
+    ends = {name: continual.at_task_end(p) for name, p in compared.courses.items()}
+    about = (
+        f"Scores are {compared.scale}; a run is one seed on one task, at the end of the task's "
+        "training. Ticks are estimates over all runs of a method, bars "
+    )
+    bars = "their 95 % stratified bootstrap intervals (2,000 draws)."
+    out = [
+        Figure(
+            "Aggregate metrics",
+            f"{about}{bars} IQM is the mean of the middle half of all runs, median that of the "
+            "tasks' means, optimality gap the distance to a score of 1 (lower is better).",
+            {"": _aggregates(ends, styles)},
+        ),
+        Figure(
+            "Performance profiles",
+            "The fraction of runs that score above each level; the higher a curve, the better. "
+            "Bands are 95 % stratified bootstrap intervals.",
+            {"": [_profiles(ends, styles)]},
+        ),
+    ]
+    if len(ends) > 1:
+        against = PLAIN if PLAIN in ends else next(iter(ends))
+        rows = list[Trace]()
+        for name in reversed([name for name in ends if name != against]):
+            rows += interval(name, styles[name], improvement(ends[name], ends[against]))
+        layout = {**_rows(len(ends) - 1), "shapes": [_upright(0.5)]}
+        layout["xaxis"] = {"range": [-0.02, 1.02], "title": {"text": "probability"}}
+        out.append(
+            Figure(
+                f"Probability of improvement over {against}",
+                f"How likely a run of each method scores higher than one of {against} on the same "
+                "task, ties counting half. A bar that does not reach 0.5 tells the two apart.",
+                {"": [Panel(f"P(method > {against})", rows, layout)]},
+            )
+        )
+    if next(iter(ends.values())).shape[1] > 1:
+        out.append(
+            Figure(
+                "Score at the end of each task",
+                "IQM over seeds, and over neighbouring tasks if there are more than "
+                f"{POINTS}, with 95 % bootstrap intervals: a curve that falls is loss of "
+                "plasticity, if the tasks are alike.",
+                {"": [_tasks(ends, styles, compared.metric)]},
+            )
+        )
+    return out
+
+
+def _aggregates(ends: Mapping[str, np.ndarray], styles: Mapping[str, Style]) -> list[Panel]:
+    found = {name: aggregates(scores) for name, scores in ends.items()}
+    out = list[Panel]()
+    for metric in METRICS:
+        rows = list[Trace]()
+        for name in reversed(found):
+            rows += interval(name, styles[name], found[name][metric])
+        out.append(Panel(metric, rows, _rows(len(ends))))
+    return out
+
+
+def _profiles(ends: Mapping[str, np.ndarray], styles: Mapping[str, Style]) -> Panel:
+    data = list[Trace]()
+    for name, scores in ends.items():
+        estimate = profile(scores, LEVELS)
+        drawn = line(name, styles[name], LEVELS, np.asarray(estimate.value))
+        drawn["line"] = {**drawn["line"], "shape": "hv"}
+        data += [band(name, styles[name], LEVELS, estimate), drawn]
+    layout = {"xaxis": {"title": {"text": "score τ"}}, "yaxis": {"range": [-0.02, 1.02]}}
+    return Panel("Fraction of runs with a score above τ", data, layout)
+
+
+def _tasks(ends: Mapping[str, np.ndarray], styles: Mapping[str, Style], metric: str) -> Panel:
+    data = list[Trace]()
+    for name, scores in ends.items():
+        places, estimate = course(scores, POINTS)
+        drawn = line(name, styles[name], places + 1, np.asarray(estimate.value))
+        data += [band(name, styles[name], places + 1, estimate), drawn]
+    label = f"Greedy {metric.replace('_', ' ')} at task end, scaled"
+    return Panel(label, data, {"xaxis": {"title": {"text": "task"}}})
+
+
+def _rows(n: int) -> dict:
+    """The layout of a plot with a row for each method."""
+    return {"height": 70 + 26 * n, "yaxis": {"automargin": True, "showgrid": False}, "xaxis": {}}
+
+
+def _upright(x: float) -> dict:
+    rule = {"color": "#8a8f98", "width": 1, "dash": "dash"}
+    return {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": x, "x1": x, "line": rule}

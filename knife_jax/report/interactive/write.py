@@ -1,0 +1,180 @@
+"""The report as a page: what is gathered, in which order it stands, and the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import knife_jax
+from knife_jax.config.plain import from_dict, to_dict
+from knife_jax.config.schema import ConfigError
+from knife_jax.console import messages
+from knife_jax.console.messages import listed, say, warn
+from knife_jax.console.scrub import scrub
+from knife_jax.records import directory
+from knife_jax.report.load import Run, comparable, folders, read_all
+from knife_jax.report.measures import compare
+from knife_jax.report.numbers import numbers
+from knife_jax.report.interactive import learning, scores
+from knife_jax.report.interactive.html import Plots, Section, notes, page
+from knife_jax.report.interactive.marks import FEWER_POINTS, MANY, POINTS, Style, styles
+from knife_jax.report.interactive.recordings import recordings
+from knife_jax.report.interactive.tables import (
+    configurations,
+    flat,
+    grid,
+    is_unfinished,
+    named,
+    origins,
+    results,
+    status,
+)
+from knife_jax.report.table import about, rows
+
+CommandOf = Callable[[Mapping[str, Any]], str | None]
+"""the words that make a configuration again; None if there are none"""
+
+
+def write(paths: Sequence[Path], out: Path, command: str, command_of: CommandOf) -> bool:
+    """Write the page about some runs.
+
+    A run that cannot be read is named, in one line and on the page, and left out. Returns False,
+    after one line that says why, if there is no run left or the page cannot be written.
+    """
+    runs, broken = read_all(folders(paths))
+    runs = [run for run in runs if run.records]
+    if not runs:
+        reason = broken[0] if len(broken) == 1 else "there is no run with records"
+        for line in broken if len(broken) > 1 else []:
+            warn(line)
+        messages.error(f"no report: {reason}")
+        return False
+    for line in broken:
+        warn(line)
+    content = html(runs, broken, out, command, command_of)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        directory.write(out, content.encode())
+    except OSError as error:
+        messages.error(f"{out} cannot be written: {error.strerror or error}")
+        return False
+    say(f"{out}: {_counted(len(runs), 'run')}, {len(content) / 1e6:.1f} MB")
+    return True
+
+
+def html(
+    runs: Sequence[Run], broken: Sequence[str], out: Path, command: str, command_of: CommandOf
+) -> str:
+    """The page about runs, be they at their end or not."""
+    look, plots = styles([run.name for run in runs]), Plots()
+    figures = learning.figures(runs, look)
+    sections = [Section("results", "Results", _results(runs, broken, look))]
+    titles = {"learning": "Learning", "neurons": "Neurons", "surgery": "Surgery"}
+    drawn = [
+        Section(key, titles[key], "".join(map(plots.figure, of_key)))
+        for key, of_key in figures.items()
+        if of_key
+    ]
+    sections += drawn[:1]
+    sections += [Section("scores", "Final scores compared", _scores(runs, look, plots, command))]
+    sections += drawn[1:]
+    if recorded := recordings(runs, look, out.parent):
+        sections.append(Section("recordings", "Recordings", recorded))
+    sections += [
+        Section("configuration", "Configuration", _configuration(runs, look)),
+        Section("origin", "How to repeat it", origins(runs, look, command_of)),
+    ]
+    made = f"Made {date.today().isoformat()} by knife_jax {knife_jax.__version__}"
+    footer = f"{made}: {scrub(command)}"
+    return page(_title(runs), _lede(runs), sections, look, plots, footer)
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
+
+
+def _title(runs: Sequence[Run]) -> str:
+    games = dict.fromkeys(
+        " ".join(filter(None, (run.config["env"]["name"], run.config["env"].get("scenario"))))
+        for run in runs
+    )
+    compared = listed([run.name for run in runs], 4) if len(runs) < 5 else f"{len(runs)} runs"
+    return f"{compared} on {listed(list(games), 3)}"
+
+
+def _lede(runs: Sequence[Run]) -> str:
+    counts = sorted({len(run.seeds) for run in runs})
+    steps = max(record["env_steps"] for run in runs for record in run.records)
+    seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+    text = f"{_counted(len(runs), 'method')}, {seeds} seed{'s' * (counts[-1] != 1)} each, "
+    text += f"{steps:,} environment steps per seed."
+    if open_ := [f"{run.name} ({status(run)})" for run in runs if is_unfinished(run)]:
+        text += f" Not at {'its' if len(open_) == 1 else 'their'} end: {listed(open_)}."
+    return text
+
+
+def _results(runs: Sequence[Run], broken: Sequence[str], look: Mapping[str, Style]) -> str:
+    said = (
+        "Interquartile mean over seeds with its 95 % bootstrap interval (2,000 draws of seeds). "
+        "Final: greedy evaluation of the last policy, on fresh episodes; best policy: the one that "
+        "evaluated best in training, on ten times as many (absolute metric)."
+    )
+    out = notes("Left out, or not read in full", broken) if broken else ""
+    versions = [line for run in runs if (line := _other_version(run))]
+    out += notes("Made by another version", versions) if versions else ""
+    return f"{out}{results(runs, look)}<p class='about'>{said}</p>" + _curves_said(runs)
+
+
+def _curves_said(runs: Sequence[Run]) -> str:
+    most = POINTS if len(runs) <= MANY else FEWER_POINTS
+    said = (
+        "Curves are interquartile means over seeds, bands their 95 % bootstrap intervals, thin "
+        f"lines single seeds; a curve shows at most {most} of its moments, evenly spaced. Click a "
+        "method in the bar above to hide its curves everywhere, drag in a figure to zoom, "
+        "double-click to zoom out."
+    )
+    return f"<p class='about'>{said}</p>"
+
+
+def _scores(runs: Sequence[Run], look: Mapping[str, Style], plots: Plots, command: str) -> str:
+    """What ``report.study`` says of these runs, and aggregate metrics of the same scores."""
+    compared, left_out = comparable(runs)
+    out = notes("Not among the final scores", left_out) if left_out else ""
+    try:
+        scale = compare(compared) if compared else None
+    except ValueError as error:
+        return out + notes("No scores", [str(error)])
+    if scale is None:
+        return out or "<p>No run has been evaluated to its end.</p>"
+    report = numbers(compared, scale, left_out, command)
+    columns = [column for column in zip(*rows(report), strict=True) if {*column[1:]} != {"-"}]
+    head, *body = zip(*columns, strict=True)
+    cells = [[named(name, look), *map(escape, rest)] for name, *rest in body]
+    table = grid(head, cells, "numbers")
+    text = escape(about(report).replace("`", ""))
+    figures = "".join(plots.figure(figure) for figure in scores.figures(scale, look))
+    return f"{out}{table}<p class='about'>{text}</p>{figures}"
+
+
+def _configuration(runs: Sequence[Run], look: Mapping[str, Style]) -> str:
+    if len(runs) == 1:
+        return configurations(runs, look)
+    said = "Fields in which runs differ; what is not as in most of them is marked."
+    return f"<p class='about'>{said}</p>{configurations(runs, look)}"
+
+
+def _other_version(run: Run) -> str | None:
+    """What a configuration of another version has and this one has not, or the reverse."""
+    made_by = (run.summary.get("versions") or {}).get("knife_jax", "unknown")
+    try:
+        here = flat(to_dict(from_dict(run.config)))
+    except (ConfigError, TypeError, ValueError, KeyError, AttributeError) as error:
+        return f"{run.name} (knife_jax {made_by}): {messages.one_line(error)}"
+    if lacking := [name for name in here if name not in flat(run.config)]:
+        return f"{run.name} (knife_jax {made_by}) has no {listed(lacking)}"
+    if made_by not in (knife_jax.__version__, "unknown"):
+        return f"{run.name} was made by knife_jax {made_by}"
+    return None
