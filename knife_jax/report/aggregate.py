@@ -69,7 +69,8 @@ def improvement(scores: Float[np.ndarray, "S K"], other: Float[np.ndarray, "Z K"
     per_task = np.zeros(len(draws))
     for task in range(scores.shape[1]):
         per_task += _beats(draws[:, :, task], others[:, :, task])
-    value = np.mean([_beats(a[None], b[None])[0] for a, b in zip(scores.T, other.T, strict=True)])
+    pairs = zip(scores.T, other.T, strict=True)
+    value = float(np.mean([_beats(a[None], b[None])[0] for a, b in pairs]))
     return Estimate(value, *np.quantile(per_task / scores.shape[1], QUANTILES))
 
 

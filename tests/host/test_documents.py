@@ -67,6 +67,7 @@ IN_EARNEST = (
     "python -m knife_jax.evaluate runs/mine --checkpoint best",
     "python -m knife_jax.evaluate RUN",
     "python -m knife_jax.watch runs/mine",
+    "python -m knife_jax.report RUN",
 )
 """one run: trained, gone on with and played"""
 
@@ -137,7 +138,7 @@ def call(tmp_path):
 
 @pytest.mark.parametrize("command", RUN)
 def test_a_command_that_is_shown(command, call, tmp_path):
-    if "report.study" in command:
+    if "knife_jax.report" in command:
         assert call("python -m knife_jax.study matrix_sequence --methods none,redo").returncode == 0
     done = call(command, *SHORTER.get(command, "").split())
     assert done.returncode == 0, done.stderr

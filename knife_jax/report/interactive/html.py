@@ -104,4 +104,8 @@ def page(
 
 @cache
 def _file(name: str) -> str:
-    return resources.files(__package__).joinpath("page", name).read_text(encoding="utf-8")
+    return (
+        resources.files("knife_jax.report.interactive")
+        .joinpath("page", name)
+        .read_text(encoding="utf-8")
+    )

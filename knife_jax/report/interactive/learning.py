@@ -9,7 +9,6 @@ import numpy as np
 
 from knife_jax.records.lines import EVAL, Record
 from knife_jax.records.series import over_tasks, series
-from knife_jax.report.load import Run
 from knife_jax.report.interactive.marks import (
     FEWER_POINTS,
     MANY,
@@ -22,6 +21,7 @@ from knife_jax.report.interactive.marks import (
     numbers,
     thinned,
 )
+from knife_jax.report.load import Run
 
 SCORES = (
     (EVAL, "win_rate", "Win rate, greedy evaluation"),

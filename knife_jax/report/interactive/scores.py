@@ -9,7 +9,6 @@ import numpy as np
 from knife_jax.report import continual
 from knife_jax.report.aggregate import METRICS, aggregates, improvement, profile
 from knife_jax.report.figure import POINTS
-from knife_jax.report.measures import Compared
 from knife_jax.report.interactive.marks import (
     PLAIN,
     Figure,
@@ -20,6 +19,7 @@ from knife_jax.report.interactive.marks import (
     interval,
     line,
 )
+from knife_jax.report.measures import Compared
 from knife_jax.report.stats import course
 
 LEVELS = np.linspace(0, 1, 51)

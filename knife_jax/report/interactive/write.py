@@ -15,9 +15,6 @@ from knife_jax.console import messages
 from knife_jax.console.messages import listed, say, warn
 from knife_jax.console.scrub import scrub
 from knife_jax.records import directory
-from knife_jax.report.load import Run, comparable, folders, read_all
-from knife_jax.report.measures import compare
-from knife_jax.report.numbers import numbers
 from knife_jax.report.interactive import learning, scores
 from knife_jax.report.interactive.html import Plots, Section, notes, page
 from knife_jax.report.interactive.marks import FEWER_POINTS, MANY, POINTS, Style, styles
@@ -32,6 +29,9 @@ from knife_jax.report.interactive.tables import (
     results,
     status,
 )
+from knife_jax.report.load import Run, comparable, folders, read_all
+from knife_jax.report.measures import compare
+from knife_jax.report.numbers import numbers
 from knife_jax.report.table import about, rows
 
 CommandOf = Callable[[Mapping[str, Any]], str | None]
@@ -171,7 +171,9 @@ def _other_version(run: Run) -> str | None:
     made_by = (run.summary.get("versions") or {}).get("knife_jax", "unknown")
     try:
         here = flat(to_dict(from_dict(run.config)))
-    except (ConfigError, TypeError, ValueError, KeyError, AttributeError) as error:
+    except ConfigError as error:
+        return f"{run.name} (knife_jax {made_by}): {error}"
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
         return f"{run.name} (knife_jax {made_by}): {messages.one_line(error)}"
     if lacking := [name for name in here if name not in flat(run.config)]:
         return f"{run.name} (knife_jax {made_by}) has no {listed(lacking)}"
