@@ -17,7 +17,7 @@ SOURCES = [*FILES, *sorted((PACKAGE.parent / "experiments").rglob("*.py"))]
 WINGS = (
     "console", "config", "checks", "types", "clock", "parallel", "nets", "mixers", "plasticity",
     "envs", "training", "diagnostics", "builders", "records", "sinks", "recordings", "report",
-    "host", "cli", "bench", "doors",
+    "host", "api", "cli", "bench", "doors",
 )  # fmt: skip
 """from the ground up: a wing imports from those before it and from itself"""
 DOORS = {"train", "evaluate", "study", "watch"}

@@ -51,4 +51,4 @@ p.METHODS["lowest"], PLASTICITIES["lowest"] = lowest, LowestConfig
 if __name__ == "__main__":
     words = "env=matrix_game", "algo=qmix", "plasticity=lowest", "env_steps=20_000", *sys.argv[1:]
     config = knife_jax.compose(*words, config_dir=Path(__file__).parent / "configs")
-    sys.exit(knife_jax.train(config))
+    knife_jax.train(config)

@@ -54,4 +54,4 @@ if __name__ == "__main__":
         "plasticity.interval=5_000",
     )
     config = knife_jax.compose(*words, *sys.argv[1:], config_dir=Path(__file__).parent / "configs")
-    sys.exit(knife_jax.train(config))
+    knife_jax.train(config)

@@ -28,9 +28,7 @@ WORDS = (
 def trained(folder: str) -> Path:
     """Train the small run in a new folder."""
     config = knife_jax.compose(*WORDS, f"run_dir={folder}/run")
-    if code := knife_jax.train(config):
-        sys.exit(code)
-    return Path(folder) / "run"
+    return knife_jax.train(config).dir
 
 
 def show(run: Path) -> None:

@@ -161,7 +161,7 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
         init=lambda seeds: init(jnp.stack([jax.random.key(seed) for seed in seeds])),
         clock=lambda: jax.tree.map(jnp.array, begun),
         budget=budget,
-        optimum=[None] * tasks.n if tasks.optimum is None else tasks.optimum.tolist(),
+        optimum=tasks.optima,
         mesh=dict(mesh.shape),
         place=place,
         chunk=jax.jit(chunk, donate_argnums=0, compiler_options=options),

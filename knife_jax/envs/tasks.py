@@ -51,6 +51,11 @@ class Tasks(NamedTuple):
     evaluation: Callable[[Int[Array, ""], int, Int[Array, ""]], VecEnv] | None = None
     """(task, number of games, first episode): where ``games`` are evaluated"""
 
+    @property
+    def optima(self) -> list[float | None]:
+        """``optimum`` as a list, None for each task whose optimum is not known."""
+        return [None] * self.n if self.optimum is None else self.optimum.tolist()
+
     def env(self, task: Int[Array, ""] | int, n_envs: int) -> VecEnv:
         """The environment of a task; counts beyond K start over."""
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf)[task % self.n], self.params)

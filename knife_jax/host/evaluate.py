@@ -22,6 +22,7 @@ from knife_jax.training.evaluator import Episodes
 from knife_jax.types import PyTree
 
 if TYPE_CHECKING:
+    from knife_jax.builders.player import Greedy
     from knife_jax.builders.program import Program
 
 SEED = 128
@@ -64,7 +65,7 @@ def played_keys(
 
 
 def play(
-    program: Program,
+    program: Program | Greedy,
     state: PyTree,
     kind: str,
     seeds: Sequence[int],
@@ -87,7 +88,7 @@ def play(
 
 
 def greedy_records(
-    program: Program,
+    program: Program | Greedy,
     kind: str,
     seeds: Sequence[int],
     played: Iterable[Played],

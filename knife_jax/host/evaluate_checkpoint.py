@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,11 +18,9 @@ from knife_jax.host.evaluate import ABSOLUTE_TIMES, SEED, greedy_records, play, 
 from knife_jax.host.progress import Progress
 from knife_jax.host.run import seeds_of
 from knife_jax.host.show import show_evaluation
-from knife_jax.host.stored import Checkpoint, ResumeError, check_schema, newest, start
+from knife_jax.host.stored import find, start
 from knife_jax.host.summary import results
 from knife_jax.parallel import devices
-from knife_jax.records.checkpoint import Checkpoints, step_of
-from knife_jax.records.directory import CHECKPOINTS
 from knife_jax.records.lines import ABSOLUTE, FINAL
 from knife_jax.sinks.format import title
 from knife_jax.types import PyTree
@@ -78,7 +76,7 @@ def stored_policy(run: Path, which: str, episodes: int | None = None) -> StoredP
     from knife_jax.builders.program import build
 
     devices.begin(None)
-    found = _found(run, which)
+    found = find(run, which)
     config = from_dict(found.about["config"])
     if config.compile_cache:
         compile_cache.keep()
@@ -87,22 +85,3 @@ def stored_policy(run: Path, which: str, episodes: int | None = None) -> StoredP
     program = build(replace(config, devices=None))
     like = jax.eval_shape(partial(start, program, seeds_of(config)))
     return StoredPolicy(config, program, policy(program, found, like), found)
-
-
-def _found(run: Path, which: str) -> Checkpoint:
-    with closing(Checkpoints(run / CHECKPOINTS)) as stored:
-        steps, only = stored.steps(), step_of(which)
-        if not steps:
-            raise ResumeError(f"{run} is refused: it holds no checkpoint")
-        if which == "best":
-            best = newest(stored, check_schema)
-            if best is None or best.about["progress"]["best"] is None:
-                raise ResumeError(f"--checkpoint best is refused: {run} has no evaluation yet")
-            only = best.about["progress"]["best"]["env_steps"]
-        elif which != "newest" and only not in steps:
-            known = ", ".join(map(str, reversed(steps)))
-            raise ResumeError(f"--checkpoint {which} is refused: must be newest, best, {known}")
-        found = newest(stored, check_schema, only)
-    if found is None:
-        raise ResumeError(f"{run} has no checkpoint {only}")
-    return found

@@ -38,9 +38,24 @@ from knife_jax.sinks.tensorboard import check_tensorboard
 
 
 def train(config: Config) -> int:
-    """Train, and leave everything in the run directory. Returns the exit code.
+    """Train, and leave everything in the run directory. Returns the exit code, after one line for
+    what ended the run early; only errors of the program itself are raised."""
+    try:
+        return run(config)
+    except Exception as error:
+        ended = outcome(error)
+        if ended is None:
+            raise
+        code, text = ended
+    messages.error(text)
+    return code
 
-    Errors of the program are raised, after ``summary.json`` says that the run failed.
+
+def run(config: Config, *, leave_at_once: bool = True) -> int:
+    """Train, and leave everything in the run directory. Returns 0, or the exit code of a run that a
+    signal ended or that has diverged; see ``stop_on_signal`` for ``leave_at_once``.
+
+    Errors are raised, after ``summary.json`` says that the run failed.
     """
     if config.compile_cache:
         compile_cache.keep()
@@ -50,19 +65,11 @@ def train(config: Config) -> int:
         first = devices.join()
     else:
         devices.begin(config.devices)
-    with stop_on_signal() as stop:
-        try:
-            check_sizes(config)
-            check_tensorboard(config)
-            with _directory(config, first) as info:
-                return _train(info, source(config), stop)
-        except Exception as error:
-            ended = outcome(error)
-            if ended is None:
-                raise
-            code, text = ended
-    messages.error(text)
-    return code
+    with stop_on_signal(leave_at_once) as stop:
+        check_sizes(config)
+        check_tensorboard(config)
+        with _directory(config, first) as info:
+            return _train(info, source(config), stop)
 
 
 @contextmanager
@@ -86,17 +93,17 @@ def _train(info: RunInfo, origin: CheckpointRef | None, stop: Stop) -> int:
         info.versions = versions(info.config.env.module())
         with info.held, closing(Checkpoints(info.checkpoint_folder)) as checkpoints:
             stop.moment = "once the program is compiled"
-            run = restore(info, checkpoints, origin)
-            steps, so_far = run.program.env_steps, info.progress.wall_time
+            trained = restore(info, checkpoints, origin)
+            steps, so_far = trained.program.env_steps, info.progress.wall_time
             with open_sinks(info.config, steps, info.folder, so_far) as sinks:
-                status = train_to_end(run, sinks, stop)
-                summary.write_results(run)
-                finish_saving(run)
+                status = train_to_end(trained, sinks, stop)
+                summary.write_results(trained)
+                finish_saving(trained)
                 if status == Status.COMPLETE:
-                    now = run.program, run.state, run.clock
+                    now = trained.program, trained.state, trained.clock
                     watched = ending_of(*now[:2], info)
                     ending = last_and_best(*now, info, checkpoints, stop)
-                    del run, now  # room for the best policy
+                    del trained, now  # room for the best policy
                     status = _write_ending(ending, sinks)
                     if status == Status.COMPLETE and watched is not None:
                         page = leave_recording(watched, info)

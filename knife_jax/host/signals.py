@@ -10,6 +10,8 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from types import FrameType
 from typing import Any
 
 from knife_jax.console.exit_codes import of_signal
@@ -31,12 +33,14 @@ class Stop:
     def __init__(self) -> None:
         self.signal: int | None = None
         self.received: list[int] = []
+        self.handled = 0
         self.moment = "after this chunk"
 
 
 @contextmanager
-def stop_on_signal() -> Iterator[Stop]:
-    """Turn the first signal of ``caught`` into a request; a second SIGINT ends the process at once.
+def stop_on_signal(leave_at_once: bool = True) -> Iterator[Stop]:
+    """Turn the first signal of ``caught`` into a request; a second SIGINT ends the process at once,
+    or, without ``leave_at_once``, raises ``KeyboardInterrupt`` as soon as compiled code returns.
 
     A thread reads the signals, because handlers in the main thread wait until compiled code
     returns. Python allows no handlers outside the main thread: nothing is caught there.
@@ -50,12 +54,11 @@ def stop_on_signal() -> Iterator[Stop]:
         return
     reader, writer = socket.socketpair()
     writer.setblocking(False)
-    watcher = threading.Thread(target=_watch, args=(reader, stop), daemon=True)
+    watcher = threading.Thread(target=_watch, args=(reader, stop, leave_at_once), daemon=True)
     watcher.start()
     previous_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    previous: dict[int, Any] = {
-        number: signal.signal(number, lambda *_: None) for number in caught()
-    }
+    handle = partial(_handle, stop, leave_at_once)
+    previous: dict[int, Any] = {number: signal.signal(number, handle) for number in caught()}
     try:
         yield stop
     finally:
@@ -70,7 +73,15 @@ def stop_on_signal() -> Iterator[Stop]:
                 signal.raise_signal(number)
 
 
-def _watch(reader: socket.socket, stop: Stop) -> None:
+def _handle(stop: Stop, leave_at_once: bool, number: int, _: FrameType | None) -> None:
+    """Raise ``KeyboardInterrupt`` for a second SIGINT if the process must go on."""
+    if number == signal.SIGINT:
+        stop.handled += 1
+        if not leave_at_once and max(stop.handled, stop.received.count(number)) > 1:
+            raise KeyboardInterrupt
+
+
+def _watch(reader: socket.socket, stop: Stop, leave_at_once: bool) -> None:
     while received := reader.recv(1):
         number = received[0]
         if number not in SIGNALS:
@@ -79,8 +90,11 @@ def _watch(reader: socket.socket, stop: Stop) -> None:
         if stop.signal is None:
             stop.signal = number
             name = signal.Signals(number).name
-            note(f"{name}: ending {stop.moment}; Ctrl-C again leaves at once")
-        elif number == signal.SIGINT:
+            again = (
+                "Ctrl-C again leaves at once" if leave_at_once else "once more, and it stops now"
+            )
+            note(f"{name}: ending {stop.moment}; {again}")
+        elif number == signal.SIGINT and leave_at_once:
             with suppress(OSError):
                 if sys.stdout.isatty():
                     os.write(sys.stdout.fileno(), SHOW_CURSOR)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from knife_jax.console.messages import listed, warn
-from knife_jax.records.checkpoint import SCHEMA, Checkpoints, DamagedError
+from knife_jax.records.checkpoint import SCHEMA, Checkpoints, DamagedError, step_of
+from knife_jax.records.directory import CHECKPOINTS
 from knife_jax.records.lines import RecordError, parsed, to_lines
 
 if TYPE_CHECKING:
@@ -88,6 +91,29 @@ def newest(stored: Checkpoints, check: Check, only: int | None = None) -> Checkp
     if steps:
         raise ResumeError(f"none of the checkpoints {listed(steps)} can be used")
     return None
+
+
+def find(run: Path, which: str) -> Checkpoint:
+    """The checkpoint of a run that is ``newest``, ``best`` or named by its env steps.
+
+    Raises ``ResumeError``.
+    """
+    with closing(Checkpoints(run / CHECKPOINTS)) as stored:
+        steps, only = stored.steps(), step_of(which)
+        if not steps:
+            raise ResumeError(f"{run} is refused: it holds no checkpoint")
+        if which == "best":
+            best = newest(stored, check_schema)
+            if best is None or best.about["progress"]["best"] is None:
+                raise ResumeError(f"checkpoint best is refused: {run} has no evaluation yet")
+            only = best.about["progress"]["best"]["env_steps"]
+        elif which != "newest" and only not in steps:
+            known = ", ".join(map(str, reversed(steps)))
+            raise ResumeError(f"checkpoint {which} is refused: must be newest, best, {known}")
+        found = newest(stored, check_schema, only)
+    if found is None:
+        raise ResumeError(f"{run} has no checkpoint {only}")
+    return found
 
 
 def check_schema(step: int, about: Mapping[str, Any]) -> None:

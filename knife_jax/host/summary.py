@@ -15,10 +15,10 @@ from knife_jax.records.directory import (
     PARAMS,
     SUMMARY,
     write_json,
-    write_params,
 )
 from knife_jax.records.directory import write as write_file
 from knife_jax.records.lines import ABSOLUTE, FINAL, Record, read_records
+from knife_jax.records.params import write_params
 from knife_jax.records.reading import ROWS, ROWS_SUM, Status, records_sum, sealed
 from knife_jax.records.series import over_tasks
 from knife_jax.sinks import plot

@@ -13,8 +13,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from knife_jax.config.plain import to_yaml
 from knife_jax.config.run import Config
 from knife_jax.console.messages import warn
@@ -114,16 +112,3 @@ def named(error: OSError, path: Path) -> OSError:
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write one JSON object, strictly: NaN and infinity raise ``ValueError``."""
     write(path, (json.dumps(values, indent=2, allow_nan=False) + "\n").encode())
-
-
-def write_params(path: Path, variables: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-    """Write network variables, leaves ``[S, ...]`` named like ``params/agent/encoder/kernel``.
-
-    The metadata is one key, ``knife_jax``, with JSON: safetensors writes several in any order.
-    """
-    from flax.traverse_util import flatten_dict
-    from safetensors.numpy import save
-
-    leaves = flatten_dict(variables, sep="/")
-    arrays = {name: np.ascontiguousarray(leaf) for name, leaf in leaves.items()}
-    write(path, save(arrays, metadata={"knife_jax": json.dumps(about, sort_keys=True)}))

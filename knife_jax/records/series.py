@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from knife_jax.records.lines import EVALUATIONS, IDENTITY, Record
+from knife_jax.records.lines import COUNTS, EVALUATIONS, IDENTITY, Record
 
 
 def series(records: Sequence[Record], kind: str, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -21,6 +21,29 @@ def series(records: Sequence[Record], kind: str, name: str) -> tuple[np.ndarray,
     steps = sorted({step for _, step in points})
     values = [[points.get((seed, step), np.nan) for step in steps] for seed in seeds]
     return np.array(steps), np.array(values, float).reshape(len(seeds), len(steps))
+
+
+def columns(records: Sequence[Record], kind: str) -> dict[str, np.ndarray]:
+    """The records of one kind by name: ``seed`` ``[S]``, what says when ``[P]``, in time order,
+    and values ``[S, P]``, NaN if a record has none.
+
+    Evaluations are means over the tasks that are there at each moment, and have no ``task``.
+    """
+    found = [record for record in over_tasks(records) if record["kind"] == kind]
+    points = {(record["seed"], record["env_steps"], record["updates"]): record for record in found}
+    seeds = sorted({seed for seed, *_ in points})
+    at = {tuple(moment): record for (_, *moment), record in points.items()}
+    names = [name for name in IDENTITY[2:] if not (kind in EVALUATIONS and name == "task")]
+    out = {"seed": np.array(seeds, int)}
+    for name in names:
+        if name in COUNTS or any(name in record for record in found):
+            kept = [at[moment][name] for moment in sorted(at)]
+            out[name] = np.array(kept, int if name in COUNTS else float)
+    for name in dict.fromkeys(name for record in found for name in record):
+        if name not in IDENTITY:
+            values = [[points.get((s, *m), {}).get(name) for m in sorted(at)] for s in seeds]
+            out[name] = np.array(values, float)  # None becomes NaN
+    return out
 
 
 def over_tasks(records: Sequence[Record]) -> list[Record]:

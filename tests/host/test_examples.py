@@ -46,13 +46,15 @@ def test_every_example_is_short_and_says_how_it_is_run():
 
 def test_the_python_of_the_readme(call):
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-    assert len(code.splitlines()) <= 12
-    *chunks, greedy = call("-c", code).splitlines()
-    numbers = [[float(n) for n in re.findall(r"[\d.-]*\d", line)] for line in chunks]
-    assert [len(line) for line in numbers] == [5, 5]  # updates; returns and dormant % of two seeds
-    assert numbers[0][0] < numbers[1][0] and all(-12 <= x <= 8 for x in numbers[1][1:3])
-    returns = [float(number) for number in re.findall(r"-?\d+\.\d*", greedy)]
-    assert returns[-1] == 8.0 and {*returns[:-1]} <= {-12.0, 0.0, 8.0}
+    assert len(code.splitlines()) <= 14
+    out = call("-c", code)
+    told = out.rpartition("curve.png\n")[2]  # after the progress
+    numbers = [float(n) for n in re.findall(r"-?\d+\.?\d*", told)]
+    steps, returns, actions = numbers[:3], numbers[3:9], numbers[9:]
+    assert steps == [10240, 20224, 30208] and all(-12 <= x <= 8 for x in returns)
+    assert len(actions) == 8 * 2 and {*actions} <= {0, 1, 2}
+    assert told.endswith("]]\nTrue\n")
+    assert re.search(r"units operated on per seed: [1-9]", out)
 
 
 def test_reading_metrics(call, tmp_path):

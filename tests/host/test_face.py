@@ -16,18 +16,20 @@ WITHOUT_JAX = """
 import sys
 sys.modules["jax"] = None  # importing it raises
 import knife_jax
-assert {*dir(knife_jax)} >= {"build", "compose", "envs", "mixers", "plasticity", "train"}
+assert {*dir(knife_jax)} >= {"build", "compose", "load", "plasticity", "train", "Run"}
 config = knife_jax.compose("+env=smax", "+algo=qmix_knife")
 assert (config.env.name, config.plasticity.name) == ("smax", "knife")
-assert callable(knife_jax.build) and callable(knife_jax.train)
+assert callable(knife_jax.build) and callable(knife_jax.train) and callable(knife_jax.Run)
 """
 
 EXAMPLES = """
 import doctest, inspect, sys
 import knife_jax
-names = {"knife_jax": knife_jax}
-result = doctest.testmod(knife_jax, extraglobs=names, optionflags=doctest.ELLIPSIS)
-assert result.failed == 0 and result.attempted == 7, result
+finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+examples = finder.find(knife_jax, extraglobs={"knife_jax": knife_jax})
+for example in sorted(examples, key=lambda e: (e.name == "knife_jax.load", e.name)):
+    runner.run(example)  # what is loaded has been trained
+assert (runner.failures, runner.tries) == (0, 9)
 assert inspect.isfunction(knife_jax.train) and "knife_jax.train" not in sys.modules
 """
 
@@ -55,7 +57,7 @@ def test_its_modules_are_there_at_once():
         knife_jax.surgeon  # noqa: B018
 
 
-@pytest.mark.parametrize("name", ["compose", "build", "train"])
+@pytest.mark.parametrize("name", ["compose", "build", "train", "load"])
 def test_every_function_says_what_it_takes_and_gives(name):
     told = inspect.getdoc(getattr(knife_jax, name))
     assert all(f"\n{part}:\n" in told for part in ("Args", "Returns", "Example"))

@@ -23,7 +23,7 @@ sys.path.insert(0, folder)
 for example in examples:
     import_module(example)
 config = knife_jax.compose(*sys.argv[2:], config_dir=folder + "/configs")
-sys.exit(knife_jax.train(config))
+knife_jax.train(config)
 """
 WORDS = (
     "env=custom", "env.target=own_environment:make", "env.args.length=5", "algo=weighted",

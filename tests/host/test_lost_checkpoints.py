@@ -243,7 +243,7 @@ def test_a_stored_policy_is_evaluated_from_a_whole_checkpoint_or_not_at_all(run,
     assert evaluated(capsys, run) == (0, expected.replace(str(complete), str(run)), "")
     for which in ("٣", "5000", "0x10", "9" * 5000):
         code, out, err = evaluated(capsys, run, "--checkpoint", which)
-        assert (code, out) == (2, "") and err.startswith(f"error: --checkpoint {which} is refused")
+        assert (code, out) == (2, "") and err.startswith(f"error: checkpoint {which} is refused")
     (run / "checkpoints" / "1000" / "about" / "metadata").write_text("[]")
     code, out, err = evaluated(capsys, run)
     assert code == 0 and "checkpoint 800 of" in out and err.count("\n") == 1

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from knife_jax.config.plain import from_dict
 from knife_jax.config.run import LoggerConfig
-from knife_jax.records import directory
+from knife_jax.records import directory, params
 from knife_jax.records.compare import config_hash
 from knife_jax.records.versions import versions as versions_here
 
@@ -81,7 +81,7 @@ def test_parameters_keep_values_types_and_memory_order(tmp_path):
     kernel = np.arange(30, dtype=np.float32).reshape(2, 3, 5).transpose(0, 2, 1)
     used = np.array([[1, 2], [3, 4]], np.int32)
     variables = {"params": {"agent": {"kernel": kernel}}, "grafts": {"agent": {"used": used}}}
-    directory.write_params(tmp_path / "p", variables, {})
+    params.write_params(tmp_path / "p", variables, {})
     loaded = load_file(tmp_path / "p")
     np.testing.assert_array_equal(loaded["params/agent/kernel"], kernel)
     np.testing.assert_array_equal(loaded["grafts/agent/used"], used)

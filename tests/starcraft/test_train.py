@@ -8,11 +8,16 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
+from contracts.test_load import SMALL, store
 from test_pool import left, nothing_left, processes
+
+import knife_jax
+from knife_jax.config.environments import ENVS
 
 HERE = Path(__file__).parent
 WORDS = """
@@ -119,3 +124,22 @@ def test_games_that_give_up_end_the_run_and_it_is_resumed(start, tmp_path):
         "warning: games cannot be stored: new episodes begin, with scenarios of their own"
     )
     assert f"going on from checkpoint {newest:,} " in out
+
+
+def test_a_loaded_policy_plays_the_same_games_again(tmp_path):
+    known = {**ENVS}
+    import_module("guessing")
+    try:
+        config = knife_jax.compose(
+            "env=seq_guessing",
+            *SMALL,
+            "algo=vdn",
+            "games.evaluation=3",
+            config_dir=HERE / "configs",
+        )
+        expected, _ = store(tmp_path / "run", config)
+        assert knife_jax.load(tmp_path / "run").evaluate().records == expected
+    finally:
+        for name in ENVS.keys() - known.keys():
+            del ENVS[name]
+    assert len(expected) == 4 and nothing_left(tmp_path)

@@ -1,0 +1,246 @@
+"""The trained team: networks that act, as pure functions."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int
+
+from knife_jax.builders.player import Player
+from knife_jax.config.run import Config
+from knife_jax.envs.base import EnvSpec, VecEnv
+from knife_jax.host.evaluate import ABSOLUTE_TIMES, SEED, greedy_records, play
+from knife_jax.records.lines import ABSOLUTE, Record
+from knife_jax.records.series import over_tasks
+from knife_jax.training.evaluator import Episodes
+from knife_jax.training.exploration import greedy_actions
+from knife_jax.training.forward import unroll
+from knife_jax.training.learner import Learner
+from knife_jax.types import Variables
+
+
+class Carry(NamedTuple):
+    """What agents carry from one step of an episode to the next."""
+
+    memory: Float[Array, "*X N H"]
+    """the recurrent state"""
+    last_action: Int[Array, "*X N"]
+    """-1 before the first action. If others are taken than those that ``act`` chose, put them
+    here: ``carry._replace(last_action=actions)``."""
+
+
+class Evaluation(NamedTuple):
+    """Greedy episodes that were played. S is the axis of seeds, M that of episodes."""
+
+    records: list[Record]
+    """one for each task and seed, with the values of ``metrics.jsonl``"""
+    episodes: list[Episodes]
+    """of each task: ``returns``, ``won``, ``lengths`` ``[S, M]``"""
+
+    @property
+    def returns(self) -> list[float | None]:
+        """The mean return of each seed, over its episodes and tasks, as in ``summary.json``."""
+        return [record["return"] for record in over_tasks(self.records)]
+
+    @property
+    def win_rates(self) -> list[float | None]:
+        """The same for the win rate; None if the environment has no winning."""
+        return [record.get("win_rate") for record in over_tasks(self.records)]
+
+
+class Policy(struct.PyTreeNode):
+    """The networks of a run, that of all its seeds or of one.
+
+    A pytree whose leaves are the weights: it goes through ``jit``, ``vmap`` and ``tree.map``. As
+    ``load`` makes it, all arrays have an axis ``[S]`` of seeds in front; ``policy[s]``, a policy of
+    one seed, has none. Behind it there may be an axis ``[E]`` of environments.
+    """
+
+    variables: Variables
+    """flax collections: ``params`` and the frozen ``grafts``"""
+    player: Player = struct.field(pytree_node=False)
+    seeds: tuple[int, ...] = struct.field(pytree_node=False)
+    env_steps: int = struct.field(pytree_node=False)
+    """how long each seed had been trained"""
+    kind: str = struct.field(pytree_node=False)
+    """the kind of records that ``evaluate`` reproduces: ``final`` or ``absolute``"""
+
+    @property
+    def config(self) -> Config:
+        """The configuration of the run."""
+        return self.player.config
+
+    @property
+    def spec(self) -> EnvSpec:
+        """The sizes of the environment: ``n_agents`` N, ``n_actions`` A, ``obs_size`` O, …"""
+        return self.player.spec
+
+    @property
+    def has_seeds(self) -> bool:
+        """Whether its arrays have an axis of seeds."""
+        one = jax.tree.leaves(self.player.shapes)[0]
+        return jax.tree.leaves(self.variables)[0].ndim > len(one.shape)
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def __getitem__(self, s: int) -> Policy:
+        """Return the policy of one seed, by its place among ``seeds``."""
+        if not self.has_seeds:
+            raise TypeError("a policy of one seed has no axis of seeds")
+        variables = jax.tree.map(lambda leaf: leaf[s], self.variables)
+        return self.replace(variables=variables, seeds=(self.seeds[s],))
+
+    def env(self, n_envs: int, task: int = 0) -> VecEnv:
+        """Return environments of the run, with auto-reset (``knife_jax.envs.base.VecEnv``).
+
+        Args:
+          n_envs: how many, E.
+          task: of a sequence of tasks.
+
+        Raises:
+          ValueError: its games run outside of jax; ``evaluate`` plays these.
+        """
+        if self.player.tasks.games is not None:
+            raise ValueError(f"games of env={self.spec.name} are played by Policy.evaluate alone")
+        return self.player.tasks.env(task, n_envs)
+
+    def initial_carry(self, n_envs: int | None = None) -> Carry:
+        """Return what agents carry when an episode begins.
+
+        Args:
+          n_envs: the size of the axis E; None for none.
+        """
+        memory = self.player.learner.initial_carry(n_envs or 1)
+        memory = memory[0] if n_envs is None else memory
+        if self.has_seeds:
+            memory = jnp.broadcast_to(memory, (len(self), *memory.shape))
+        return Carry(memory, jnp.full(memory.shape[:-1], -1, jnp.int32))
+
+    def act(
+        self,
+        obs: Float[Array, "*X N O"],
+        avail_actions: Bool[Array, "*X N A"],
+        carry: Carry,
+        first: Bool[Array, "*X"] | None = None,
+    ) -> tuple[Int[Array, "*X N"], Carry]:
+        """Choose the greedy action of each agent.
+
+        Args:
+          obs: what the agents observe; the axes X are none, ``[E]``, ``[S]`` or ``[S, E]``.
+          avail_actions: which actions they may choose.
+          carry: ``initial_carry`` at an episode's first step, then what the step before returned.
+          first: where an episode begins at this step, so that ``carry`` is forgotten.
+
+        Returns:
+          The actions, and the carry for the next step.
+
+        Raises:
+          ValueError: an array is not of the environment's size.
+
+        Example:
+          >>> policy = knife_jax.load("runs/mine", seed=0)
+          >>> state, now = policy.env(64).reset(jax.random.key(0))
+          >>> actions, carry = policy.act(now.obs, now.avail_actions, policy.initial_carry(64))
+        """
+        _, carry = self.q_values(obs, avail_actions, carry, first)
+        return carry.last_action, carry
+
+    def q_values(
+        self,
+        obs: Float[Array, "*X N O"],
+        avail_actions: Bool[Array, "*X N A"],
+        carry: Carry,
+        first: Bool[Array, "*X"] | None = None,
+    ) -> tuple[Float[Array, "*X N A"], Carry]:
+        """Return each agent's value of every action, -inf if it is not available.
+
+        The arguments and the carry, in which the greedy actions are the last ones, are those of
+        ``act``. Of algorithms that learn distributions it is the mean or the risk that they act on.
+        """
+        self._check(obs, avail_actions)
+        first = jnp.zeros(obs.shape[:-2], bool) if first is None else first
+        one = partial(_values, self.player.learner)
+        valued = jax.vmap(one) if self.has_seeds else one
+        return valued(self.variables, obs, avail_actions, carry, first)
+
+    def _check(self, obs: Any, avail_actions: Any) -> None:
+        spec = self.spec
+        lead = (len(self),) * self.has_seeds
+        given, axes = obs.shape, "".join(f"{n}, " for n in lead)
+        sizes = (spec.n_agents, spec.obs_size)
+        if (
+            given[-2:] != sizes
+            or given[: len(lead)] != lead
+            or len(given) - len(lead) not in (2, 3)
+        ):
+            n, o = sizes
+            raise ValueError(f"obs is {[*given]}: must be [{axes}{n}, {o}] or [{axes}E, {n}, {o}]")
+        if avail_actions.shape != (needed := (*given[:-1], spec.n_actions)):
+            raise ValueError(f"avail_actions is {[*avail_actions.shape]}: must be {[*needed]}")
+
+    def evaluate(self, episodes: int | None = None, seed: int | None = None) -> Evaluation:
+        """Play greedily in all tasks of the run.
+
+        By default the newest policy plays the episodes of the run's final evaluation and gets its
+        ``final_return`` again, and that of ``checkpoint="best"`` the ten times as many of the
+        absolute metric (``absolute_return``).
+
+        Args:
+          episodes: of each task and seed; by default as in the run.
+          seed: of the episodes; by default as in the run, 128.
+
+        Returns:
+          Records and episodes. S is 1 for a policy of one seed.
+
+        Raises:
+          ContractError: an episode outlasts the horizon, or a return is not finite.
+
+        Example:
+          >>> knife_jax.load("runs/mine").evaluate().returns
+          [8.0, 8.0]
+        """
+        kept = self.kind == ABSOLUTE and episodes is None
+        kind, times = (self.kind, ABSOLUTE_TIMES) if kept else ("final", 1)
+        greedy = self.player.greedy(len(self), episodes or self.config.evaluation.episodes)
+        variables = self.variables
+        if not self.has_seeds:
+            variables = jax.tree.map(lambda leaf: leaf[None], variables)
+        base, stamp = SEED if seed is None else seed, {"env_steps": self.env_steps}
+        with ExitStack() as held:
+            if greedy.games is not None:
+                held.callback(greedy.games.close)
+                greedy.games.open(greedy.config, None, training=False)
+            played = play(greedy, variables, kind, self.seeds, self.env_steps, base, times)
+            parts = list(played)
+        records = greedy_records(greedy, kind, self.seeds, parts, stamp)
+        of_task = [
+            [found for task, found in parts if task == k] for k in range(len(greedy.optimum))
+        ]
+        joined = [jax.tree.map(lambda *x: np.concatenate(x, 1), *found) for found in of_task]
+        return Evaluation(records, joined)
+
+
+def _values(
+    learner: Learner,
+    variables: Variables,
+    obs: Float[Array, "*E N O"],
+    avail_actions: Bool[Array, "*E N A"],
+    carry: Carry,
+    first: Bool[Array, "*E"],
+) -> tuple[Float[Array, "*E N A"], Carry]:
+    """Values and next carry of one seed, in one or in E environments."""
+    if obs.ndim == 2:
+        given = jax.tree.map(lambda leaf: leaf[None], (obs, avail_actions, carry, first))
+        return jax.tree.map(lambda leaf: leaf[0], _values(learner, variables, *given))
+    step = obs[None], carry.last_action[None], first[None]
+    memory, values, _ = unroll(learner.networks, variables, carry.memory, *step)
+    at_step = values["agent"].values[0]
+    actions = greedy_actions(at_step, avail_actions)
+    return jnp.where(avail_actions, at_step, -jnp.inf), Carry(memory, actions)

@@ -1,0 +1,93 @@
+"""``knife_jax.load``: the policy of a stored run plays its evaluation again, in every environment.
+
+The runs are made without training: their networks are random, and evaluated by the functions that
+end a run.
+"""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import knife_jax
+from knife_jax.builders.program import build
+from knife_jax.config.environments import ENVS
+from knife_jax.config.mixers import MIXERS
+from knife_jax.host.evaluate import greedy_records, play
+from knife_jax.host.run import seeds_of
+from knife_jax.records import directory, params
+from knife_jax.records.compare import config_hash
+from knife_jax.records.lines import FINAL
+
+STEPS = 1234
+SMALL = (
+    "env.n_envs=4", "algo.hidden=8", "algo.embed=4", "algo.hyper_hidden=8", "algo.window=4",
+    "algo.batch_size=4", "algo.buffer_size=8", "env_steps=5000", "evaluation.episodes=5",
+    "seed=3", "num_seeds=2", "compile_cache=false",
+)  # fmt: skip
+
+IN = {
+    "smax": ("algo=qmix_knife", "env.scenario=2s3z"),
+    "mpe_predator_prey": ("algo=wqmix",),
+    "grid_predator_prey": ("algo=dmix", "env.size=5", "env.n_agents=3", "env.time_limit=20"),
+    "matrix_game": ("algo=qplex", "env.scenario=two_step", "plasticity=knife_fresh"),
+    "custom": ("algo=vdn", "env.target=experiments.examples.own_environment:make"),
+    "seq_matrix": ("algo=resq", "env.n_tasks=3"),
+    "seq_grid_predator_prey": ("algo=rmix", "env.n_tasks=2"),
+    "seq_mpe_predator_prey": ("algo=iql_wider", "env.n_tasks=2"),
+    "seq_smax": ("algo=vdn", "preset=pqn", "env.n_tasks=2"),
+}
+"""an algorithm or more for each environment, so that all of both are met"""
+
+
+def drawn(program, seeds):
+    """A training state of random networks, with random grafts in use; nothing is compiled."""
+    state, random = jax.eval_shape(program.init, seeds), np.random.default_rng(5)
+
+    def leaf(shape):
+        if np.issubdtype(shape.dtype, np.integer):
+            return random.integers(0, 2, shape.shape).astype(shape.dtype)
+        return random.normal(size=shape.shape).astype(shape.dtype) / 2
+
+    return state.replace(
+        patient=state.patient._replace(online=jax.tree.map(leaf, program.params(state)))
+    )
+
+
+def store(folder, config):
+    """A run directory of random networks; the records with which such a run ends, and these."""
+    program, seeds = build(config), seeds_of(config)
+    state = drawn(program, seeds)
+    directory.begin(folder, config)
+    about = {"env_steps": STEPS, "config_hash": config_hash(config)}
+    params.write_params(folder / "params.safetensors", program.params(state), about)
+    if program.games is not None:
+        program.games.open(config, None, training=False)
+    played = play(program, state, FINAL, seeds, STEPS)
+    records = greedy_records(program, FINAL, seeds, played, {"env_steps": STEPS})
+    if program.games is not None:
+        program.games.close()
+    return records, program.params(state)
+
+
+def test_every_environment_and_algorithm_is_met():
+    assert {*IN} == {name for name in ENVS if "smacv2" not in name}
+    words = " ".join(word for words in IN.values() for word in words)
+    assert {*MIXERS} <= {word.split("_")[0] for word in words.replace("algo=", "").split()}
+
+
+@pytest.mark.parametrize("env", IN)
+def test_the_stored_evaluation_is_played_again_to_the_bit(env, tmp_path):
+    config = knife_jax.compose(f"env={env}", *SMALL, *IN[env])
+    expected, variables = store(tmp_path / "run", config)
+    policy = knife_jax.load(tmp_path / "run")
+    found = policy.evaluate()
+    assert found.records == expected and len(expected) == 2 * len(policy.player.tasks.optima)
+    assert jax.tree.structure(policy.variables) == jax.tree.structure(variables)
+    jax.tree.map(np.testing.assert_array_equal, policy.variables, variables)
+    for task, episodes in enumerate(found.episodes):
+        of_task = [r for r in expected if r["task"] == task]
+        means = [np.float32(r["return"]) for r in of_task]
+        np.testing.assert_array_equal(episodes.returns.mean(axis=1), means)
+    json.dumps(found.returns)  # plain numbers
