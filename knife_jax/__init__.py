@@ -110,7 +110,7 @@ def train(config: Config) -> Run:
       >>> knife_jax.train(config)
       matrix_game qtran, qmix, seed 0: compiling
       ...
-      mine: config.yaml, metrics.jsonl, summary.json, params.safetensors, curve.png
+      mine: config.yaml, metrics.jsonl, summary.json, params.safetensors, curve.png, ...
       Run('mine')
     """
     from knife_jax.api.training import train

@@ -48,7 +48,7 @@ def test_the_python_of_the_readme(call):
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     assert len(code.splitlines()) <= 14
     out = call("-c", code)
-    told = out.rpartition("curve.png\n")[2]  # after the progress
+    told = out.rpartition("recording.html\n")[2]  # after the progress
     numbers = [float(n) for n in re.findall(r"-?\d+\.?\d*", told)]
     steps, returns, actions = numbers[:3], numbers[3:9], numbers[9:]
     assert steps == [10240, 20224, 30208] and all(-12 <= x <= 8 for x in returns)
