@@ -18,7 +18,7 @@ from knife_jax.host.evaluate import ABSOLUTE_TIMES, SEED, greedy_records, play, 
 from knife_jax.host.progress import Progress
 from knife_jax.host.run import seeds_of
 from knife_jax.host.show import show_evaluation
-from knife_jax.host.stored import find, start
+from knife_jax.host.stored import Checkpoint, find, start
 from knife_jax.host.summary import results
 from knife_jax.parallel import devices
 from knife_jax.records.lines import ABSOLUTE, FINAL
