@@ -117,7 +117,7 @@ def evaluate(run: RunState, sinks: FanOut) -> bool:
     return progress.note_evaluation(records)
 
 
-def policy(program: Program | Greedy, found: Checkpoint, like: PyTree) -> PyTree:
+def policy(program: Program, found: Checkpoint, like: PyTree) -> PyTree:
     """The state that a checkpoint holds, as far as playing needs it; ``like`` has its shapes.
 
     It does not depend on how seeds were split over devices. Raises ``ResumeError``.
