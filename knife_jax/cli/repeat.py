@@ -25,7 +25,8 @@ FOUND: dict[tuple[str, ...], DictConfig] = {}
 def command_of(config: Mapping[str, Any]) -> str | None:
     """``python -m knife_jax.train`` with the words that come to this configuration.
 
-    None if no words of this version do. Choices of files come first, then single fields.
+    None if no words of this version do. Choices of files come first, then single fields; fields
+    that a configuration of an older version lacks take their defaults.
     """
     given = {name: value for name, value in flat(config).items() if name not in UNSAID}
     try:
@@ -43,7 +44,8 @@ def command_of(config: Mapping[str, Any]) -> str | None:
             for name, value in given.items()
             if name not in usual or usual[name] != value
         ]
-        same = _fields(words) == given
+        again = _fields(words)
+        same = all(name in again and again[name] == value for name, value in given.items())
     except (ConfigError, KeyError, TypeError):
         return None
     return f"python -m knife_jax.train {shlex.join(words)}" if same else None

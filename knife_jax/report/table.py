@@ -39,9 +39,10 @@ def rows(report: Mapping[str, Any]) -> list[list[str]]:
 
 def about(report: Mapping[str, Any]) -> str:
     """What the table measures, and how."""
-    seeds = sorted({len(numbers["seeds"]) for numbers in report["methods"].values()})
+    counts = sorted({len(numbers["seeds"]) for numbers in report["methods"].values()})
+    seeds = f"{' to '.join(map(str, counts))} seed{'s' * (counts != [1])}"
     return (
-        f"{report['env']['name']}, {' to '.join(map(str, seeds))} seeds, "
+        f"{report['env']['name']}, {seeds}, "
         f"{report['env_steps']:,} env steps each. Scores are {report['scale']}. IQM over seeds and "
         'tasks with 95 % stratified bootstrap intervals; "whole seeds" draws a seed with all of '
         f"its tasks. The gap is the score of `{FRESH}` less that of the method, seed by seed."

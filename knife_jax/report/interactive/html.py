@@ -41,9 +41,10 @@ class Plots:
             places = "".join(map(self._place, panels))
             groups.append(f'<div class="group"{hidden}>{title}<div class="panels {size}{alone}">'
                           f"{places}</div></div>")  # fmt: skip
+        top = f'<div class="top"><h3>{escape(figure.title)}</h3>{choice}</div>'
         return (
-            f'<figure><div class="top"><h3>{escape(figure.title)}</h3>{choice}</div>'
-            f"{''.join(groups)}<figcaption>{escape(figure.caption)}</figcaption></figure>"
+            f"<figure>{top if figure.title else ''}{''.join(groups)}"
+            f"<figcaption>{escape(figure.caption)}</figcaption></figure>"
         )
 
     def _place(self, panel: Panel) -> str:

@@ -98,7 +98,7 @@ def figures(runs: Sequence[Run], styles: Mapping[str, Style]) -> dict[str, list[
     out: dict[str, list[Figure]] = {"learning": [], "neurons": [], "surgery": []}
     if learning:
         about = "What each method scored over training." + by_task
-        out["learning"] = [Figure("Learning curves", about, {"": learning})]
+        out["learning"] = [Figure("", about, {"": learning})]
     if neurons:
         about = (
             "Share of the hidden neurons that can be operated on whose gradient is negligible "
@@ -119,7 +119,7 @@ def figures(runs: Sequence[Run], styles: Mapping[str, Style]) -> dict[str, list[
             "(revival, mean over layers)." + by_task
         )
         marked = [_marked(panel, switches) for panel in operated]
-        out["surgery"] = [Figure("Surgeries", about, {"": marked})]
+        out["surgery"] = [Figure("", about, {"": marked})]
     return out
 
 

@@ -45,7 +45,10 @@ class Panel(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """Panels side by side under one caption; with several options the reader chooses one."""
+    """Panels side by side under one caption; with several options the reader chooses one.
+
+    The only figure of a section needs no title.
+    """
 
     title: str
     caption: str

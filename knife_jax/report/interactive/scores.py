@@ -27,8 +27,10 @@ LEVELS = np.linspace(0, 1, 51)
 
 
 def figures(compared: Compared, styles: Mapping[str, Style]) -> list[Figure]:
-    """Of the runs that can be compared, in the order of rliable."""
+    """Of the runs that can be compared, in the order of rliable; none of a single number."""
     ends = {name: continual.at_task_end(p) for name, p in compared.courses.items()}
+    if sum(scores.size for scores in ends.values()) == 1:
+        return []
     about = (
         f"Scores are {compared.scale}; a run is one seed on one task, at the end of the task's "
         "training. Ticks are estimates over all runs of a method, bars "

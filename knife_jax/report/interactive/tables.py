@@ -152,20 +152,28 @@ def origins(
             "<code>config.yaml</code>.</p>"
         )
         lines.append(f"<dt>{named(run.name, styles)}</dt><dd>{text}</dd>")
-    versions = {run.name: run.summary.get("versions") or {} for run in runs}
-    names = list(dict.fromkeys(name for of_run in versions.values() for name in of_run))
-    rows = [[name, *(_value(versions[run.name], name) for run in runs)] for name in names]
-    for label, name in (
-        ("seconds of training", "train_seconds"),
-        ("seconds of compiling", "compile_seconds"),
-    ):
-        seconds = [_known(run, name, WHOLE) for run in runs]
-        rows.append([label, *seconds])
-    rows.append(["ended by", *(escape(str(run.summary.get("error", DASH))) for run in runs)])
-    rows = [row for row in rows if {*row[1:]} != {DASH}]
+    return f"<dl class='commands'>{''.join(lines)}</dl>{_versions(runs, styles)}"
+
+
+def _versions(runs: Sequence[Run], styles: Mapping[str, Style]) -> str:
+    """What computed the runs, in one column if it was the same, and what each of them took."""
+    versions = [run.summary.get("versions") or {} for run in runs]
+    names = list(dict.fromkeys(name for of_run in versions for name in of_run))
+    rows = [[name, *(_value(of_run, name) for of_run in versions)] for name in names]
     head = ["", *(named(run.name, styles) for run in runs)]
-    table = grid(head, [[row[0], *_marked(row[1:])] for row in rows], "config") if rows else ""
-    return f"<dl class='commands'>{''.join(lines)}</dl>{table}"
+    alike = all({*row[1:]} == {row[1]} for row in rows) and len(runs) > 1
+    made = [["", "all runs"], *(row[:2] for row in rows)] if alike else [head, *rows]
+    took = [
+        [label, *(_known(run, name, duration) for run in runs)]
+        for label, name in (("training", "train_seconds"), ("compiling", "compile_seconds"))
+    ]
+    took.append(["ended by", *(escape(str(run.summary.get("error", DASH))) for run in runs)])
+    took = [row for row in took if {*row[1:]} != {DASH}]
+    return "".join(
+        grid(top, [[row[0], *_marked(row[1:])] if top is head else row for row in body], "config")
+        for top, *body in (made, [head, *took])
+        if body
+    )
 
 
 def is_unfinished(run: Run) -> bool:

@@ -79,7 +79,7 @@ def html(
         if of_key
     ]
     sections += drawn[:1]
-    sections += [Section("scores", "Final scores compared", _scores(runs, look, plots, command))]
+    sections += [Section("scores", "Final scores", _scores(runs, look, plots, command))]
     sections += drawn[1:]
     if recorded := recordings(runs, look, out.parent):
         sections.append(Section("recordings", "Recordings", recorded))
@@ -102,15 +102,18 @@ def _title(runs: Sequence[Run]) -> str:
         for run in runs
     )
     compared = listed([run.name for run in runs], 4) if len(runs) < 5 else f"{len(runs)} runs"
+    if len(runs) == 1:
+        compared = runs[0].config.get("algo", {}).get("name", compared)
     return f"{compared} on {listed(list(games), 3)}"
 
 
 def _lede(runs: Sequence[Run]) -> str:
     counts = sorted({len(run.seeds) for run in runs})
     steps = max(record["env_steps"] for run in runs for record in run.records)
-    seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
-    text = f"{_counted(len(runs), 'method')}, {seeds} seed{'s' * (counts[-1] != 1)} each, "
-    text += f"{steps:,} environment steps per seed."
+    span = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+    seeds = f"{span} seed{'s' * (counts[-1] != 1)}"
+    what = f"{len(runs)} methods, {seeds} each" if len(runs) > 1 else f"Run {runs[0].name}, {seeds}"
+    text = f"{what}, {steps:,} environment steps per seed."
     if open_ := [f"{run.name} ({status(run)})" for run in runs if is_unfinished(run)]:
         text += f" Not at {'its' if len(open_) == 1 else 'their'} end: {listed(open_)}."
     return text
@@ -123,8 +126,12 @@ def _results(runs: Sequence[Run], broken: Sequence[str], look: Mapping[str, Styl
         "evaluated best in training, on ten times as many (absolute metric)."
     )
     out = notes("Left out, or not read in full", broken) if broken else ""
-    versions = [line for run in runs if (line := _other_version(run))]
-    out += notes("Made by another version", versions) if versions else ""
+    odd = dict[str, list[str]]()
+    for run in runs:
+        if line := _other_version(run):
+            odd.setdefault(line, []).append(run.name)
+    lines = [f"{listed(names)} ({line}" for line, names in odd.items()]
+    out += notes("Made by another version", lines) if lines else ""
     return f"{out}{results(runs, look)}<p class='about'>{said}</p>" + _curves_said(runs)
 
 
@@ -133,7 +140,7 @@ def _curves_said(runs: Sequence[Run]) -> str:
     said = (
         "Curves are interquartile means over seeds, bands their 95 % bootstrap intervals, thin "
         f"lines single seeds; a curve shows at most {most} of its moments, evenly spaced. Click a "
-        "method in the bar above to hide its curves everywhere, drag in a figure to zoom, "
+        "method in the bar at the top to hide it in all figures, drag in a figure to zoom, "
         "double-click to zoom out."
     )
     return f"<p class='about'>{said}</p>"
@@ -167,16 +174,16 @@ def _configuration(runs: Sequence[Run], look: Mapping[str, Style]) -> str:
 
 
 def _other_version(run: Run) -> str | None:
-    """What a configuration of another version has and this one has not, or the reverse."""
+    """The version that made a run, and what its configuration has and this version has not, or
+    the reverse; None if there is nothing to say."""
     made_by = (run.summary.get("versions") or {}).get("knife_jax", "unknown")
+    about = f"knife_jax {made_by})"
     try:
         here = flat(to_dict(from_dict(run.config)))
     except ConfigError as error:
-        return f"{run.name} (knife_jax {made_by}): {error}"
+        return f"{about}: {error}"
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        return f"{run.name} (knife_jax {made_by}): {messages.one_line(error)}"
+        return f"{about}: {messages.one_line(error)}"
     if lacking := [name for name in here if name not in flat(run.config)]:
-        return f"{run.name} (knife_jax {made_by}) has no {listed(lacking)}"
-    if made_by not in (knife_jax.__version__, "unknown"):
-        return f"{run.name} was made by knife_jax {made_by}"
-    return None
+        return f"{about}: no {listed(lacking)}"
+    return about if made_by not in (knife_jax.__version__, "unknown") else None

@@ -41,6 +41,11 @@
       Plotly.restyle(place, { visible: panel.data.map(visible) });
   }
 
+  const has = (role) => panels.some(({ data }) => data.some(({ meta }) => meta.role === role));
+  for (const box of document.querySelectorAll("[data-role]")) box.parentElement.hidden = !has(box.dataset.role);
+  const useful = document.querySelectorAll(".method").length > 1 || has("seed") || has("band");
+  document.querySelector(".bar").hidden = !useful;
+
   const places = [...document.querySelectorAll(".plot")];
   const watcher = new IntersectionObserver((entries) => {
     for (const { isIntersecting, target } of entries)
