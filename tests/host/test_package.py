@@ -100,6 +100,7 @@ def test_constraints_pin_every_requirement_to_a_version_it_allows():
         *extras["dev"],
         *extras["sweep"],
         *extras["smacv2"],
+        *extras["report"],
         *extras["video"],
     ]:
         wanted = Requirement(text)
@@ -110,7 +111,7 @@ def test_constraints_pin_every_requirement_to_a_version_it_allows():
 
 def test_extras_and_python_are_those_promised():
     assert set(PROJECT["optional-dependencies"]) == {
-        "dev", "sweep", "smacv2", "video", "cuda12", "cuda13", "tpu",
+        "dev", "report", "sweep", "smacv2", "video", "cuda12", "cuda13", "tpu",
     }  # fmt: skip
     assert PROJECT["requires-python"] == ">=3.11"
     assert "jax>=0.10,<0.13" in PROJECT["dependencies"]
