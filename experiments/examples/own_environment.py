@@ -30,5 +30,11 @@ def make(length: int = 7) -> envs.Env:
         late = ~met & (steps >= 2 * length)
         return (place, steps), envs.TimeStep(*see(place), 1.0 * met, met, late, first=no, won=met)
 
+    def look(state, now):  # how it is drawn in recordings; an environment need not say it
+        return {"x": state[0] + 0.5, "y": jnp.array([0.7, 0.3])}
+
+    walkers = (envs.Body("agent 1", "agent"), envs.Body("agent 2", "agent"))
+    line = envs.Arena(0, 0, length, 1, (envs.Kind("walker", 0.2),), walkers, cells=True)
     size = 2 * length  # of an observation, of the state, and the longest episode
-    return envs.Env(envs.EnvSpec("meeting", 2, 3, size, size, size, True), reset, step)
+    spec = envs.EnvSpec("meeting", 2, 3, size, size, size, True)
+    return envs.Env(spec, reset, step, envs.View(("left", "stay", "right"), line, look))

@@ -14,18 +14,24 @@ from knife_jax.config.env import Case, Entry, EnvConfig, SequenceConfig
 from knife_jax.config.environments import ENVS
 from knife_jax.envs.base import Env, EnvSpec, TimeStep, VecEnv, first_step, vectorise
 from knife_jax.envs.tasks import Tasks, shuffled, single
+from knife_jax.envs.view import Arena, Body, Kind, Payoffs, View
 
 __all__ = [
     "ENVS",
+    "Arena",
+    "Body",
     "Case",
     "Entry",
     "Env",
     "EnvConfig",
     "EnvSpec",
+    "Kind",
+    "Payoffs",
     "SequenceConfig",
     "Tasks",
     "TimeStep",
     "VecEnv",
+    "View",
     "first_step",
     "shuffled",
     "single",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from knife_jax.config.run import Config
 from knife_jax.config.schema import ConfigError
@@ -71,15 +73,18 @@ def watch(
             held.callback(program.games.close)
             program.games.open(config, None, training=False)
         records = read_records(metrics) if metrics.exists() else []
-        about, packed = _recording(program, config, team, moment, episodes, records)
+        recorded, about = _recording(program, config, team, moment, episodes, records)
     part = "" if which == "newest" else f"-{which}"
     part += "" if seed is None else f"-seed{seed}"
     target = out or run / f"recording{part}.{form}"
+    began, n_frames = time.perf_counter(), int(np.sum(recorded.episodes.lengths[:episodes] + 1))
+    packed = contents(recorded, program.spec, program.view, team, about)
     made = page(about.title, packed).encode() if form == "html" else film(packed, form)
     write(target, made)
     say(f"{about.title}, {about.subtitle}")
     say(about.note)
-    say(f"{target}: {len(made) / 1e6:.2f} MB")
+    took = 1000 * (time.perf_counter() - began) / n_frames
+    say(f"{target}: {len(made) / 1e6:.2f} MB, {n_frames} frames, each made in {took:.2g} ms")
 
 
 class Ending(NamedTuple):
@@ -112,7 +117,8 @@ def leave_recording(ending: Ending, info: RunInfo) -> Path | None:
         kept = min(config.recording.episodes, config.evaluation.episodes)
         records = read_records(info.folder / METRICS)
         program, team, moment = ending
-        about, packed = _recording(program, config, team, moment, kept, records)
+        recorded, about = _recording(program, config, team, moment, kept, records)
+        packed = contents(recorded, program.spec, program.view, team, about)
         write(target, page(about.title, packed).encode())
     except Exception as error:  # whatever it is, the run is complete without
         warn(f"no {RECORDING}: {one_line(error)}")
@@ -131,8 +137,8 @@ def _recording(
     moment: Moment,
     episodes: int,
     records: Sequence[Record],
-) -> tuple[About, bytes]:
-    """Play the episodes, and pack them."""
+) -> tuple[Recorded, About]:
+    """Play the episodes, and say which they are."""
     (key,) = played_keys(program, moment.kind, [moment.seed], moment.env_steps)
     played = program.record(team.variables, key, jnp.int32(moment.task), episodes)
     if program.games is not None:
@@ -146,7 +152,7 @@ def _recording(
         reward_scale=config.algo.reward_scale,
         stagnant=config.plasticity.stagnation().threshold,
     )
-    return about, contents(recorded, program.spec, program.view, team, about)
+    return recorded, about
 
 
 def _note(

@@ -35,7 +35,7 @@ def film(packed: bytes, form: Literal["gif", "mp4"]) -> bytes:
 
 
 def _gif(pictures: Iterator[Image.Image]) -> bytes:
-    first, *others = (picture.quantize(256) for picture in pictures)
+    first, *others = (picture.quantize(256, Image.Quantize.MAXCOVERAGE) for picture in pictures)
     out = io.BytesIO()
     first.save(out, "GIF", save_all=True, append_images=others, duration=1000 // PER_SECOND, loop=0)
     return out.getvalue()

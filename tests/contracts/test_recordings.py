@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
+from experiments.examples import own_environment
 from knife_jax.builders.envs import make_tasks
 from knife_jax.builders.trainer import make_trainer
 from knife_jax.config.environments import (
@@ -181,6 +182,14 @@ def test_a_view_has_a_name_for_each_body_and_action():
     assert (stalker.name, zealot.name) == ("stalker", "zealot")
     assert stalker.health == rules.by_type["health"][2] and zealot.reach == 2.0
     assert set(rules.unit_types.tolist()) == {2, 3}
+
+
+def test_the_example_of_ones_own_environment_has_a_view():
+    env = own_environment.make(length=9)
+    state, now = env.reset(jax.random.key(0))
+    scene = env.view.look(state, now)
+    assert scene["x"].tolist() == (state[0] + 0.5).tolist() and scene["y"].shape == (2,)
+    assert (env.view.stage.right, len(env.view.actions)) == (9, env.spec.n_actions)
 
 
 def test_marks_by_hand():

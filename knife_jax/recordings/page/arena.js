@@ -35,7 +35,8 @@ class Stage {
 
   drawArena(episode, position, followed) {
     const side = Math.min(this.canvas.parentElement.clientWidth, 640);
-    const { pen, width, height } = sheet(this.canvas, Math.min(side, this.canvas.parentElement.clientWidth));
+    const { cells, left, bottom, right, top } = this.stage;
+    const { pen, width, height } = sheet(this.canvas, cells ? Math.min(side, side * (top - bottom) / (right - left)) : side);
     if (this.of !== episode) [this.of, this.box] = [episode, this.window(episode)];
     const [x0, y0, x1, y1] = this.box, scale = Math.min(width / (x1 - x0), height / (y1 - y0));
     const px = x => width / 2 + (x - (x0 + x1) / 2) * scale, py = y => height / 2 - (y - (y0 + y1) / 2) * scale;

@@ -26,7 +26,7 @@ class Values {
     const { stage } = this.recording, kind = episode.scene.kind?.at(0);
     const values = episode.values.at(step), available = episode.available.at(step), actions = episode.action.at(step);
     this.rows.forEach(({ tr, th, cells }, i) => {
-      th.textContent = this.recording.agents[i] + (kind ? ` ${LETTERS[stage.kinds[kind[i]].name] ?? ""}` : "");
+      th.textContent = this.recording.agents[i] + (kind ? ` · ${LETTERS[stage.kinds[kind[i]].name] ?? ""}` : "");
       tr.className = (over ? "over " : "") + (i === followed ? "followed" : "");
       const mine = values.subarray(i * n, (i + 1) * n), can = available.subarray(i * n, (i + 1) * n);
       const known = [...mine].filter((_, a) => can[a]), low = Math.min(...known), high = Math.max(...known);

@@ -137,7 +137,7 @@ class Player {
     if (shoots) { add("until the next shot", ring(PAINT.cooldown, [])); add("shot", line(PAINT.ink, [], 2.2)); add("ordered to attack", line(PAINT.ink, [3, 3], 1)); }
     if (stage.kinds.some(k => k.sight)) add("sight", ring(PAINT.soft, [2, 3]));
     if (this.recording.episodes[0].scene.vx) { add("velocity", pen => this.stage.arrow(pen, 2, 9, 16, 9, PAINT.soft)); add("catch", line(PAINT.agent, [], 2.2)); }
-    if (stage.cells) { add("tries to catch", ring(PAINT.agent, [3, 3])); add("leaves the grid", pen => { this.stage.where = [x => x, y => y]; this.stage.drawLeft(pen, { body: { team: "prey" }, lastX: 9, lastY: 9 }); }); }
+    if (this.recording.actions.includes("catch")) { add("tries to catch", ring(PAINT.agent, [3, 3])); add("leaves the grid", pen => { this.stage.where = [x => x, y => y]; this.stage.drawLeft(pen, { body: { team: "prey" }, lastX: 9, lastY: 9 }); }); }
   }
 }
 
