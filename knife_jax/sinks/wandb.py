@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -29,8 +29,7 @@ class WandbSink:
         run.define_metric("*", step_metric="env_steps")
 
     def write(self, records: Sequence[Record]) -> None:
-        names = ("kind", "updates", "env_steps")
-        for _, moment in groupby(records, key=lambda record: [record[name] for name in names]):
+        for moment in _moments(records):
             if self._step >= self._known:  # the server has the earlier ones
                 self._run.log(history(moment), step=self._step, commit=True)
             self._step += 1
@@ -65,16 +64,25 @@ def history(records: Iterable[Record]) -> dict[str, Any]:
     return out
 
 
+def _moments(records: Sequence[Record]) -> Iterator[Iterable[Record]]:
+    """Records by the steps of the history."""
+    names = ("kind", "updates", "env_steps")
+    for _, moment in groupby(records, key=lambda record: [record[name] for name in names]):
+        yield moment
+
+
 def open_wandb(config: Config, directory: Path) -> WandbSink:
     """Start a W&B run inside the run directory, or resume the one that is there.
 
     Online only if the configuration says so, else offline; offline also after one warning if there
     is no key or no network. The records so far come first, so that a resumed run is one history:
-    they replace what earlier processes left offline.
+    they replace what earlier processes left offline, and online what the server has beyond them,
+    as of a run that was killed after its last checkpoint.
     """
+    records = over_tasks(read_records(directory / METRICS))
     known, earlier = known_id(directory), _set_aside(directory)
-    sink = _open(config, directory, known)
-    sink.write(over_tasks(read_records(directory / METRICS)))
+    sink = _open(config, directory, known, len([*_moments(records)]))
+    sink.write(records)
     for folder in earlier:
         shutil.rmtree(folder, ignore_errors=True)
     return sink
@@ -92,18 +100,41 @@ def _set_aside(directory: Path) -> list[Path]:
     return [folder.rename(folder.with_name(f".{folder.name}")) for folder in folders]
 
 
-def _open(config: Config, directory: Path, known: str | None) -> WandbSink:
+def _open(config: Config, directory: Path, known: str | None, n_moments: int) -> WandbSink:
     if config.logger.wandb == "online":
         try:
-            return WandbSink(_start("online", config, directory, known))
+            return WandbSink(_online(config, directory, known, n_moments))
         except Exception as error:
             warn(f"W&B cannot be reached, logging offline ({one_line(error)})")
     return WandbSink(_start("offline", config, directory, known))
 
 
+def _online(config: Config, directory: Path, known: str | None, n_moments: int) -> Any:
+    """The run on the server, without what it has beyond the first ``n_moments``."""
+    run = _start("online", config, directory, known)
+    if run.starting_step <= n_moments:
+        return run
+    run.finish()
+    if n_moments == 0:  # nothing of it is gone on with
+        return _start("online", config, directory, None)
+    try:
+        return _start("online", config, directory, known, rewind_to=n_moments - 1)
+    except Exception as error:
+        warn(
+            "W&B cannot rewind the run and keeps what it had beyond the checkpoint "
+            f"({one_line(error)})"
+        )
+        return _start("online", config, directory, known)
+
+
 def _start(
-    mode: Literal["online", "offline"], config: Config, directory: Path, known: str | None
+    mode: Literal["online", "offline"],
+    config: Config,
+    directory: Path,
+    known: str | None,
+    rewind_to: int | None = None,
 ) -> Any:
+    """A run of W&B, new or resumed after its last step or after ``rewind_to``."""
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
@@ -127,12 +158,17 @@ def _start(
     )
     described = to_dict(config)
     del described["run_dir"]
+    branch: dict[str, Any] = {"id": known, "resume": "allow"}
+    if rewind_to is not None:
+        branch = {"resume_from": f"{known}?_step={rewind_to}"}
     return wandb.init(
         project=config.logger.project,
         entity=config.logger.entity,
         name=directory.name,
-        id=known,
-        resume="allow",
+        group=None if config.experiment.name == "none" else config.experiment.name,
+        job_type="train",
+        tags=sorted({part.name[:64] for part in (config.env, config.algo, config.plasticity)}),
         config=described,
+        **branch,
         settings=settings,
     )

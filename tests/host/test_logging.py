@@ -184,6 +184,55 @@ def test_what_the_server_knows_is_not_sent_again(tmp_path, monkeypatch):
     assert Online.sent == [(3, 400), (4, 500)]
 
 
+@pytest.mark.parametrize(
+    ("n_rows", "refused", "begun"),
+    [
+        (5, False, [("known", "allow", None), (None, None, "known?_step=4")]),
+        (5, True, [("known", "allow", None), (None, None, "known?_step=4"),
+                   ("known", "allow", None)]),
+        (0, False, [("known", "allow", None), (None, "allow", None)]),
+        (9, False, [("known", "allow", None)]),
+    ],
+)  # fmt: skip
+def test_what_the_server_has_beyond_the_checkpoint_is_rewound(
+    tmp_path, monkeypatch, capsys, n_rows, refused, begun
+):
+    """A killed run had sent 9 moments; it is resumed from the one after ``n_rows``."""
+    starts, sent = [], []
+
+    class Online:
+        def __init__(self, starting_step):
+            self.starting_step = starting_step
+
+        def define_metric(self, *_, **__):
+            pass
+
+        def finish(self):
+            pass
+
+        def log(self, values, step, commit):
+            sent.append((step, values["env_steps"]))
+
+    def init(*, id=None, resume=None, resume_from=None, **rest):
+        starts.append((id, resume, resume_from))
+        if resume_from and refused:
+            raise wandb.errors.CommError("not enabled")
+        return Online(int(resume_from.partition("=")[2]) + 1 if resume_from else 9 if id else 0)
+
+    monkeypatch.setattr(wandb, "init", init)
+    (tmp_path / "wandb" / "run-20261127_100000-known").mkdir(parents=True)
+    row = {"kind": "train", "seed": 0, "updates": 0, "task": 0, "wall_time": 1.0, "return": 0.0}
+    rows = [row | {"env_steps": 100 * i} for i in range(n_rows + 1)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows[:n_rows]))
+    sink = open_wandb(wandb_config(tmp_path, "online"), tmp_path)
+    sink.write(rows[n_rows:])
+    assert starts == begun
+    assert sent == ([] if refused else [(n_rows, 100 * n_rows)])
+    told = "warning: W&B cannot rewind the run and keeps what it had beyond the checkpoint"
+    expected = f"{told} (CommError: not enabled)\n" if refused else ""
+    assert capsys.readouterr().err == expected
+
+
 def test_disabled_leaves_no_trace(tmp_path, monkeypatch):
     fake_program.install(monkeypatch)
     assert train(wandb_config(tmp_path, "disabled")) == 0
