@@ -134,7 +134,7 @@ def _start(
     known: str | None,
     rewind_to: int | None = None,
 ) -> Any:
-    """A run of W&B, new or resumed after its last step or after ``rewind_to``."""
+    """A run of W&B: new, or online resumed after its last step or after ``rewind_to``."""
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
@@ -158,7 +158,9 @@ def _start(
     )
     described = to_dict(config)
     del described["run_dir"]
-    branch: dict[str, Any] = {"id": known, "resume": "allow"}
+    branch: dict[str, Any] = {"id": known}  # offline the history is whole: an upload replaces
+    if mode == "online":
+        branch |= {"resume": "allow"}
     if rewind_to is not None:
         branch = {"resume_from": f"{known}?_step={rewind_to}"}
     return wandb.init(

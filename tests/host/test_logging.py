@@ -1,15 +1,21 @@
 """Rows, sinks, and W&B with no network to reach."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import fake_program
 import numpy as np
 import pytest
-import wandb
 from wandb_history import logged, moments, offline
+from wandb_server import serving
 
+import wandb
 from knife_jax.config.run import LoggerConfig
 from knife_jax.host.loop import train
 from knife_jax.host.recording import number, seed_records, surgery_records
@@ -162,6 +168,60 @@ def test_a_resumed_run_is_one_history(tmp_path, monkeypatch, no_key, capfd):
     assert train(replace(first, run_dir=str(tmp_path / "quiet"), resume="auto")) == 0
     assert logged(tmp_path / "quiet") == moments(tmp_path / "quiet")
     assert capfd.readouterr().err == ""
+
+
+KILLED = """
+import os, signal, sys
+import fake_program
+from knife_jax.config.run import LoggerConfig
+from knife_jax.host.loop import train
+def kill(clock):
+    if int(clock.rounds) == 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+fake_program.install(before_each=kill)
+logger = LoggerConfig(wandb="offline", table=False)
+train(fake_program.config(run_dir=sys.argv[1], resume="auto", logger=logger))
+"""
+"""a run that is killed 200 steps after the checkpoint that it resumes from"""
+
+
+def test_a_run_stopped_killed_and_uploaded_between_is_one_history(tmp_path, monkeypatch):
+    """Read by W&B's own reader, ``wandb sync``, which sends it to a server of the test."""
+
+    def stop(clock):
+        if int(clock.rounds) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def upload():
+        (run,) = folder.glob("wandb/offline-run-*")
+        done = subprocess.run(
+            ["wandb", "sync", str(run)], cwd=tmp_path, capture_output=True, text=True, timeout=120,
+            env=os.environ | {"WANDB_BASE_URL": url, "WANDB_API_KEY": "a" * 40},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return [
+            {k: v for k, v in lines[i].items() if k not in ("_timestamp", "_runtime")}
+            for i in range(max(lines) + 1)
+        ]
+
+    folder = tmp_path / "run"
+    config = replace(wandb_config(folder, "offline"), resume="auto")
+    fake_program.install(monkeypatch, before_each=stop)
+    with serving() as (url, lines):
+        assert train(config) == 128 + signal.SIGTERM
+        assert upload() == moments(folder)
+        path = os.pathsep.join(filter(None, [str(Path(__file__).parent), *sys.path]))
+        apart = {name: v for name, v in os.environ.items() if name != "WANDB_SERVICE"}
+        killed = subprocess.run(
+            [sys.executable, "-c", KILLED, str(folder)], env=apart | {"PYTHONPATH": path}
+        )
+        assert killed.returncode == -signal.SIGKILL
+        assert moments(folder)[-1]["env_steps"] == 600
+        fake_program.install(monkeypatch)
+        assert train(config) == 0
+        history = upload()
+    assert history == moments(folder)
+    assert [row["_step"] for row in history] == [*range(15)]
 
 
 def test_what_the_server_knows_is_not_sent_again(tmp_path, monkeypatch):
