@@ -9,6 +9,7 @@ from knife_jax.config.custom import CustomConfig
 from knife_jax.config.env import Case, Entry, EnvConfig, SequenceConfig
 from knife_jax.config.grid_games import SCENARIOS as GRID_GAMES
 from knife_jax.config.grid_games import Game
+from knife_jax.config.jaxmarl import JaxmarlConfig
 from knife_jax.config.scenarios import (
     MATRIX_GAMES,
     N_PREDATORS,
@@ -182,6 +183,9 @@ ENVS: dict[str, Entry] = {
             Case({"scenario": "two_step"}, starts_differ=False),
             Case({"scenario": "gaussian_squeeze"}, starts_differ=False),
         ),
+    ),
+    "jaxmarl": Entry(
+        JaxmarlConfig, "knife_jax.envs.jaxmarl:make", (Case({"id": "switch_riddle"}, False, False),)
     ),
     "custom": Entry(CustomConfig, "knife_jax.envs.custom:make", ()),
     "seq_matrix": Entry(

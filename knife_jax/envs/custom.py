@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -92,13 +92,16 @@ def _check_arguments(target: str, function: Callable, args: Mapping[str, Any]) -
         return
     takes = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-        for name, value in args.items():
-            if name not in takes:
-                listed = f"takes {', '.join(takes)}" if takes else "takes no arguments"
-                raise ConfigError(
-                    f"env.args.{name}={shown(value)} is refused: {target} {listed}"
-                    f"{suggestion(name, takes)}"
-                )
+        check_names(target, takes, args)
     for p in parameters:
         if p.name in takes and p.default is p.empty and p.name not in args:
             raise ConfigError(f"env.args.{p.name} is not set: {target} needs it")
+
+
+def check_names(target: str, takes: Sequence[str], args: Mapping[str, Any]) -> None:
+    """Raise ``ConfigError`` for an argument that is not among those that the target takes."""
+    for name, value in args.items():
+        if name not in takes:
+            listed = f"takes {', '.join(takes)}" if takes else "takes no arguments"
+            near = suggestion(name, takes)
+            raise ConfigError(f"env.args.{name}={shown(value)} is refused: {target} {listed}{near}")

@@ -32,7 +32,7 @@ JOBS = list(zip(COMBINATIONS, itertools.cycle(STEMS["algo"]), LOGGERS, strict=Fa
 
 def test_the_groups_are_those_promised():
     assert STEMS["env"] == [
-        "custom", "grid_predator_prey", "matrix_game", "mpe_predator_prey",
+        "custom", "grid_predator_prey", "jaxmarl", "matrix_game", "mpe_predator_prey",
         "seq_grid_predator_prey", "seq_matrix", "seq_mpe_predator_prey", "seq_smacv2", "seq_smax",
         "smacv2", "smax",
     ]  # fmt: skip

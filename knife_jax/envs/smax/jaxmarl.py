@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib
-import importlib.util
-import sys
-import types
 from typing import Any
 
 import jax
@@ -16,11 +12,12 @@ from jaxtyping import Array, Int, PRNGKeyArray
 
 from knife_jax.config.scenarios import SMAX_SCENARIOS
 from knife_jax.envs.base import Env, EnvSpec, TimeStep, VecEnv, first_step
+from knife_jax.envs.lean_import import jaxmarl_module
 from knife_jax.types import PyTree
 
 
-def smax(scenario: str) -> Env:
-    """A scenario of JaxMARL's ``HeuristicEnemySMAX`` with its default rules.
+def smax(scenario: str, **rules: Any) -> Env:
+    """A scenario of JaxMARL's ``HeuristicEnemySMAX``, with its default rules but for those given.
 
     The team's reward is the fraction of the enemies' health that a step took, and 1 more for a win:
     all enemies dead and an ally alive. An episode terminates when either side is wiped out and is
@@ -28,7 +25,7 @@ def smax(scenario: str) -> Env:
 
     Raises ValueError for a scenario that is not in ``SMAX_SCENARIOS``.
     """
-    game = _game(scenario)
+    game = _game(scenario, **rules)
     agents = game.agents
 
     def observe(obs: dict[str, Array], state: PyTree) -> tuple[Array, Array, Array]:
@@ -73,7 +70,7 @@ def smax(scenario: str) -> Env:
     return Env(spec, reset, step)
 
 
-def _game(scenario: str) -> Any:
+def _game(scenario: str, **rules: Any) -> Any:
     """JaxMARL's environment."""
     if scenario not in SMAX_SCENARIOS:
         close = difflib.get_close_matches(scenario, SMAX_SCENARIOS, n=1)
@@ -81,31 +78,12 @@ def _game(scenario: str) -> Any:
         known = ", ".join(SMAX_SCENARIOS)
         raise ValueError(f"no SMAX scenario is called {scenario!r}{hint}; there are {known}")
     module = smax_module()
-    return module.HeuristicEnemySMAX(scenario=module.map_name_to_scenario(scenario))
+    return module.HeuristicEnemySMAX(scenario=module.map_name_to_scenario(scenario), **rules)
 
 
 def smax_module() -> Any:
-    """Import ``jaxmarl.environments.smax`` alone.
-
-    ``import jaxmarl`` imports every environment that it has, which takes seconds, computes with jax
-    and prints. So its two outer packages are stood in for while this one is imported. A later
-    ``import jaxmarl`` is a whole one, with the same SMAX.
-    """
-    name, outer = "jaxmarl.environments.smax", "jaxmarl"
-    loaded = name in sys.modules or outer in sys.modules
-    found = None if loaded else importlib.util.find_spec(outer)
-    if found is None:
-        return importlib.import_module(name)
-    (folder,) = found.submodule_search_locations or [""]
-    stand_ins = {outer: folder, f"{outer}.environments": f"{folder}/environments"}
-    for package, place in stand_ins.items():
-        sys.modules[package] = module = types.ModuleType(package)
-        module.__path__ = [place]
-    try:
-        return importlib.import_module(name)
-    finally:
-        for package in stand_ins:
-            del sys.modules[package]
+    """Import ``jaxmarl.environments.smax`` alone."""
+    return jaxmarl_module("smax")
 
 
 MAP_SIZE, N_TYPES = 32.0, 6
