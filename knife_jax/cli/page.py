@@ -10,7 +10,7 @@ from knife_jax.cli.arguments import Parser
 from knife_jax.cli.repeat import command_of
 from knife_jax.console.exit_codes import REFUSED
 from knife_jax.report.interactive.write import write
-from knife_jax.report.load import is_run
+from knife_jax.report.runs import is_run
 
 PAGE = "report.html"
 

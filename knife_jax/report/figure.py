@@ -12,8 +12,8 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from knife_jax.records.series import series
 from knife_jax.report import continual
-from knife_jax.report.load import Run
 from knife_jax.report.measures import Compared
+from knife_jax.report.runs import Run
 from knife_jax.report.stats import course
 
 POINTS = 20

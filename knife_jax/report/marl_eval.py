@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from knife_jax.records.lines import Record
-from knife_jax.report.load import Run
+from knife_jax.report.runs import Run
 
 METRICS = ("win_rate", "return")
 """what is exported"""

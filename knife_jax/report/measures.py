@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from knife_jax.report import continual
 from knife_jax.report.continual import Scores
-from knife_jax.report.load import Run
+from knife_jax.report.runs import Run
 from knife_jax.report.stats import Estimate, pooled
 
 FRESH = "fresh_per_task"

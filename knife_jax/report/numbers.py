@@ -9,8 +9,8 @@ from datetime import date
 from typing import Any
 
 from knife_jax.console.scrub import scrub
-from knife_jax.report.load import Run
 from knife_jax.report.measures import FRESH, Compared, Values, measure, surgery
+from knife_jax.report.runs import Run
 
 
 def numbers(

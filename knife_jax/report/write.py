@@ -10,9 +10,10 @@ from knife_jax.console import messages
 from knife_jax.console.messages import say, warn
 from knife_jax.records import directory
 from knife_jax.report import figure, marl_eval
-from knife_jax.report.load import Run, folders, load
+from knife_jax.report.load import load
 from knife_jax.report.measures import compare
 from knife_jax.report.numbers import numbers
+from knife_jax.report.runs import Run, folders
 from knife_jax.report.table import table
 
 TABLE, FIGURE, NUMBERS = "report.md", "report.png", "report.json"

@@ -9,8 +9,9 @@ from fake_runs import FIRST, FRESH, SECOND, rows, store
 
 from knife_jax.cli import compose, report
 from knife_jax.report import continual, marl_eval, write
-from knife_jax.report.load import folders, load
+from knife_jax.report.load import load
 from knife_jax.report.measures import compare, measure, surgery
+from knife_jax.report.runs import folders
 
 OPTIMUM = [8, 8, 10]
 

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import yaml
 from fake_runs import FIRST, FRESH, SECOND, rows, store
 from fake_study import content, study, summarise
 from playwright.sync_api import sync_playwright
@@ -15,6 +16,7 @@ from test_watch import CHROMIUM, FLAGS
 
 from knife_jax.cli import compose, page, repeat
 from knife_jax.config.plain import to_dict
+from knife_jax.records.lines import read_records, to_lines
 from knife_jax.report import aggregate, stats, write
 from knife_jax.report.interactive.marks import COLOURS, PLAIN_COLOUR, styles, thinned
 
@@ -219,6 +221,31 @@ def test_runs_of_other_versions_and_without_a_summary_are_shown(tmp_path, monkey
     assert "old (knife_jax unknown): unknown key &#x27;instruments." in text
     assert "No words of this version make its configuration" in text
     assert [plain(c) for c in cells(text, "results")[0][:3]] == ["old", "unknown", "1"]
+
+
+def test_runs_that_differ_in_seeds_alone_are_one_method(tmp_path, monkeypatch, made):
+    levels = {"none": 0.5, "knife": 0.8}
+    for name in levels:
+        config = yaml.safe_load((made / name / "config.yaml").read_text())
+        records = read_records(made / name / "metrics.jsonl")
+        for seed in range(3):
+            run = tmp_path / "single" / f"{name}{seed}"
+            run.mkdir(parents=True)
+            alone = {**config, "seed": seed, "num_seeds": 1}
+            (run / "config.yaml").write_text(yaml.safe_dump(alone))
+            (run / "metrics.jsonl").write_bytes(to_lines([r for r in records if r["seed"] == seed]))
+    assert write.write([tmp_path / "single"], tmp_path / "apart", "the command")
+    assert write.write([made], tmp_path / "one", "the command")
+    apart, one = (json.loads((tmp_path / n / "report.json").read_text()) for n in ("apart", "one"))
+    for run in (*apart["methods"].values(), *one["methods"].values()):
+        del run["wall_seconds"]
+    assert apart["methods"]["qmix"] == one["methods"]["none"]
+    assert apart["methods"]["qmix_knife"] == one["methods"]["knife"]
+    assert report(monkeypatch, tmp_path / "single") == 0
+    text = (tmp_path / "single" / "report.html").read_text()
+    assert "2 methods, 3 seeds each in 6 runs, 100,000" in text
+    assert re.findall('data-method="(.*?)"', text) == ["qmix_knife", "qmix"]
+    assert "seed=2" in text and len(cells(text, "results")) == 6
 
 
 def test_nothing_to_show_is_one_line(tmp_path, monkeypatch, capsys):

@@ -21,7 +21,7 @@ from knife_jax.report.interactive.marks import (
     numbers,
     thinned,
 )
-from knife_jax.report.load import Run
+from knife_jax.report.runs import Run
 
 SCORES = (
     (EVAL, "win_rate", "Win rate, greedy evaluation"),
@@ -35,7 +35,7 @@ NEURONS = (
     ("train", "dormant_pct", "Dormant neurons (%)"),
     ("train", "grafted_units", "Units with a graft"),
 )
-RANGES = {"win_rate": "tozero", "stagnant_pct": "tozero", "dormant_pct": "tozero"}
+FROM_ZERO = ("win_rate", "stagnant_pct", "dormant_pct", "revival_pct", "slots_used_mean")
 """quantities whose axis begins at 0"""
 WITH_SURGERIES = (*((EVAL, name) for name in ("win_rate", "return")), *(q[:2] for q in NEURONS[:2]))
 """quantities under which surgeries are marked"""
@@ -144,12 +144,18 @@ def _drawn(
     """Panels of what some run has, with task switches and, at the foot, surgeries."""
     out = list[Panel]()
     for kind, name, title in quantities:
-        scale = {"type": "log"} if name == "loss" else {"rangemode": RANGES.get(name, "normal")}
-        panel = shown.panel(kind, name, title, yaxis=scale)
+        panel = shown.panel(kind, name, title, yaxis=_scale(name))
         if panel is not None:
             below = _rug(shown) if (kind, name) in WITH_SURGERIES else []
             out.append(_marked(panel._replace(data=panel.data + below), switches))
     return out
+
+
+def _scale(name: str) -> dict[str, str]:
+    """How the axis of a quantity, or of a layer's metric, is drawn."""
+    if name == "loss":
+        return {"type": "log"}
+    return {"rangemode": "tozero"} if name.rpartition("/")[2] in FROM_ZERO else {}
 
 
 def _marked(panel: Panel, switches: Sequence[int]) -> Panel:
@@ -220,5 +226,5 @@ def _layers(shown: Shown, switches: Sequence[int]) -> dict[str, list[Panel]]:
 def _probed(
     shown: Shown, wanted: Sequence[tuple[str, str]], switches: Sequence[int]
 ) -> list[Panel]:
-    panels = (shown.panel("probe", name, title) for name, title in wanted)
+    panels = (shown.panel("probe", name, title, yaxis=_scale(name)) for name, title in wanted)
     return [_marked(panel, switches) for panel in panels if panel is not None]

@@ -13,7 +13,7 @@ from knife_jax.records.directory import RECORDING
 from knife_jax.report.interactive.html import embedded
 from knife_jax.report.interactive.marks import Style
 from knife_jax.report.interactive.tables import named
-from knife_jax.report.load import Run
+from knife_jax.report.runs import Run
 
 MOST, MOST_BYTES = 4, 2_500_000
 """recordings that are embedded, and how large each may be"""

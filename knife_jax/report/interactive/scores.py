@@ -107,7 +107,9 @@ def _tasks(ends: Mapping[str, np.ndarray], styles: Mapping[str, Style], metric: 
         drawn = line(name, styles[name], places + 1, np.asarray(estimate.value))
         data += [band(name, styles[name], places + 1, estimate), drawn]
     label = f"Greedy {metric.replace('_', ' ')} at task end, scaled"
-    return Panel(label, data, {"xaxis": {"title": {"text": "task"}}})
+    n_tasks = next(iter(ends.values())).shape[1]
+    whole = {"dtick": 1} if n_tasks <= POINTS else {}
+    return Panel(label, data, {"xaxis": {"title": {"text": "task"}, **whole}})
 
 
 def _rows(n: int) -> dict:

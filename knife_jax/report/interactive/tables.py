@@ -14,7 +14,7 @@ from knife_jax.records.lines import ABSOLUTE, EVAL, FINAL
 from knife_jax.records.reading import Status
 from knife_jax.records.series import over_tasks
 from knife_jax.report.interactive.marks import Style
-from knife_jax.report.load import Run
+from knife_jax.report.runs import Run
 from knife_jax.report.stats import pooled
 from knife_jax.report.table import cell
 from knife_jax.sinks.format import brief, duration

@@ -29,9 +29,11 @@ from knife_jax.report.interactive.tables import (
     results,
     status,
 )
-from knife_jax.report.load import Run, comparable, folders, read_all
+from knife_jax.report.load import comparable
 from knife_jax.report.measures import compare
 from knife_jax.report.numbers import numbers
+from knife_jax.report.pool import merged, pooled
+from knife_jax.report.runs import Run, folders, read_all
 from knife_jax.report.table import about, rows
 
 CommandOf = Callable[[Mapping[str, Any]], str | None]
@@ -69,9 +71,12 @@ def html(
     runs: Sequence[Run], broken: Sequence[str], out: Path, command: str, command_of: CommandOf
 ) -> str:
     """The page about runs, be they at their end or not."""
-    look, plots = styles([run.name for run in runs]), Plots()
-    figures = learning.figures(runs, look)
-    sections = [Section("results", "Results", _results(runs, broken, look))]
+    together, plots = pooled(runs), Plots()
+    compared = [merged(name, of_method) for name, of_method in together.items()]
+    look = styles([*together])
+    of_run = {run.name: look[name] for name, of_method in together.items() for run in of_method}
+    figures = learning.figures(compared, look)
+    sections = [Section("results", "Results", _results(runs, broken, of_run))]
     titles = {"learning": "Learning", "neurons": "Neurons", "surgery": "Surgery"}
     drawn = [
         Section(key, titles[key], "".join(map(plots.figure, of_key)))
@@ -79,17 +84,17 @@ def html(
         if of_key
     ]
     sections += drawn[:1]
-    sections += [Section("scores", "Final scores", _scores(runs, look, plots, command))]
+    sections += [Section("scores", "Final scores", _scores(compared, look, plots, command))]
     sections += drawn[1:]
-    if recorded := recordings(runs, look, out.parent):
+    if recorded := recordings(runs, of_run, out.parent):
         sections.append(Section("recordings", "Recordings", recorded))
     sections += [
-        Section("configuration", "Configuration", _configuration(runs, look)),
-        Section("origin", "How to repeat it", origins(runs, look, command_of)),
+        Section("configuration", "Configuration", _configuration(runs, of_run)),
+        Section("origin", "How to repeat it", origins(runs, of_run, command_of)),
     ]
     made = f"Made {date.today().isoformat()} by knife_jax {knife_jax.__version__}"
     footer = f"{made}: {scrub(command)}"
-    return page(_title(runs), _lede(runs), sections, look, plots, footer)
+    return page(_title(compared), _lede(compared, len(runs)), sections, look, plots, footer)
 
 
 def _counted(n: int, what: str) -> str:
@@ -101,18 +106,19 @@ def _title(runs: Sequence[Run]) -> str:
         " ".join(filter(None, (run.config["env"]["name"], run.config["env"].get("scenario"))))
         for run in runs
     )
-    compared = listed([run.name for run in runs], 4) if len(runs) < 5 else f"{len(runs)} runs"
+    compared = listed([run.name for run in runs], 4) if len(runs) < 5 else f"{len(runs)} methods"
     if len(runs) == 1:
         compared = runs[0].config.get("algo", {}).get("name", compared)
     return f"{compared} on {listed(list(games), 3)}"
 
 
-def _lede(runs: Sequence[Run]) -> str:
+def _lede(runs: Sequence[Run], n_runs: int) -> str:
     counts = sorted({len(run.seeds) for run in runs})
     steps = max(record["env_steps"] for run in runs for record in run.records)
     span = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
     seeds = f"{span} seed{'s' * (counts[-1] != 1)}"
-    what = f"{len(runs)} methods, {seeds} each" if len(runs) > 1 else f"Run {runs[0].name}, {seeds}"
+    what = f"{len(runs)} methods, {seeds} each" if len(runs) > 1 else f"{runs[0].name}, {seeds}"
+    what += f" in {n_runs} runs" * (n_runs > len(runs))
     text = f"{what}, {steps:,} environment steps per seed."
     if open_ := [f"{run.name} ({status(run)})" for run in runs if is_unfinished(run)]:
         text += f" Not at {'its' if len(open_) == 1 else 'their'} end: {listed(open_)}."
