@@ -8,7 +8,7 @@ from pathlib import Path
 
 from knife_jax.cli.arguments import Parser
 from knife_jax.console.exit_codes import REFUSED
-from knife_jax.report.load import is_run
+from knife_jax.report.runs import is_run
 from knife_jax.report.wandb_publish import FILE, publish
 
 

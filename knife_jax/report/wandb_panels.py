@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from knife_jax.console.scrub import scrub
-from knife_jax.report.load import Run
+from knife_jax.report.runs import Run
 from knife_jax.report.table import SHOWN, table
 
 with warnings.catch_warnings():

@@ -12,9 +12,10 @@ from knife_jax.console import messages
 from knife_jax.console.messages import one_line, say, warn
 from knife_jax.console.scrub import scrub
 from knife_jax.records import directory
-from knife_jax.report.load import folders, load
+from knife_jax.report.load import load
 from knife_jax.report.measures import compare
 from knife_jax.report.numbers import numbers
+from knife_jax.report.runs import folders
 from knife_jax.sinks.wandb import known_id
 
 if TYPE_CHECKING:
