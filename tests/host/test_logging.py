@@ -12,10 +12,10 @@ from pathlib import Path
 import fake_program
 import numpy as np
 import pytest
+import wandb
 from wandb_history import logged, moments, offline
 from wandb_server import serving
 
-import wandb
 from knife_jax.config.run import LoggerConfig
 from knife_jax.host.loop import train
 from knife_jax.host.recording import number, seed_records, surgery_records
