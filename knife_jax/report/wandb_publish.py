@@ -29,8 +29,8 @@ def publish(
 ) -> bool:
     """Publish the report on some runs, or write its JSON to ``out``.
 
-    Returns False, after one line that says why, if there is nothing to report, W&B refuses it, or
-    the file cannot be written.
+    Returns False, after one line that says why, if there is nothing to report, W&B refuses it (the
+    JSON is then written, too), or the file cannot be written.
     """
     if find_spec("wandb_workspaces") is None:
         messages.error("wandb-workspaces is not installed: pip install 'knife_jax[report]'")
@@ -51,24 +51,24 @@ def publish(
         return False
     counted = numbers(runs, compared, notes, command)
     ids = {Path(os.path.abspath(path)).name: known_id(path) for path in found}
-    online = _signed_in()
-    try:
-        owner = entity or (_own_entity() if online else "")
-        report = build(counted, runs, ids, compared.metric, project, owner)
-        if online:
+    report = build(counted, runs, ids, compared.metric, project, entity or "")
+    refused = None
+    if _signed_in():
+        try:
+            report.entity = entity or _own_entity()
             report.save()
             say(f"published: {report.url}")
             return True
-    except Exception as error:
-        if not online:
-            raise
-        messages.error(f"no report: W&B refused it ({one_line(error)})")
-        return False
+        except Exception as error:  # whatever its client meets
+            refused = one_line(error)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         directory.write_json(out, payload(report))
     except OSError as error:
         messages.error(f"{error.filename or out} cannot be written: {error.strerror or error}")
+        return False
+    if refused is not None:
+        messages.error(f"not published, what would be sent is in {out}: {refused}")
         return False
     say(scrub(f"{out}: what would be sent; to publish it: wandb login, then this command again"))
     return True

@@ -119,7 +119,12 @@ def test_with_a_key_it_is_saved_and_a_refusal_is_one_line(study, monkeypatch, ca
     monkeypatch.setattr(wandb_panels.wr.Report, "save", refuse)
     assert call(monkeypatch, study, "--project", "p", "--entity", "e", signed_in=True) == 2
     told = capsys.readouterr().err.splitlines()[-1]
-    assert told == "error: no report: W&B refused it (ValueError: no project for ***)"
+    left = study / "wandb_report.json"
+    assert told == (
+        f"error: not published, what would be sent is in {left}: ValueError: no project for ***"
+    )
+    assert json.loads(left.read_text())["entityName"] == "e"
+    left.unlink()
 
 
 def test_a_secret_in_a_word_does_not_reach_the_file(study, tmp_path, monkeypatch, capsys):
