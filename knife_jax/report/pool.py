@@ -54,7 +54,7 @@ def merged(name: str, runs: Sequence[Run]) -> Run:
         seeds,
         {**first.config, "seed": seeds[0], "num_seeds": len(seeds)},
         {**first.summary, "wall_seconds": spent} if first.summary else {},
-        first.folder,
+        tuple(folder for run in runs for folder in run.folders),
     )
 
 

@@ -22,7 +22,13 @@ class Run(NamedTuple):
     config: Mapping[str, Any]
     summary: Mapping[str, Any]
     """of its cost and origin; empty if there is none"""
-    folder: Path
+    folders: tuple[Path, ...]
+    """of the run; of all runs of a method if it has several"""
+
+    @property
+    def folder_names(self) -> list[str]:
+        """What its folders are called."""
+        return [_name(folder) for folder in self.folders]
 
     def of(self, kind: str) -> list[Record]:
         """The records of one kind."""
@@ -49,7 +55,7 @@ def read_all(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
     or of which some records were dropped."""
     read, notes = list[Run](), list[str]()
     for path in paths:
-        name = Path(os.path.abspath(path)).name
+        name = _name(path)
         try:
             records, dropped, config, summary = read_run(path)
         except RecordError as error:
@@ -60,5 +66,9 @@ def read_all(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
             notes.append(f"{path} is left out: another run is called {name}, too")
         else:
             seeds = sorted({record["seed"] for record in records})
-            read.append(Run(name, records, seeds, config, summary, path))
+            read.append(Run(name, records, seeds, config, summary, (path,)))
     return read, notes
+
+
+def _name(folder: Path) -> str:
+    return Path(os.path.abspath(folder)).name

@@ -51,7 +51,7 @@ def build(
     """
     experiment = runs[0].config.get("experiment", {}).get("name", "none")
     what = report["env"]["name"] if experiment == "none" else experiment
-    sets = [_run_set(run.name, ids.get(run.name)) for run in runs]
+    sets = [_run_set(run, ids) for run in runs]
     media = wr.MediaBrowser(
         title="best policies at play",
         media_keys=[RECORDING],
@@ -78,11 +78,12 @@ def build(
     )
 
 
-def _run_set(name: str, known: str | None) -> wr.Runset:
-    """The run of a method, by its id in W&B, else by the name of its folder."""
-    by_id = expr.Metric("ID").isin([known])
-    by_name = expr.Metric("Name").isin([name])
-    return wr.Runset(name=scrub(name), filters=expr.And(by_id if known else by_name))
+def _run_set(run: Run, ids: Mapping[str, str | None]) -> wr.Runset:
+    """The runs of a method, by their ids in W&B, else by the names of their folders."""
+    known = [ids.get(name) for name in run.folder_names]
+    by_id = expr.Metric("ID").isin(known)
+    by_name = expr.Metric("Name").isin(run.folder_names)
+    return wr.Runset(name=scrub(run.name), filters=expr.And(by_id if all(known) else by_name))
 
 
 def _panels(report: Mapping[str, Any], metric: str) -> list[wr.PanelTypes]:

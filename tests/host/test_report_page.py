@@ -19,6 +19,8 @@ from knife_jax.config.plain import to_dict
 from knife_jax.records.lines import read_records, to_lines
 from knife_jax.report import aggregate, stats, write
 from knife_jax.report.interactive.marks import COLOURS, PLAIN_COLOUR, styles, thinned
+from knife_jax.report.load import load
+from knife_jax.report.runs import folders
 
 
 def report(monkeypatch, *words):
@@ -241,6 +243,8 @@ def test_runs_that_differ_in_seeds_alone_are_one_method(tmp_path, monkeypatch, m
         del run["wall_seconds"]
     assert apart["methods"]["qmix"] == one["methods"]["none"]
     assert apart["methods"]["qmix_knife"] == one["methods"]["knife"]
+    found = {run.name: run.folder_names for run in load(folders([tmp_path / "single"]))[0]}
+    assert found["qmix"] == ["none0", "none1", "none2"]
     assert report(monkeypatch, tmp_path / "single") == 0
     text = (tmp_path / "single" / "report.html").read_text()
     assert "2 methods, 3 seeds each in 6 runs, 100,000" in text

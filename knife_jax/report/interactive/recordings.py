@@ -23,7 +23,7 @@ def recordings(runs: Sequence[Run], styles: Mapping[str, Style], beside: Path) -
     """Players, loaded when they are scrolled to; empty if no run has a recording."""
     out, n_embedded = list[str](), 0
     for run in runs:
-        path = run.folder / RECORDING
+        path = run.folders[0] / RECORDING
         content = _content(path) if n_embedded < MOST else None
         if content is not None:
             n_embedded += 1
