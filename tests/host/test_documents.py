@@ -195,6 +195,8 @@ def test_one_run_in_earnest(call, tmp_path):
         assert done.returncode == 0, done.stderr
         if "evaluate" in command:
             assert f"checkpoint {summary['env_steps']:,} of runs/mine" in done.stdout
+        elif "report" in command:
+            assert "report.html: 1 run, " in done.stdout
         else:
             assert "have the mean return of the record" in done.stdout
             assert (mine / "recording.html").stat().st_size > 30_000
