@@ -257,6 +257,9 @@ def test_nothing_to_show_is_one_line(tmp_path, monkeypatch, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line == "error: no report: none is left out: there is no metrics.jsonl"
     assert not (tmp_path / "none").exists()
+    assert report(monkeypatch, store(tmp_path / "new", [])) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "error: no report: new is left out: it has no records yet"
     run = store(tmp_path / "run", rows(FIRST))
     (tmp_path / "file").write_text("")
     assert report(monkeypatch, run, "--out", tmp_path / "file" / "a.html") == 2

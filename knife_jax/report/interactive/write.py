@@ -47,6 +47,7 @@ def write(paths: Sequence[Path], out: Path, command: str, command_of: CommandOf)
     after one line that says why, if there is no run left or the page cannot be written.
     """
     runs, broken = read_all(folders(paths))
+    broken += [f"{run.name} is left out: it has no records yet" for run in runs if not run.records]
     runs = [run for run in runs if run.records]
     if not runs:
         reason = broken[0] if len(broken) == 1 else "there is no run with records"
