@@ -16,6 +16,8 @@ from knife_jax.builders.player import Player
 from knife_jax.config.run import Config
 from knife_jax.envs.base import EnvSpec, VecEnv
 from knife_jax.host.evaluate import ABSOLUTE_TIMES, SEED, greedy_records, play
+from knife_jax.nets.wiring import Wiring, relu_groups
+from knife_jax.plasticity.stats import mean_activation
 from knife_jax.records.lines import ABSOLUTE, Record
 from knife_jax.records.series import over_tasks
 from knife_jax.training.evaluator import Episodes
@@ -169,6 +171,27 @@ class Policy(struct.PyTreeNode):
         one = partial(_values, self.player.learner)
         valued = jax.vmap(one) if self.has_seeds else one
         return valued(self.variables, obs, avail_actions, carry, first)
+
+    @property
+    def wiring(self) -> Wiring:
+        """The agents' hidden ReLU neurons by layer, as ``knife_jax.plasticity`` takes them."""
+        return relu_groups(self.player.learner.networks.agent.wiring())
+
+    def activations(
+        self,
+        obs: Float[Array, "E N O"],
+        carry: Carry,
+        first: Bool[Array, "E"] | None = None,
+    ) -> dict[str, Float[Array, "W"]]:
+        """Return the mean activation of each hidden neuron of a policy of one seed, by layer.
+
+        Of one time step, over environments and agents; a neuron at 0 is silent for all of them.
+        The arguments are those of ``act``.
+        """
+        first = jnp.zeros(len(obs), bool) if first is None else first
+        networks, step = self.player.learner.networks, (carry.last_action[None], first[None])
+        _, _, sown = unroll(networks, self.variables, carry.memory, obs[None], *step)
+        return mean_activation(self.wiring, sown, jnp.ones((1, len(obs)), bool))
 
     def _check(self, obs: Any, avail_actions: Any) -> None:
         spec = self.spec

@@ -19,6 +19,7 @@ from rich.text import Text
 from knife_jax.console.messages import say
 from knife_jax.records.lines import Record
 from knife_jax.sinks.format import SHOWN, Plan, brief, eta, span, speed, spread
+from knife_jax.sinks.notebook import Cell, in_notebook
 
 SHOWN_KINDS = ("train", "eval")
 
@@ -51,13 +52,26 @@ class PlainLines:
         return " | ".join(parts)
 
 
+@runtime_checkable
+class Screen(Protocol):
+    """Where a picture is redrawn in place: ``rich.live.Live``, or a notebook's cell."""
+
+    def update(self, renderable: Group, *, refresh: bool = False) -> None:
+        """Show a picture in the place of the one before."""
+        ...
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
 class LiveTable:
     """A table of the newest numbers, redrawn in place."""
 
-    def __init__(self, plan: Plan, console: Console) -> None:
+    def __init__(self, plan: Plan, screen: Screen) -> None:
         self._plan = plan
         self._newest: dict[str, list[Record]] = {kind: [] for kind in SHOWN_KINDS}
-        self._live = Live(console=console, auto_refresh=False)
+        self._live = screen
         self._live.start()
 
     def write(self, records: Sequence[Record]) -> None:
@@ -105,7 +119,14 @@ class LiveTable:
 
 def open_table(plan: Plan) -> LiveTable | PlainLines:
     """The table that suits stdout."""
-    return LiveTable(plan, Console()) if is_terminal() else PlainLines(plan)
+    if in_notebook():
+        return LiveTable(plan, Cell())
+    return LiveTable(plan, terminal(Console())) if is_terminal() else PlainLines(plan)
+
+
+def terminal(console: Console) -> Live:
+    """A terminal to draw in."""
+    return Live(console=console, auto_refresh=False)
 
 
 @runtime_checkable

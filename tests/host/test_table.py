@@ -13,7 +13,7 @@ from knife_jax.host.loop import train
 from knife_jax.records.series import series
 from knife_jax.sinks.format import Plan, brief, duration, title
 from knife_jax.sinks.plot import draw
-from knife_jax.sinks.terminal import LiveTable
+from knife_jax.sinks.terminal import LiveTable, terminal
 
 PLAN = Plan("smax 3m, qmix_knife, seeds 5-7", env_steps=1000, n_seeds=3, start=10.0)
 
@@ -40,7 +40,7 @@ EVAL = rows("eval", **{"return": [9.0, 19.0, 11.0], "win_rate": [0.5, 1.0, 0.0]}
 def live_text(*writes, plan=PLAN):
     """The last picture of a live table in a terminal of 100 columns, without its control codes."""
     out = io.StringIO()
-    table = LiveTable(plan, Console(file=out, force_terminal=True, width=100))
+    table = LiveTable(plan, terminal(Console(file=out, force_terminal=True, width=100)))
     for written in writes:
         table.write(written)
     table.close()
