@@ -17,6 +17,7 @@ from knife_jax.config.run import Config
 from knife_jax.envs.base import EnvSpec, VecEnv
 from knife_jax.host.evaluate import ABSOLUTE_TIMES, SEED, greedy_records, play
 from knife_jax.nets.wiring import Wiring, relu_groups
+from knife_jax.plasticity.base import PerNeuron
 from knife_jax.plasticity.stats import mean_activation
 from knife_jax.records.lines import ABSOLUTE, Record
 from knife_jax.records.series import over_tasks
@@ -182,7 +183,7 @@ class Policy(struct.PyTreeNode):
         obs: Float[Array, "E N O"],
         carry: Carry,
         first: Bool[Array, "E"] | None = None,
-    ) -> dict[str, Float[Array, "W"]]:
+    ) -> PerNeuron:
         """Return the mean activation of each hidden neuron of a policy of one seed, by layer.
 
         Of one time step, over environments and agents; a neuron at 0 is silent for all of them.
