@@ -18,6 +18,8 @@ def main() -> None:
     args = _arguments()
     if not args.run.is_dir():
         _refuse(f"{args.run} is refused: must be a run directory")
+    if args.out is not None and (args.out.is_dir() or not args.out.parent.is_dir()):
+        _refuse(f"--out {args.out} is refused: must be a file in a folder that exists")
     if args.format == "mp4" and find_spec("imageio_ffmpeg") is None:
         _refuse("--format mp4 is refused: it needs imageio-ffmpeg, which the extra video installs")
     # jax is first imported here

@@ -11,6 +11,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 from tiny import tiny_config
 
+from knife_jax.cli import watch as cli_watch
 from knife_jax.config.environments import GridPredatorPreyConfig
 from knife_jax.config.run import LoggerConfig, RecordingConfig
 from knife_jax.config.schema import ConfigError
@@ -103,6 +104,15 @@ def test_other_policies_have_files_of_their_own(run):
 def test_what_a_run_does_not_have_is_refused(run, words, text):
     with pytest.raises(ConfigError, match=text):
         watching.watch(run, "newest", *words)
+
+
+def test_what_cannot_be_written_is_refused_before_anything_is_read(tmp_path, monkeypatch, capsys):
+    words = ["watch", str(tmp_path), "--out", str(tmp_path / "nowhere" / "x.html")]
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(SystemExit, match="2"):
+        cli_watch.main()
+    refused = f"--out {words[-1]} is refused: must be a file in a folder that exists"
+    assert capsys.readouterr().err == f"error: {refused}\n"
 
 
 def test_a_recording_that_fails_is_a_warning(run, capsys, tmp_path):
