@@ -27,6 +27,9 @@ from knife_jax.training.forward import unroll
 from knife_jax.training.learner import Learner
 from knife_jax.types import Variables
 
+Given = Array | np.ndarray
+"""arrays of jax or of NumPy"""
+
 
 class Carry(NamedTuple):
     """What agents carry from one step of an episode to the next."""
@@ -128,10 +131,10 @@ class Policy(struct.PyTreeNode):
 
     def act(
         self,
-        obs: Float[Array, "*X N O"],
-        avail_actions: Bool[Array, "*X N A"],
+        obs: Float[Given, "*X N O"],
+        avail_actions: Bool[Given, "*X N A"],
         carry: Carry,
-        first: Bool[Array, "*X"] | None = None,
+        first: Bool[Given, "*X"] | None = None,
     ) -> tuple[Int[Array, "*X N"], Carry]:
         """Choose the greedy action of each agent.
 
@@ -157,10 +160,10 @@ class Policy(struct.PyTreeNode):
 
     def q_values(
         self,
-        obs: Float[Array, "*X N O"],
-        avail_actions: Bool[Array, "*X N A"],
+        obs: Float[Given, "*X N O"],
+        avail_actions: Bool[Given, "*X N A"],
         carry: Carry,
-        first: Bool[Array, "*X"] | None = None,
+        first: Bool[Given, "*X"] | None = None,
     ) -> tuple[Float[Array, "*X N A"], Carry]:
         """Return each agent's value of every action, -inf if it is not available.
 
@@ -169,9 +172,10 @@ class Policy(struct.PyTreeNode):
         """
         self._check(obs, avail_actions)
         first = jnp.zeros(obs.shape[:-2], bool) if first is None else first
+        seen = jax.tree.map(jnp.asarray, (obs, avail_actions, carry, first))
         one = partial(_values, self.player.learner)
         valued = jax.vmap(one) if self.has_seeds else one
-        return valued(self.variables, obs, avail_actions, carry, first)
+        return valued(self.variables, *seen)
 
     @property
     def wiring(self) -> Wiring:

@@ -14,7 +14,7 @@ import knife_jax
 from knife_jax.builders.program import build
 from knife_jax.config.environments import ENVS
 from knife_jax.config.mixers import MIXERS
-from knife_jax.host.evaluate import greedy_records, play
+from knife_jax.host.evaluate import episode_keys, greedy_records, play
 from knife_jax.host.run import seeds_of
 from knife_jax.records import directory, params
 from knife_jax.records.compare import config_hash
@@ -91,3 +91,34 @@ def test_the_stored_evaluation_is_played_again_to_the_bit(env, tmp_path):
         means = [np.float32(r["return"]) for r in of_task]
         np.testing.assert_array_equal(episodes.returns.mean(axis=1), means)
     json.dumps(found.returns)  # plain numbers
+
+
+def test_acting_by_hand_gets_the_returns_of_the_evaluation(tmp_path):
+    """Seed by seed and for all seeds at once, inside jit, without the evaluator."""
+    config = knife_jax.compose("env=matrix_game", *SMALL, *IN["matrix_game"])
+    store(tmp_path / "run", config)
+    policy = knife_jax.load(tmp_path / "run")
+    expected = policy.evaluate().episodes[0].returns
+    env, keys = policy.env(5), episode_keys(FINAL, [3, 4], STEPS)
+    act, total = jax.jit(knife_jax.Policy.act), 0.0
+    state, now = jax.vmap(env.reset)(keys)
+    carry, one = policy.initial_carry(5), policy[1].initial_carry(5)
+    for _ in range(policy.spec.horizon):
+        own, one = act(policy[1], now.obs[1], now.avail_actions[1], one)
+        actions, carry = act(policy, now.obs, now.avail_actions, carry)
+        np.testing.assert_array_equal(own, actions[1])
+        state, now = jax.vmap(env.step)(state, actions)
+        total += now.reward
+    np.testing.assert_array_equal(total, expected)
+    masked = np.asarray(now.avail_actions).copy()
+    masked[..., 0] = False
+    values, again = policy.q_values(now.obs, masked, carry)
+    assert np.isneginf(values[..., 0]).all() and (np.asarray(again.last_action) == 1).all()
+    for wrong, text in (
+        ({"checkpoint": "best"}, "checkpoint best is refused: must be newest, as .* holds no"),
+        ({"seed": 5}, "seed=5 is refused: .* has 3, 4"),
+    ):
+        with pytest.raises(knife_jax.RunError, match=text):
+            knife_jax.load(tmp_path / "run", **wrong)
+    with pytest.raises(ValueError, match=r"obs is \[5, 2, \d\]: must be \[2, 2, \d\] or"):
+        policy.act(now.obs[0], now.avail_actions[0], carry)
