@@ -33,6 +33,7 @@ IN = {
     "grid_predator_prey": ("algo=dmix", "env.size=5", "env.n_agents=3", "env.time_limit=20"),
     "matrix_game": ("algo=qplex", "env.scenario=two_step", "plasticity=knife_fresh"),
     "custom": ("algo=vdn", "env.target=experiments.examples.own_environment:make"),
+    "jaxmarl": ("algo=vdn", "env.id=MPE_simple_spread_v3"),
     "seq_matrix": ("algo=resq", "env.n_tasks=3"),
     "seq_grid_predator_prey": ("algo=rmix", "env.n_tasks=2"),
     "seq_mpe_predator_prey": ("algo=iql_wider", "env.n_tasks=2"),
