@@ -52,7 +52,8 @@ assert plasticity.step is apply.step
 
 OF_TRAINING = {
     "chex", "detect_secrets", "filelock", "gymnax", "hydra", "jaxmarl", "matplotlib", "omegaconf",
-    "orbax", "platformdirs", "safetensors", "six", "wandb", "xxhash",
+    "orbax", "PIL", "platformdirs", "plotly", "safetensors", "six", "tensorboardX", "wandb",
+    "xxhash",
 }  # fmt: skip
 """what only training needs"""
 

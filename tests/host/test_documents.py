@@ -46,6 +46,7 @@ if "experiments/bench/" not in program and "tests/host/" not in program:
         return 0
     sys.modules["knife_jax.host.loop"] = types.ModuleType("knife_jax.host.loop")
     sys.modules["knife_jax.host.loop"].train = train
+    sys.modules["knife_jax.host.loop"].run = lambda config, leave_at_once: train(config)
 else:
     import argparse
     def stopping_after(parse):

@@ -79,7 +79,8 @@ def other(name, value, field):
         return OTHERS[name]
     listed = [option for allowed in field.allowed for option in allowed.options]
     if listed:
-        after = listed[(listed.index(str(value)) + 1) % len(listed)]
+        now = listed.index(str(value)) if str(value) in listed else -1  # null, say
+        after = listed[(now + 1) % len(listed)]
         return field.type(after)
     if field.type is bool:
         return not value

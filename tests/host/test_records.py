@@ -246,6 +246,11 @@ DAMAGES = [
 ]
 
 
+def _apart(runs):
+    """Runs without where they lie."""
+    return [run._replace(folders=()) for run in runs]
+
+
 @pytest.mark.parametrize(("damage", "reason"), DAMAGES)
 def test_a_damaged_run_is_left_out_by_name(study, finished, damage, reason):
     """The others are as if it were not there, whether it comes first or last."""
@@ -255,7 +260,7 @@ def test_a_damaged_run_is_left_out_by_name(study, finished, damage, reason):
     for order in (("none", "fresh_per_task", "redo"), ("fresh_per_task", "redo", "none")):
         runs, notes = load([study / name for name in order])
         assert len(notes) == 1 and notes[0].startswith(f"none is left out: {reason}"), notes
-        assert "\n" not in notes[0] and runs == wanted
+        assert "\n" not in notes[0] and _apart(runs) == _apart(wanted)
 
 
 def test_what_is_whole_without_the_damage_is_reported(study, finished, capsys):
@@ -270,7 +275,9 @@ def test_what_is_whole_without_the_damage_is_reported(study, finished, capsys):
     ):
         path.write_bytes(b"".join(content))
         runs, notes = load([study / "none"])
-        assert runs == wanted and notes == ([] if note is None else [f"none: {note}"])
+        assert _apart(runs) == _apart(wanted) and notes == (
+            [] if note is None else [f"none: {note}"]
+        )
 
 
 def test_a_torn_row_of_the_end_is_dropped_and_one_of_the_course_is_missed(study, finished):
