@@ -64,7 +64,12 @@ def test_the_library_can_be_installed_alone():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     needed = {re.split(r"[<>=]", text)[0].replace("-", "_") for text in project["dependencies"]}
     beyond = needed - {*named.split()}
-    modules = {"hydra_core": "hydra", "orbax_checkpoint": "orbax", "pyyaml": "yaml"}
+    modules = {
+        "hydra_core": "hydra",
+        "orbax_checkpoint": "orbax",
+        "pillow": "PIL",
+        "pyyaml": "yaml",
+    }
     of_flax_or_jax = {"rich", "scipy", "yaml"}
     assert {modules.get(name, name) for name in beyond} - of_flax_or_jax <= OF_TRAINING
     assert {*named.split()} <= needed
