@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from knife_jax.api.policy import Policy
 from knife_jax.api.run import Run, RunError
 from knife_jax.builders.player import make_player
-from knife_jax.config.run import Config
 from knife_jax.config.schema import ConfigError
 from knife_jax.console.messages import listed
 from knife_jax.host.run import seeds_of
@@ -20,10 +19,11 @@ from knife_jax.host.stored import ResumeError, find
 from knife_jax.parallel import devices
 from knife_jax.records.arrays import Arrays, shapes, to_tree
 from knife_jax.records.checkpoint import committed
-from knife_jax.records.compare import config_hash
+from knife_jax.records.compare import hash_of
 from knife_jax.records.directory import CHECKPOINTS, PARAMS
 from knife_jax.records.lines import ABSOLUTE, FINAL, RecordError
 from knife_jax.records.params import read_about, read_params
+from knife_jax.records.reading import read_config
 
 ONLINE = "state/patient/online/"
 """of names in checkpoints: the networks that act"""
@@ -45,7 +45,7 @@ def load(
     made = Run(run)
     config = made.config
     try:
-        stored = _stored(made.dir, str(checkpoint), config)
+        stored = _stored(made.dir, str(checkpoint))
         player = make_player(config)
     except (RecordError, ResumeError, ConfigError) as error:
         text = str(error)
@@ -68,16 +68,17 @@ def load(
     return policy[seeds.index(seed)]
 
 
-def _stored(run: Path, which: str, config: Config) -> Networks:
+def _stored(run: Path, which: str) -> Networks:
     """What ``params.safetensors`` holds, if it is the newest and this is asked for; else what a
     checkpoint holds."""
     path, steps = run / PARAMS, committed(run / CHECKPOINTS)
     if which == "newest" and path.exists():
         about = read_about(path)
-        if about.get("config_hash") != config_hash(config):
-            raise RecordError(f"{PARAMS} is not that of this config.yaml")
-        if about["env_steps"] >= max(steps, default=0):
+        same = about.get("config_hash") == hash_of(read_config(run))
+        if same and about["env_steps"] >= max(steps, default=0):
             return Networks(PARAMS, about["env_steps"], read_params(path))
+        if not same and not steps:
+            raise RecordError(f"{PARAMS} is not that of this config.yaml")
     if not steps:
         if path.exists():
             raise ResumeError(

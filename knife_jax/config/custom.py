@@ -33,7 +33,7 @@ class CustomConfig(EnvConfig):
         return None if self.target is None else self.target.partition(":")[0]
 
     def check_installed(self) -> None:
-        """Raise ``ConfigError`` if there is no such module. It is not imported."""
+        """Raise ``ConfigError`` if there is no such module. Only its package is imported."""
         if (module := self.module()) is None:
             raise ConfigError("env.target is not set: write env.target=my_module:make")
         look_in_working_directory()
@@ -41,6 +41,8 @@ class CustomConfig(EnvConfig):
             found = module in sys.modules or find_spec(module) is not None
         except ImportError:
             found = False
+        except Exception:  # of its package, which is said when it is imported
+            found = True
         if not found:
             raise ConfigError(
                 f"env.target={self.target} is refused: there is no module {module!r} in the "

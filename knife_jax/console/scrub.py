@@ -66,6 +66,8 @@ def leak(values: Mapping[str, object]) -> str | None:
     """The first field whose text holds a secret, in words that do not."""
     secrets = list(_secrets())
     for field, value in values.items():
+        if isinstance(value, list):
+            value = " ".join(map(str, value))
         if not isinstance(value, str):
             continue
         for name, secret in secrets:

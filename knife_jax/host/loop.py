@@ -89,6 +89,7 @@ def _directory(config: Config, first: bool) -> Iterator[RunInfo]:
 
 def _train(info: RunInfo, origin: CheckpointRef | None, stop: Stop) -> int:
     """From where the run stands to its end. Returns the exit code."""
+    done = None
     try:
         info.versions = versions(info.config.env.module())
         with info.held, closing(Checkpoints(info.checkpoint_folder)) as checkpoints:
@@ -105,15 +106,17 @@ def _train(info: RunInfo, origin: CheckpointRef | None, stop: Stop) -> int:
                     ending = last_and_best(*now, info, checkpoints, stop)
                     del trained, now  # room for the best policy
                     status = _write_ending(ending, sinks)
-                    if status == Status.COMPLETE and watched is not None:
+                    if status == Status.COMPLETE and watched and stop.signal is None:
+                        done = summary.write(info, status)  # whatever becomes of the recording
                         page = leave_recording(watched, info)
                         if page is not None:
                             sinks.show(page)
-        done = summary.write(info, status)
+        done = done or summary.write(info, status)
     except REFUSALS:
         raise
     except BaseException as error:
-        leave_failed(info, error)
+        if done is None:
+            leave_failed(info, error)
         raise
     if jax.process_index() == 0:
         show(done, info.folder)

@@ -98,13 +98,17 @@ class Ending(NamedTuple):
 def ending_of(program: Program, state: PyTree, info: RunInfo) -> Ending | None:
     """Keep the first seed that has not diverged; to be called by all processes of a run.
 
-    None if nothing is to be recorded.
+    None if nothing is to be recorded, or, after one warning, if it cannot be.
     """
     progress = info.progress
     seeds = [seed for seed in info.seeds if seed not in progress.frozen]
     if not info.config.recording.episodes or not seeds:
         return None
-    team = team_of(state, info.seeds.index(seeds[0]))
+    try:
+        team = team_of(state, info.seeds.index(seeds[0]))
+    except Exception as error:
+        warn(f"no {RECORDING}: {one_line(error)}")
+        return None
     return Ending(program, team, Moment(seeds[0], progress.env_steps, _task(program, progress)))
 
 

@@ -41,7 +41,7 @@ class Marks(NamedTuple):
 def team_of(state: TrainState, row: int) -> Team:
     """Take a seed, by its row on the axis S; to be called by all processes of a run."""
     kept = devices.fetch((state.patient.online, state.plasticity))
-    variables, plasticity = jax.tree.map(lambda leaf: np.asarray(leaf[row]), kept)
+    variables, plasticity = jax.tree.map(lambda leaf: np.array(leaf[row]), kept)
     scores = {
         name: relative(jnp.asarray(meter.mean)) for name, meter in stagnation(plasticity).items()
     }

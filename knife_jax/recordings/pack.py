@@ -22,11 +22,14 @@ class Arrays:
         self._size = 0
 
     def put(self, values: Any, **more: float) -> dict[str, Any]:
-        """Keep an array, exactly, or one row if all are equal; return where it is."""
+        """Keep an array, exactly (whole numbers up to 2^24), or one row if all are equal;
+        return where it is."""
         array = np.asarray(values)
         if len(array) > 1 and np.array_equal(array, np.broadcast_to(array[:1], array.shape)):
             array = array[:1]
         kind = {"f": "f4", "b": "u1", "u": "u1", "i": "i2"}[array.dtype.kind]
+        if array.dtype.kind in "ui" and not np.array_equal(array.astype(kind), array):
+            kind = "f4"
         content = np.ascontiguousarray(array, "<" + kind).tobytes()
         place = {"at": self._size, "shape": list(array.shape), "type": kind, **more}
         content += bytes(-len(content) % 4)

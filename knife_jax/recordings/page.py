@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from importlib.resources import files
 
 STYLE, SCRIPTS = "style.css", ("unpack.js", "paint.js", "arena.js", "network.js", "player.js")
@@ -16,15 +17,13 @@ def page(title: str, contents: bytes) -> str:
     def read(name: str) -> str:
         return (folder / name).read_text(encoding="utf-8").strip()
 
-    filled = read("page.html")
-    for name, text in (
-        ("title", html.escape(title)),
-        ("style", read(STYLE)),
-        ("script", "\n".join(map(read, SCRIPTS))),
-        ("data", base64.b64encode(contents).decode()),
-    ):
-        filled = filled.replace("{{" + name + "}}", text)
-    return filled + "\n"
+    texts = {
+        "title": html.escape(title),
+        "style": read(STYLE),
+        "script": "\n".join(map(read, SCRIPTS)),
+        "data": base64.b64encode(contents).decode(),
+    }
+    return re.sub(r"{{(\w+)}}", lambda found: texts[found[1]], read("page.html")) + "\n"
 
 
 def contents_of(page: str) -> bytes:

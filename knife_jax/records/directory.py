@@ -67,6 +67,7 @@ def begin(path: Path, config: Config, metrics: bytes = b"") -> None:
             _set_aside(path / METRICS)
         write(path / CONFIG, resolved.encode())
         write(path / METRICS, metrics)
+        (path / RECORDING).unlink(missing_ok=True)  # of a policy that is trained further
     except OSError as error:
         reason = error.strerror or error
         raise RunDirectoryError(f"run_dir={path} cannot be written: {reason}") from error

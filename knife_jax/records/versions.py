@@ -40,11 +40,11 @@ def _code(module: str) -> dict[str, str] | None:
     try:
         file = Path(str(getattr(find_spec(module), "origin", None)))
         content = file.read_bytes()
-    except (ImportError, ValueError, OSError):  # __main__ may have none
+    except Exception:  # __main__ may have none, and a package may raise anything
         return None
     here = Path.cwd()
-    shown = file.relative_to(here) if file.is_relative_to(here) else file
-    return {"file": str(shown), "sha256": hashlib.sha256(content).hexdigest()}
+    shown = str(file.relative_to(here)) if file.is_relative_to(here) else file.name
+    return {"file": shown, "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _git_commit() -> str | None:

@@ -11,28 +11,43 @@ from knife_jax.report.runs import Run
 def pooled(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """Methods -> the runs that each is made of, in their order.
 
-    Runs belong together if their configurations differ in seeds alone, they came equally far, and
-    no seed is there twice. Together they are called after their algorithm if nothing else is; a
-    run on its own keeps its name.
+    Runs belong together if their configurations differ in seeds alone, the same code made them,
+    they came equally far, and no seed is there twice. Together they are called after their
+    algorithm, or their plasticity method if it tells them apart and the algorithm does not; a run
+    on its own keeps its name.
     """
     alike: dict[tuple, list[Run]] = {}
     for run in runs:
         settings = {k: v for k, v in run.config.items() if k not in ("seed", "num_seeds")}
         ends = max((record["env_steps"] for record in run.records), default=0)
-        key = hash_of(settings), run.summary.get("status"), ends
+        key = hash_of(settings), run.summary.get("status"), ends, _code(run)
         alike.setdefault(key, []).append(run)
+    several = [together for together in alike.values() if _is_method(together)]
+    labels = {together[0].name: together[0].name for together in several}
+    for section in ("plasticity", "algo"):  # the algorithm wins
+        named = [_label(together[0], section) for together in several]
+        for together, label in zip(several, named, strict=True):
+            if named.count(label) == 1 and label not in {run.name for run in runs}:
+                labels[together[0].name] = label
     out: dict[str, list[Run]] = {}
     for together in alike.values():
-        seeds = [seed for run in together for seed in run.seeds]
-        if len(seeds) > len({*seeds}):
-            out |= {run.name: [run] for run in together}
-        elif len(together) == 1:
-            out[together[0].name] = together
+        if _is_method(together):
+            out[labels[together[0].name]] = together
         else:
-            label = _label(together[0])
-            taken = {*out, *(run.name for run in runs)}
-            out[together[0].name if label in taken else label] = together
+            out |= {run.name: [run] for run in together}
     return out
+
+
+def _is_method(together: Sequence[Run]) -> bool:
+    """Whether runs are several, with seeds of their own each."""
+    seeds = [seed for run in together for seed in run.seeds]
+    return len(together) > 1 and len(seeds) == len({*seeds})
+
+
+def _code(run: Run) -> str:
+    """What computed a run, as far as it is known."""
+    versions = run.summary.get("versions") or {}
+    return repr([versions.get("knife_jax"), versions.get("env_code")])
 
 
 def methods(runs: Sequence[Run]) -> list[Run]:
@@ -58,7 +73,7 @@ def merged(name: str, runs: Sequence[Run]) -> Run:
     )
 
 
-def _label(run: Run) -> str:
-    """The name of its algorithm, else its own."""
-    algo = run.config.get("algo")
-    return str(algo.get("name", run.name)) if isinstance(algo, Mapping) else run.name
+def _label(run: Run, section: str) -> str:
+    """The name of its algorithm or of its method, else its own."""
+    given = run.config.get(section)
+    return str(given.get("name", run.name)) if isinstance(given, Mapping) else run.name

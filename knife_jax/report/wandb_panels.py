@@ -53,7 +53,7 @@ def build(
     what = report["env"]["name"] if experiment == "none" else experiment
     sets = [_run_set(run, ids) for run in runs]
     media = wr.MediaBrowser(
-        title="best policies at play",
+        title="last policies at play",
         media_keys=[RECORDING],
         layout=wr.Layout(x=0, y=0, w=24, h=12),
     )

@@ -9,6 +9,7 @@ import json
 import jax
 import numpy as np
 import pytest
+import yaml
 
 import knife_jax
 from knife_jax.builders.program import build
@@ -17,7 +18,7 @@ from knife_jax.config.mixers import MIXERS
 from knife_jax.host.evaluate import episode_keys, greedy_records, play
 from knife_jax.host.run import seeds_of
 from knife_jax.records import directory, params
-from knife_jax.records.compare import config_hash
+from knife_jax.records.compare import config_hash, hash_of
 from knife_jax.records.lines import FINAL
 
 STEPS = 1234
@@ -123,3 +124,26 @@ def test_acting_by_hand_gets_the_returns_of_the_evaluation(tmp_path):
             knife_jax.load(tmp_path / "run", **wrong)
     with pytest.raises(ValueError, match=r"obs is \[5, 2, \d\]: must be \[2, 2, \d\] or"):
         policy.act(now.obs[0], now.avail_actions[0], carry)
+
+
+def test_networks_of_a_configuration_without_a_newer_field_are_loaded(tmp_path):
+    config = knife_jax.compose("env=matrix_game", *SMALL)
+    store(tmp_path, config)
+    path = tmp_path / "config.yaml"
+    older = yaml.safe_load(path.read_text())
+    del older["algo"]["reward_scale"]
+    path.write_text(yaml.safe_dump(older))
+    with pytest.raises(knife_jax.RunError, match="safetensors is not that of this config"):
+        knife_jax.load(tmp_path)
+    about = {"env_steps": STEPS, "config_hash": hash_of(older)}
+    program, seeds = build(config), seeds_of(config)
+    networks = program.params(drawn(program, seeds))
+    params.write_params(tmp_path / "params.safetensors", networks, about)
+    assert knife_jax.load(tmp_path).seeds == tuple(seeds)
+
+
+def test_a_run_that_is_trained_further_has_no_recording_of_its_old_policy(tmp_path):
+    config = knife_jax.compose("env=matrix_game", *SMALL)
+    (tmp_path / "recording.html").write_text("of the old policy")
+    directory.begin(tmp_path, config, b"{}")
+    assert not (tmp_path / "recording.html").exists()

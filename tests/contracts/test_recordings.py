@@ -22,7 +22,7 @@ from knife_jax.envs.smax import load_rules
 from knife_jax.plasticity.stats import DORMANT
 from knife_jax.recordings.contents import About, contents, discounted
 from knife_jax.recordings.marks import Team, marks_of
-from knife_jax.recordings.pack import unpacked
+from knife_jax.recordings.pack import Arrays, unpacked
 from knife_jax.recordings.page import contents_of, page
 from knife_jax.training.evaluator import evaluate
 from knife_jax.training.recorder import record
@@ -207,3 +207,13 @@ def test_marks_by_hand():
 
 def test_the_return_that_followed_by_hand():
     assert discounted([1.0, 0.0, 2.0], 0.5, 10.0).tolist() == [15.0, 10.0, 20.0]
+
+
+def test_whole_numbers_beyond_two_bytes_are_kept():
+    arrays = Arrays()
+    values = np.array([[1, -40_000], [300, 70_000]], np.int32)
+    wide, narrow = arrays.put(values), arrays.put(values // 1000)
+    _, found = unpacked(arrays.packed({"episodes": [wide, narrow]}))
+    np.testing.assert_array_equal(found[wide["at"]], values)
+    np.testing.assert_array_equal(found[narrow["at"]], values // 1000)
+    assert found[narrow["at"]].dtype == np.int16

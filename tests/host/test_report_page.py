@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,9 +19,11 @@ from knife_jax.cli import compose, page, repeat
 from knife_jax.config.plain import to_dict
 from knife_jax.records.lines import read_records, to_lines
 from knife_jax.report import aggregate, stats, write
+from knife_jax.report.interactive import tables
 from knife_jax.report.interactive.marks import COLOURS, PLAIN_COLOUR, styles, thinned
 from knife_jax.report.load import load
-from knife_jax.report.runs import folders
+from knife_jax.report.pool import pooled
+from knife_jax.report.runs import Run, folders
 
 
 def report(monkeypatch, *words):
@@ -324,3 +327,34 @@ def test_the_page_on_paper(made, browser):
     assert pdf.startswith(b"%PDF") and 4 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 14
     assert opened.evaluate("[...document.querySelectorAll('.plot')].every(p => p.data)")
     opened.close()
+
+
+def alone(name, seed, method="none", versions=None, **config):
+    """A run of one seed."""
+    fields = {"seed": seed, "num_seeds": 1, "algo": {"name": "qmix"}, **config}
+    summary = {"status": "complete", "versions": versions or {}}
+    record = {"kind": "train", "env_steps": 10, "seed": seed}
+    fields["plasticity"] = {"name": method}
+    return Run(name, [record], [seed], fields, summary, (Path(name),))
+
+
+def test_methods_of_one_algorithm_are_called_after_their_plasticity():
+    runs = [alone(f"{m}{s}", s, m) for m in ("knife", "redo") for s in (0, 1)]
+    assert {name: len(group) for name, group in pooled(runs).items()} == {"knife": 2, "redo": 2}
+    assert [*pooled(runs[:2])] == ["qmix"]
+
+
+def test_runs_of_different_code_stay_apart():
+    for versions in ({"knife_jax": "0.2"}, {"env_code": {"sha256": "5"}}):
+        runs = [alone("a", 0), alone("b", 1, versions=versions)]
+        assert [*pooled(runs)] == ["a", "b"]
+
+
+def test_names_in_configurations_are_text():
+    run = alone("a", 0, versions={"<i>v": "1"}, env={"args": {"<b>x": "<u>"}})
+    for html in (tables.configurations([run], styles(["a"])), origin(run)):
+        assert not re.search("<[ibu]>", html) and "&lt;" in html
+
+
+def origin(run):
+    return tables.origins([run], styles([run.name]), lambda config: None)

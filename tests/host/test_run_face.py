@@ -11,6 +11,7 @@ import pytest
 
 import knife_jax
 from knife_jax.config.schema import ConfigError
+from knife_jax.host import loop
 
 
 @pytest.fixture
@@ -111,3 +112,15 @@ def test_a_folder_without_a_run_and_a_damaged_one_are_named(config, tmp_path):
     (run.dir / "config.yaml").write_text("seed: 1")
     with pytest.raises(knife_jax.RunError, match=r"run: config\.yaml is not the configuration"):
         knife_jax.load(run)
+
+
+def test_a_run_is_complete_whatever_ends_its_recording(config, monkeypatch):
+    def interrupted(watched, info):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "ending_of", lambda *_: "the last policy")
+    monkeypatch.setattr(loop, "leave_recording", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        knife_jax.train(config)
+    run = knife_jax.Run(config.run_dir)
+    assert run.status == "complete" and run.summary["final_return"] == [3.0, 13.0, 23.0]

@@ -159,3 +159,9 @@ def test_text_is_scrubbed_of_secrets():
 def test_names_that_become_folders_hold_no_separators(name):
     with pytest.raises(ConfigError, match=r"algo.name=.* is refused: must be text, of letters"):
         cli.compose([f"algo.name='{name}'"])
+
+
+def test_a_token_in_a_list_of_ones_own_is_refused():
+    token = "ghp_" + "A1b2C3d4" * 4 + "E5f6"
+    with pytest.raises(ConfigError, match="secrets do not belong in a configuration"):
+        cli.compose(["env=custom", "env.target=mine:make", f"env.args.keys=[1,{token}]"])

@@ -52,7 +52,7 @@ def grid(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> 
 def results(runs: Sequence[Run], styles: Mapping[str, Style]) -> str:
     """A row for each run: how far it came, its evaluations with intervals over seeds, its cost."""
     columns: dict[str, Callable[[Run], str]] = {
-        "status": lambda run: f'<span class="status {status(run)}">{status(run)}</span>',
+        "status": _status,
         "seeds": lambda run: str(len(run.seeds)),
         "env steps": lambda run: f"{max((r['env_steps'] for r in run.records), default=0):,}",
     }
@@ -79,6 +79,11 @@ def results(runs: Sequence[Run], styles: Mapping[str, Style]) -> str:
     return grid(["method", *shown], rows, "numbers")
 
 
+def _status(run: Run) -> str:
+    text = escape(status(run))
+    return f'<span class="status {text}">{text}</span>'
+
+
 def _known(run: Run, name: str, shown: Callable[[float], str]) -> str:
     """A number of the summary, if it has it."""
     value = run.summary.get(name)
@@ -102,7 +107,7 @@ def configurations(runs: Sequence[Run], styles: Mapping[str, Style]) -> str:
     rows = dict[str, list[str]]()
     for name in names:
         if name not in ("run_dir", "resume"):
-            rows[name] = [_value(of_run, name) for of_run in fields]
+            rows[escape(name)] = [_value(of_run, name) for of_run in fields]
     head = ["field", *(named(run.name, styles) for run in runs)]
     differing = {name: row for name, row in rows.items() if len({*row}) > 1}
     everything = grid(head, [[name, *_marked(row)] for name, row in rows.items()], "config")
@@ -159,7 +164,7 @@ def _versions(runs: Sequence[Run], styles: Mapping[str, Style]) -> str:
     """What computed the runs, in one column if it was the same, and what each of them took."""
     versions = [run.summary.get("versions") or {} for run in runs]
     names = list(dict.fromkeys(name for of_run in versions for name in of_run))
-    rows = [[name, *(_value(of_run, name) for of_run in versions)] for name in names]
+    rows = [[escape(name), *(_value(of_run, name) for of_run in versions)] for name in names]
     head = ["", *(named(run.name, styles) for run in runs)]
     alike = all({*row[1:]} == {row[1]} for row in rows) and len(runs) > 1
     made = [["", "all runs"], *(row[:2] for row in rows)] if alike else [head, *rows]
