@@ -74,10 +74,10 @@ def stop_on_signal(leave_at_once: bool = True) -> Iterator[Stop]:
 
 
 def _handle(stop: Stop, leave_at_once: bool, number: int, _: FrameType | None) -> None:
-    """Raise ``KeyboardInterrupt`` for a second SIGINT if the process must go on."""
-    if number == signal.SIGINT:
-        stop.handled += 1
-        if not leave_at_once and max(stop.handled, stop.received.count(number)) > 1:
+    """Raise ``KeyboardInterrupt`` for a SIGINT after another signal if the process must go on."""
+    stop.handled += 1
+    if number == signal.SIGINT and not leave_at_once:
+        if max(stop.handled, len(stop.received)) > 1:
             raise KeyboardInterrupt
 
 

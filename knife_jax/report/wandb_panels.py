@@ -57,7 +57,7 @@ def build(
         media_keys=[RECORDING],
         layout=wr.Layout(x=0, y=0, w=24, h=12),
     )
-    made = scrub("\n".join(_origin(report, runs, experiment)))
+    made = "\n".join(_origin(report, runs, experiment))
     blocks: list[wr.BlockTypes] = [
         wr.MarkdownBlock(scrub(table(report))),
         wr.H2("Curves"),
@@ -123,7 +123,9 @@ def _origin(report: Mapping[str, Any], runs: Sequence[Run], experiment: str) -> 
     if experiment != "none":
         methods = ",".join(run.name for run in runs)
         lines.append(f"python -m knife_jax.study {experiment} --methods {methods}")
-    lines += [report["command"], f"# {report['date']}, {machine['cores']} CPU cores"]
+    lines.append(report["command"])
+    lines = [*map(scrub, lines)]  # alone: a commit looks like a key
+    lines += [f"# {report['date']}, {machine['cores']} CPU cores"]
     lines[-1] += f" ({machine['system']}, {machine['processor']})"
     versions = {
         key: value for key, value in (report["versions"] or {}).items() if isinstance(value, str)

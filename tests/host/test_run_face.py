@@ -114,6 +114,21 @@ def test_a_folder_without_a_run_and_a_damaged_one_are_named(config, tmp_path):
         knife_jax.load(run)
 
 
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_after_a_signal_stops_at_once_and_python_goes_on(config, monkeypatch, first):
+    seen = []
+
+    def press(clock):
+        seen.append(clock)
+        os.kill(os.getpid(), first)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(fake_program, "SEEN_CLOCK", press)
+    with pytest.raises(KeyboardInterrupt):
+        knife_jax.train(config)
+    assert len(seen) == 1
+
+
 def test_a_run_is_complete_whatever_ends_its_recording(config, monkeypatch):
     def interrupted(watched, info):
         raise KeyboardInterrupt
