@@ -76,9 +76,9 @@ def stop_on_signal(leave_at_once: bool = True) -> Iterator[Stop]:
 def _handle(stop: Stop, leave_at_once: bool, number: int, _: FrameType | None) -> None:
     """Raise ``KeyboardInterrupt`` for a SIGINT after another signal if the process must go on."""
     stop.handled += 1
-    if number == signal.SIGINT and not leave_at_once:
-        if max(stop.handled, len(stop.received)) > 1:
-            raise KeyboardInterrupt
+    again = max(stop.handled, len(stop.received)) > 1
+    if number == signal.SIGINT and again and not leave_at_once:
+        raise KeyboardInterrupt
 
 
 def _watch(reader: socket.socket, stop: Stop, leave_at_once: bool) -> None:
