@@ -113,14 +113,17 @@ def _title(runs: Sequence[Run]) -> str:
     return f"{compared} on {listed(list(games), 3)}"
 
 
+def _span(numbers: Sequence[int]) -> str:
+    return " to ".join(dict.fromkeys(f"{end(numbers):,}" for end in (min, max)))
+
+
 def _lede(runs: Sequence[Run], n_runs: int) -> str:
-    counts = sorted({len(run.seeds) for run in runs})
-    steps = max(record["env_steps"] for run in runs for record in run.records)
-    span = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
-    seeds = f"{span} seed{'s' * (counts[-1] != 1)}"
+    counts = [len(run.seeds) for run in runs]
+    steps = [max(record["env_steps"] for record in run.records) for run in runs if run.records]
+    seeds = f"{_span(counts)} seed{'s' * (max(counts) != 1)}"
     what = f"{len(runs)} methods, {seeds} each" if len(runs) > 1 else f"{runs[0].name}, {seeds}"
     what += f" in {n_runs} runs" * (n_runs > len(runs))
-    text = f"{what}, {steps:,} environment steps per seed."
+    text = f"{what}, {_span(steps)} environment steps per seed."
     if open_ := [f"{run.name} ({status(run)})" for run in runs if is_unfinished(run)]:
         text += f" Not at {'its' if len(open_) == 1 else 'their'} end: {listed(open_)}."
     return text
