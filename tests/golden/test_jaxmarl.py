@@ -17,6 +17,11 @@ from knife_jax.envs.lean_import import jaxmarl_module
 from knife_jax.envs.rehearsal import random_actions
 from knife_jax.envs.smax.jaxmarl import smax
 
+pytestmark = [
+    pytest.mark.xdist_group("jaxmarl"),
+    pytest.mark.filterwarnings("ignore:OvercookedV2:DeprecationWarning"),  # by JaxMARL's own
+]
+
 EPISODES = 4
 CASES = {
     "MPE_simple_spread_v3": ({"max_steps": 9}, 10),
@@ -72,7 +77,6 @@ def legal(game, state):
     return {agent: jnp.ones(game.action_space(agent).n) for agent in game.agents}
 
 
-@pytest.mark.filterwarnings("ignore:OvercookedV2:DeprecationWarning")
 def test_every_number_is_jaxmarls(played):
     id, env, game, (first, first_seen, (now, seen, reward, done, actions)) = played
     horizon = CASES[id][1]
