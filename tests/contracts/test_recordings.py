@@ -27,6 +27,9 @@ from knife_jax.recordings.page import contents_of, page
 from knife_jax.training.evaluator import evaluate
 from knife_jax.training.recorder import record
 
+pytestmark = pytest.mark.xdist_group("recordings")  # they share programs and pages
+
+
 E, KEPT = 5, 5
 ABOUT = About("title", "subtitle", "note", gamma=0.9, reward_scale=2.0, stagnant=0.5)
 

@@ -25,6 +25,8 @@ from knife_jax.report.load import load
 from knife_jax.report.pool import pooled
 from knife_jax.report.runs import Run, folders
 
+pytestmark = pytest.mark.xdist_group("report_page")  # they share programs and pages
+
 
 def report(monkeypatch, *words):
     """Runs the command and returns its exit code."""

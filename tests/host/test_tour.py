@@ -23,6 +23,9 @@ INTERRUPTED = """
 import os, signal, threading, time
 from dataclasses import replace
 
+pytestmark = pytest.mark.xdist_group("tour")  # they share programs and pages
+
+
 def press():  # the interrupt button, once the first numbers are there
     metrics = folder / "long" / "metrics.jsonl"
     while not metrics.exists() or not metrics.stat().st_size:

@@ -27,6 +27,9 @@ from knife_jax.records.lines import read_records
 from knife_jax.sinks.base import FanOut, JsonLines
 from knife_jax.sinks.wandb import open_wandb
 
+pytestmark = pytest.mark.xdist_group("watch")  # they share programs and pages
+
+
 CHROMIUM = shutil.which("chromium")
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
