@@ -8,6 +8,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+pytestmark = pytest.mark.xdist_group("tour")  # they share a kernel
+
 TOUR = Path(__file__).parents[2] / "experiments" / "examples" / "tour.ipynb"
 TINY = {
     '"env_steps=60_000"': '"env_steps=3_000", "env.n_envs=8", "algo.window=4", "algo.batch_size=8",'
@@ -22,9 +24,6 @@ TINY = {
 INTERRUPTED = """
 import os, signal, threading, time
 from dataclasses import replace
-
-pytestmark = pytest.mark.xdist_group("tour")  # they share programs and pages
-
 
 def press():  # the interrupt button, once the first numbers are there
     metrics = folder / "long" / "metrics.jsonl"
