@@ -14,7 +14,6 @@ from knife_jax.api.run import Run, RunError
 from knife_jax.builders.player import make_player
 from knife_jax.config.schema import ConfigError
 from knife_jax.console.messages import listed
-from knife_jax.host.run import seeds_of
 from knife_jax.host.stored import ResumeError, find
 from knife_jax.parallel import devices
 from knife_jax.records.arrays import Arrays, shapes, to_tree
@@ -50,7 +49,7 @@ def load(
     except (RecordError, ResumeError, ConfigError) as error:
         text = str(error)
         raise RunError(text if str(made.dir) in text else f"{made.dir}: {text}") from None
-    seeds = seeds_of(config)
+    seeds = config.seeds
     like = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((len(seeds), *leaf.shape), leaf.dtype), player.shapes
     )

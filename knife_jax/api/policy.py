@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,11 +14,18 @@ from jaxtyping import Array, Bool, Float, Int
 from knife_jax.builders.player import Player
 from knife_jax.config.run import Config
 from knife_jax.envs.base import EnvSpec, VecEnv
-from knife_jax.host.evaluate import ABSOLUTE_TIMES, SEED, greedy_records, play
+from knife_jax.host.evaluate import (
+    ABSOLUTE_TIMES,
+    SEED,
+    greedy_records,
+    joined,
+    open_games,
+    play,
+)
 from knife_jax.nets.wiring import Wiring, relu_groups
 from knife_jax.plasticity.base import PerNeuron
 from knife_jax.plasticity.stats import mean_activation
-from knife_jax.records.lines import ABSOLUTE, Record
+from knife_jax.records.lines import ABSOLUTE, FINAL, Record
 from knife_jax.records.series import over_tasks
 from knife_jax.training.evaluator import Episodes
 from knife_jax.training.exploration import greedy_actions
@@ -235,24 +241,17 @@ class Policy(struct.PyTreeNode):
           [8.0, 8.0]
         """
         kept = self.kind == ABSOLUTE and episodes is None
-        kind, times = (self.kind, ABSOLUTE_TIMES) if kept else ("final", 1)
+        kind, times = (self.kind, ABSOLUTE_TIMES) if kept else (FINAL, 1)
         greedy = self.player.greedy(len(self), episodes or self.config.evaluation.episodes)
         variables = self.variables
         if not self.has_seeds:
             variables = jax.tree.map(lambda leaf: leaf[None], variables)
         base, stamp = SEED if seed is None else seed, {"env_steps": self.env_steps}
-        with ExitStack() as held:
-            if greedy.games is not None:
-                held.callback(greedy.games.close)
-                greedy.games.open(greedy.config, None, training=False)
+        with open_games(greedy, greedy.config):
             played = play(greedy, variables, kind, self.seeds, self.env_steps, base, times)
-            parts = list(played)
-        records = greedy_records(greedy, kind, self.seeds, parts, stamp)
-        of_task = [
-            [found for task, found in parts if task == k] for k in range(len(greedy.optimum))
-        ]
-        joined = [jax.tree.map(lambda *x: np.concatenate(x, 1), *found) for found in of_task]
-        return Evaluation(records, joined)
+            episodes_of = joined(played)
+        records = greedy_records(greedy, kind, self.seeds, episodes_of.items(), stamp)
+        return Evaluation(records, [*episodes_of.values()])
 
 
 def _values(

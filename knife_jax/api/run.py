@@ -81,8 +81,7 @@ class Run:
     @property
     def seeds(self) -> list[int]:
         """The seeds, in the order of the axis S of all arrays."""
-        config = self.config
-        return list(range(config.seed, config.seed + config.num_seeds))
+        return self.config.seeds
 
     @property
     def records(self) -> list[Record]:

@@ -165,6 +165,11 @@ class Config(Section):
             )
         self.env.check_run(self)
 
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds, in the order of the axis S."""
+        return list(range(self.seed, self.seed + self.num_seeds))
+
 
 PATHS = tuple(name for name, item in fields_of(Config).items() if item.is_path())
 """fields that hold a path"""

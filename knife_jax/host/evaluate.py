@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -24,6 +25,7 @@ from knife_jax.types import PyTree
 if TYPE_CHECKING:
     from knife_jax.builders.player import Greedy
     from knife_jax.builders.program import Program
+    from knife_jax.config.run import Config
 
 SEED = 128
 """of the episodes of all runs, so that methods are compared on equal ones"""
@@ -87,6 +89,30 @@ def play(
             yield task, episodes
 
 
+@contextmanager
+def open_games(program: Program | Greedy, config: Config) -> Iterator[None]:
+    """Let its games outside of jax, if it has any, be evaluated within the block."""
+    if program.games is None:
+        yield
+        return
+    try:
+        program.games.open(config, None, training=False)
+        yield
+    finally:
+        program.games.close()
+
+
+def joined(played: Iterable[Played]) -> dict[int, Episodes]:
+    """All that was played of each task: episodes [S, M]."""
+    by_task: dict[int, list[Episodes]] = {}
+    for task, episodes in played:
+        by_task.setdefault(task, []).append(episodes)
+    return {
+        task: jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *parts)
+        for task, parts in by_task.items()
+    }
+
+
 def greedy_records(
     program: Program | Greedy,
     kind: str,
@@ -95,12 +121,8 @@ def greedy_records(
     stamp: Mapping[str, Any],
 ) -> list[Record]:
     """Records of what was played: one for each task and seed."""
-    by_task: dict[int, list[Episodes]] = {}
-    for task, episodes in played:
-        by_task.setdefault(task, []).append(episodes)
     records = []
-    for task, parts in by_task.items():
-        episodes = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *parts)
+    for task, episodes in joined(played).items():
         has_win, optimum = program.spec.has_win, program.optimum[task]
         now = {**stamp, "task": task}
         records += evaluation_records(kind, seeds, episodes, has_win, optimum, **now)

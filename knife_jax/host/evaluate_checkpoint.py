@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,9 +13,15 @@ from knife_jax.config.plain import from_dict
 from knife_jax.config.run import Config
 from knife_jax.console.messages import say
 from knife_jax.host import compile_cache
-from knife_jax.host.evaluate import ABSOLUTE_TIMES, SEED, greedy_records, play, policy
+from knife_jax.host.evaluate import (
+    ABSOLUTE_TIMES,
+    SEED,
+    greedy_records,
+    open_games,
+    play,
+    policy,
+)
 from knife_jax.host.progress import Progress
-from knife_jax.host.run import seeds_of
 from knife_jax.host.show import show_evaluation
 from knife_jax.host.stored import Checkpoint, find, start
 from knife_jax.host.summary import results
@@ -37,15 +42,12 @@ def evaluate_checkpoint(run: Path, which: str, episodes: int | None, seed: int |
     or ``seed`` (of the episodes) they are others. Raises ``ResumeError``.
     """
     config, program, state, found = stored_policy(run, which, episodes)
-    seeds = seeds_of(config)
+    seeds = config.seeds
     stamp = Progress.from_json(found.about["progress"]).stamp()
     kind = ABSOLUTE if which == "best" and episodes is None else FINAL
     times = ABSOLUTE_TIMES if kind == ABSOLUTE else 1
     base = SEED if seed is None else seed
-    with ExitStack() as held:
-        if program.games is not None:
-            held.callback(program.games.close)
-            program.games.open(config, None, training=False)
+    with open_games(program, config):
         played = play(program, state, kind, seeds, found.step, base, times)
         records = greedy_records(program, kind, seeds, played, stamp)
     say(f"{title(config)}, checkpoint {found.step:,} of {run}")
@@ -83,5 +85,5 @@ def stored_policy(run: Path, which: str, episodes: int | None = None) -> StoredP
     if episodes is not None:
         config = replace(config, evaluation=replace(config.evaluation, episodes=episodes))
     program = build(replace(config, devices=None))
-    like = jax.eval_shape(partial(start, program, seeds_of(config)))
+    like = jax.eval_shape(partial(start, program, config.seeds))
     return StoredPolicy(config, program, policy(program, found, like), found)

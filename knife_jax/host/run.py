@@ -50,7 +50,7 @@ class RunInfo:
     @property
     def seeds(self) -> list[int]:
         """The seeds, in the order of the axis S."""
-        return seeds_of(self.config)
+        return self.config.seeds
 
     def facts(self) -> dict[str, Any]:
         """What ``summary.json`` says besides progress and results, as far as it is known."""
@@ -81,8 +81,3 @@ class RunState:
     """the moment of the newest checkpoint, see ``Progress.moment``"""
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     """host memory of the checkpoint before, used again"""
-
-
-def seeds_of(config: Config) -> list[int]:
-    """The seeds of a run, in the order of its axis S."""
-    return list(range(config.seed, config.seed + config.num_seeds))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -15,11 +14,11 @@ import numpy as np
 from knife_jax.config.run import Config
 from knife_jax.config.schema import ConfigError
 from knife_jax.console.messages import one_line, say, warn
-from knife_jax.host.evaluate import ABSOLUTE_TIMES, played_keys
+from knife_jax.host.evaluate import ABSOLUTE_TIMES, open_games, played_keys
 from knife_jax.host.evaluate_checkpoint import stored_policy
 from knife_jax.host.progress import Progress
 from knife_jax.host.recording import evaluation_records
-from knife_jax.host.run import RunInfo, seeds_of
+from knife_jax.host.run import RunInfo
 from knife_jax.recordings.contents import About, contents
 from knife_jax.recordings.film import film
 from knife_jax.recordings.marks import Team, team_of
@@ -56,7 +55,7 @@ def watch(
     first by default. An mp4 needs the extra ``video``. Raises ``ResumeError`` and ``ConfigError``.
     """
     config, program, state, found = stored_policy(run, which)
-    seeds, most = seeds_of(config), config.evaluation.episodes
+    seeds, most = config.seeds, config.evaluation.episodes
     if seed is not None and seed not in seeds:
         known = f"from {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
         raise ConfigError(f"--seed {seed} is refused: must be {known}")
@@ -68,10 +67,7 @@ def watch(
     moment = Moment(mine, found.step, _task(program, progress), kind)
     team = team_of(state, seeds.index(mine))
     metrics = run / METRICS
-    with ExitStack() as held:
-        if program.games is not None:
-            held.callback(program.games.close)
-            program.games.open(config, None, training=False)
+    with open_games(program, config):
         records = read_records(metrics) if metrics.exists() else []
         recorded, about = _recording(program, config, team, moment, episodes, records)
     part = "" if which == "newest" else f"-{which}"

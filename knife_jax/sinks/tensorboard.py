@@ -104,8 +104,7 @@ def open_tensorboard(config: Config, directory: Path, wall_time: float) -> Tenso
     described = to_yaml(replace(config, run_dir=None, resume=None)).splitlines()
     shown = "".join(f"    {line}\n" for line in described)
     records = over_tasks(read_records(directory / METRICS))
-    seeds = range(config.seed, config.seed + config.num_seeds)
-    names: dict[int | str, str] = {seed: f"seed{seed}" for seed in seeds}
+    names: dict[int | str, str] = {seed: f"seed{seed}" for seed in config.seeds}
     if config.num_seeds > 1:
         names[MEAN] = MEAN
     files = {key: Events(directory / FOLDER / name / FILE) for key, name in names.items()}

@@ -16,7 +16,6 @@ from knife_jax.builders.program import build
 from knife_jax.config.environments import ENVS
 from knife_jax.config.mixers import MIXERS
 from knife_jax.host.evaluate import episode_keys, greedy_records, play
-from knife_jax.host.run import seeds_of
 from knife_jax.records import directory, params
 from knife_jax.records.compare import config_hash, hash_of
 from knife_jax.records.lines import FINAL
@@ -59,7 +58,7 @@ def drawn(program, seeds):
 
 def store(folder, config):
     """A run directory of random networks; the records with which such a run ends, and these."""
-    program, seeds = build(config), seeds_of(config)
+    program, seeds = build(config), config.seeds
     state = drawn(program, seeds)
     directory.begin(folder, config)
     about = {"env_steps": STEPS, "config_hash": config_hash(config)}
@@ -136,7 +135,7 @@ def test_networks_of_a_configuration_without_a_newer_field_are_loaded(tmp_path):
     with pytest.raises(knife_jax.RunError, match="safetensors is not that of this config"):
         knife_jax.load(tmp_path)
     about = {"env_steps": STEPS, "config_hash": hash_of(older)}
-    program, seeds = build(config), seeds_of(config)
+    program, seeds = build(config), config.seeds
     networks = program.params(drawn(program, seeds))
     params.write_params(tmp_path / "params.safetensors", networks, about)
     assert knife_jax.load(tmp_path).seeds == tuple(seeds)
