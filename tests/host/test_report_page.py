@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from browser import chromium, silent  # noqa: F401  (a fixture)
 from fake_runs import FIRST, FRESH, SECOND, rows, store
 from fake_study import content, study, summarise
-from playwright.sync_api import sync_playwright
 from rliable import library, metrics
-from test_watch import CHROMIUM, FLAGS
 
 from knife_jax.cli import compose, page, repeat
 from knife_jax.config.plain import to_dict
@@ -272,54 +271,36 @@ def test_nothing_to_show_is_one_line(tmp_path, monkeypatch, capsys):
     assert line.startswith(f"error: {tmp_path / 'file'}") and "cannot be written" in line
 
 
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("there is no chromium here")
-    with sync_playwright() as tools:
-        opened = tools.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield opened
-        opened.close()
-
-
 SHOWN = """() => [...document.querySelectorAll('.plot')].filter(p => p.data).flatMap(
   p => p.data.filter(t => t.visible !== false).map(t => t.meta.method + ' ' + t.meta.role))"""
 
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_page_in_a_browser(made, browser, width):
-    opened = browser.new_page(viewport={"width": width, "height": 900})
-    told, asked = [], []
-    opened.on("console", lambda message: told.append(message.text))
-    opened.on("pageerror", lambda error: told.append(str(error)))
-    opened.on("request", lambda request: asked.append(request.url))
-    address = (made / "report.html").as_uri()
-    opened.goto(address)
-    opened.wait_for_selector(".plot .main-svg")
-    assert opened.evaluate("document.documentElement.scrollWidth") == width
-    before = opened.evaluate(SHOWN)
-    assert {"knife line", "knife band", "knife seed", "none line", "knife surgery"} <= {*before}
-    curves = opened.locator("#learning .plot").first.locator(".scatterlayer .trace")
-    drawn = curves.count()
-    opened.click(".method[data-method=knife]")
-    assert {t.partition(" ")[0] for t in opened.evaluate(SHOWN)} == {"none", "redo"}
-    assert curves.count() < drawn
-    opened.click(".method[data-method=knife]")
-    assert opened.evaluate(SHOWN) == before and curves.count() == drawn
-    opened.uncheck("[data-role=seed]")
-    assert opened.evaluate(SHOWN) == [t for t in before if not t.endswith(" seed")]
-    opened.uncheck("[data-role=band]")
-    left = [t for t in before if not t.endswith((" seed", " band"))]
-    assert opened.evaluate(SHOWN) == left
-    opened.select_option("#neurons select", label="Effective rank")
-    titles = opened.locator("#neurons figure").nth(1).locator("h4:visible").all_inner_texts()
-    assert titles == ["agent/encoder", "agent/memory", "mixer/w1_hidden"]
-    opened.locator("iframe").scroll_into_view_if_needed()
-    assert opened.frame_locator("iframe").locator("#p").inner_text(timeout=5000) == "42"
-    opened.evaluate("scrollTo(0, document.body.scrollHeight)")
-    assert opened.evaluate("document.documentElement.scrollWidth") == width
-    assert (told, asked) == ([], [address])
-    opened.close()
+    with silent(browser, made / "report.html", width, 900) as opened:
+        opened.wait_for_selector(".plot .main-svg")
+        assert opened.evaluate("document.documentElement.scrollWidth") == width
+        before = opened.evaluate(SHOWN)
+        assert {"knife line", "knife band", "knife seed", "none line", "knife surgery"} <= {*before}
+        curves = opened.locator("#learning .plot").first.locator(".scatterlayer .trace")
+        drawn = curves.count()
+        opened.click(".method[data-method=knife]")
+        assert {t.partition(" ")[0] for t in opened.evaluate(SHOWN)} == {"none", "redo"}
+        assert curves.count() < drawn
+        opened.click(".method[data-method=knife]")
+        assert opened.evaluate(SHOWN) == before and curves.count() == drawn
+        opened.uncheck("[data-role=seed]")
+        assert opened.evaluate(SHOWN) == [t for t in before if not t.endswith(" seed")]
+        opened.uncheck("[data-role=band]")
+        left = [t for t in before if not t.endswith((" seed", " band"))]
+        assert opened.evaluate(SHOWN) == left
+        opened.select_option("#neurons select", label="Effective rank")
+        titles = opened.locator("#neurons figure").nth(1).locator("h4:visible").all_inner_texts()
+        assert titles == ["agent/encoder", "agent/memory", "mixer/w1_hidden"]
+        opened.locator("iframe").scroll_into_view_if_needed()
+        assert opened.frame_locator("iframe").locator("#p").inner_text(timeout=5000) == "42"
+        opened.evaluate("scrollTo(0, document.body.scrollHeight)")
+        assert opened.evaluate("document.documentElement.scrollWidth") == width
 
 
 def test_the_page_on_paper(made, browser):

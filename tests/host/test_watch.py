@@ -1,14 +1,13 @@
 """What a run leaves to be watched: made by a real run, opened in a real browser."""
 
 import io
-import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import wandb_history
+from browser import chromium, silent  # noqa: F401  (a fixture)
 from PIL import Image
-from playwright.sync_api import sync_playwright
 from tiny import tiny_config
 
 from knife_jax.cli import watch as cli_watch
@@ -29,12 +28,6 @@ from knife_jax.sinks.wandb import open_wandb
 
 pytestmark = pytest.mark.xdist_group("watch")  # they share programs and pages
 
-
-CHROMIUM = shutil.which("chromium")
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 LIMIT = 7
 
 
@@ -135,30 +128,12 @@ def test_wandb_shows_the_recording_and_its_history_stays_as_it_is(run, tmp_path)
     assert wandb_history.logged(tmp_path) == wandb_history.moments(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("there is no chromium here")
-    with sync_playwright() as tools:
-        opened = tools.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield opened
-        opened.close()
-
-
 @pytest.fixture(params=[1280, 390])
 def page(request, browser, run):
-    """The page of the recording; at its end nothing has gone wrong, and nothing was asked for."""
-    opened = browser.new_page(viewport={"width": request.param, "height": 800})
-    said, asked = [], []
-    opened.on("console", lambda message: said.append(message.text))
-    opened.on("pageerror", lambda error: said.append(str(error)))
-    opened.on("request", lambda request: asked.append(request.url))
-    address = (run / RECORDING).as_uri()
-    opened.goto(address)
-    opened.locator("#main").wait_for()
-    yield opened
-    opened.close()
-    assert (said, asked) == ([], [address])
+    """The page of the recording."""
+    with silent(browser, run / RECORDING, request.param, 800) as opened:
+        opened.locator("#main").wait_for()
+        yield opened
 
 
 def image(page):

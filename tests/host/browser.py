@@ -1,0 +1,38 @@
+"""A real browser for the pages that runs leave."""
+
+import shutil
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+
+@pytest.fixture(name="browser", scope="module")
+def chromium():
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium here")
+    with sync_playwright() as tools:
+        opened = tools.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@contextmanager
+def silent(browser, path, width, height):
+    """A file in the browser; at its end nothing has gone wrong, and nothing was asked for."""
+    opened = browser.new_page(viewport={"width": width, "height": height})
+    said, asked = [], []
+    opened.on("console", lambda message: said.append(message.text))
+    opened.on("pageerror", lambda error: said.append(str(error)))
+    opened.on("request", lambda request: asked.append(request.url))
+    address = path.as_uri()
+    opened.goto(address)
+    yield opened
+    opened.close()
+    assert (said, asked) == ([], [address])
