@@ -21,18 +21,21 @@ SHOWN = {
     "final_dormant_pct": "dormant %",
 }
 """measure -> its column; further ones are in ``report.json`` alone"""
+SURGERY = {"churn_max": "largest churn", "units_operated": "units operated"}
+"""the same for what has no interval"""
+COLUMNS = SHOWN | SURGERY
 
 
 def rows(report: Mapping[str, Any]) -> list[list[str]]:
     """The cells of the table: its head, then a row for each method."""
-    out = [["method", *SHOWN.values(), "largest churn", "units operated"]]
+    out = [["method", *COLUMNS.values()]]
     for name, numbers in report["methods"].items():
         cells = []
         for shown in SHOWN:
             of, *by_seed = shown.split(" by ")
             interval = "interval_by_seed" if by_seed else "interval"
             cells.append(cell(numbers[of]["iqm"], numbers[of][interval]) if of in numbers else "-")
-        operated = [numbers.get("churn_max"), numbers.get("units_operated")]
+        operated = [numbers.get(name) for name in SURGERY]
         out.append([name, *cells, *map(brief, operated)])
     return out
 

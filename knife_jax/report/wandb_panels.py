@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from knife_jax.console.scrub import scrub
+from knife_jax.records.directory import RECORDING
 from knife_jax.report.runs import Run
-from knife_jax.report.table import SHOWN, table
+from knife_jax.report.table import COLUMNS, table
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of its own old pydantic
@@ -25,10 +27,6 @@ SOURCES = {
     "surgery/units_operated": ("units_operated",),
 }
 """what W&B has of a run -> the measures of the table that are made of it"""
-
-COLUMNS = {**SHOWN, "churn_max": "largest churn", "units_operated": "units operated"}
-RECORDING = "recording"
-"""the key of a run's recording in W&B"""
 
 
 def build(
@@ -54,7 +52,7 @@ def build(
     sets = [_run_set(run, ids) for run in runs]
     media = wr.MediaBrowser(
         title="last policies at play",
-        media_keys=[RECORDING],
+        media_keys=[Path(RECORDING).stem],
         layout=wr.Layout(x=0, y=0, w=24, h=12),
     )
     made = "\n".join(_origin(report, runs, experiment))
