@@ -11,6 +11,7 @@ from knife_jax.console.scrub import scrub
 from knife_jax.records.directory import RECORDING
 from knife_jax.report.runs import Run
 from knife_jax.report.table import COLUMNS, table
+from knife_jax.sinks.wandb import known_id
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of its own old pydantic
@@ -32,7 +33,6 @@ SOURCES = {
 def build(
     report: Mapping[str, Any],
     runs: Sequence[Run],
-    ids: Mapping[str, str | None],
     metric: str,
     project: str,
     entity: str,
@@ -42,14 +42,13 @@ def build(
     Args:
         report: What ``report.json`` holds.
         runs: The runs that are compared.
-        ids: Name of a run -> what W&B calls it, None if it was not logged there.
         metric: The score that is compared, ``return`` or ``win_rate``.
         project: The W&B project of the runs, and of the report.
         entity: Its user or team.
     """
     experiment = runs[0].config.get("experiment", {}).get("name", "none")
     what = report["env"]["name"] if experiment == "none" else experiment
-    sets = [_run_set(run, ids) for run in runs]
+    sets = [_run_set(run) for run in runs]
     media = wr.MediaBrowser(
         title="last policies at play",
         media_keys=[Path(RECORDING).stem],
@@ -76,9 +75,9 @@ def build(
     )
 
 
-def _run_set(run: Run, ids: Mapping[str, str | None]) -> wr.Runset:
+def _run_set(run: Run) -> wr.Runset:
     """The runs of a method, by their ids in W&B, else by the names of their folders."""
-    known = [ids.get(name) for name in run.folder_names]
+    known = [known_id(folder) for folder in run.folders]
     by_id = expr.Metric("ID").isin(known)
     by_name = expr.Metric("Name").isin(run.folder_names)
     return wr.Runset(name=scrub(run.name), filters=expr.And(by_id if all(known) else by_name))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +15,6 @@ from knife_jax.report.load import load
 from knife_jax.report.measures import compare
 from knife_jax.report.numbers import numbers
 from knife_jax.report.runs import folders
-from knife_jax.sinks.wandb import known_id
 
 if TYPE_CHECKING:
     import wandb_workspaces.reports.v2.interface as wr
@@ -35,8 +33,7 @@ def publish(
     if find_spec("wandb_workspaces") is None:
         messages.error("wandb-workspaces is not installed: pip install 'knife_jax[report]'")
         return False
-    found = folders(paths)
-    runs, notes = load(found)
+    runs, notes = load(folders(paths))
     for note in notes:
         warn(note)
     if not runs:
@@ -50,8 +47,7 @@ def publish(
         messages.error(f"no report: {error}")
         return False
     counted = numbers(runs, compared, notes, command)
-    ids = {Path(os.path.abspath(path)).name: known_id(path) for path in found}
-    report = build(counted, runs, ids, compared.metric, project, entity or "")
+    report = build(counted, runs, compared.metric, project, entity or "")
     refused = None
     if _signed_in():
         try:
