@@ -32,6 +32,8 @@ class Guessing:
         self.child = None
         if settings.get("missing") and os.path.exists(settings["missing"]):
             raise FileNotFoundError("no game")
+        while settings.get("begin") and not os.path.exists(settings["begin"]):
+            time.sleep(0.01)
         if settings.get("child"):
             self.child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 
@@ -53,14 +55,22 @@ class Guessing:
         self.steps += 1
         if self.settings.get("limit") and self.steps > self.settings["limit"]:
             raise RuntimeError("the game has ended")
-        if self.settings.get("seconds"):
-            time.sleep(self.settings["seconds"])
+        if self.settings.get("meeting"):
+            self.meet(*self.settings["meeting"])
         if self.random.random() < self.settings.get("faults", 0):
             kinds = self.settings.get("kinds", KINDS)
             self.fault(kinds[self.random.integers(len(kinds))])
         self.time += 1
         self.total += int(action.sum())
         return self.row(float(action[1] == self.secret % 3))
+
+    def meet(self, folder, n):
+        """Wait until n games have come to this step."""
+        here = os.path.join(folder, str(self.steps))
+        os.makedirs(here, exist_ok=True)
+        open(os.path.join(here, str(os.getpid())), "w").close()
+        while len(os.listdir(here)) < n:
+            time.sleep(0.01)
 
     def fault(self, kind):
         if kind == "raise":

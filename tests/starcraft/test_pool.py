@@ -2,6 +2,7 @@
 
 import ast
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import tempfile
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -222,14 +224,15 @@ def test_a_game_is_started_anew_before_its_limit():
     assert {event for event, *_ in events} == {"recycled"} and reasons == []
 
 
-def test_seats_of_one_call_play_at_the_same_time():
-    with group(4, 1, watchdog=5, seconds=0.1) as (games, _, _):
+def test_seats_of_one_call_play_at_the_same_time(tmp_path):
+    """Each game waits within its step for all others; alone it would be silent for too long."""
+    with group(4, 1, watchdog=60, meeting=[str(tmp_path), 4]) as (games, events, reasons):
         seat, turn, rows = reset(games)
-        began = time.perf_counter()
         for _ in range(3):
             action = choose(np.random.default_rng(0), rows)
             turn, rows = games.step(np.zeros(4, np.int32), seat, turn, action)
-        assert 0.3 <= time.perf_counter() - began < 0.8  # one after the other: 1.2
+    met = {step.name: len([*step.iterdir()]) for step in tmp_path.iterdir()}
+    assert met == {"1": 4, "2": 4, "3": 4} and events == reasons == []
 
 
 def test_a_game_that_could_not_be_reset_at_first_plays_its_round(tmp_path):
@@ -260,19 +263,34 @@ def test_files_where_the_trainer_runs_are_not_taken_for_the_workers(tmp_path, mo
     assert events == reasons == []
 
 
-def test_whether_a_game_is_starting_is_told_without_waiting():
+def test_whether_a_game_is_starting_is_told_without_waiting(tmp_path, monkeypatch):
     """Another thread may wait for the same process, and take its answer."""
-    pool = Pool(1, SIZES, "numpy_games:Guessing", {"path": [str(HERE)]}, None, 5.0)
+    waits = []
+
+    class Poll:
+        def __init__(self):
+            self.said = select.poll()
+            self.register = self.said.register
+
+        def poll(self, *timeout):
+            waits.append(timeout)
+            return self.said.poll(*timeout)
+
+    looking = SimpleNamespace(poll=Poll, POLLIN=select.POLLIN)
+    monkeypatch.setattr(pools, "select", looking)
+    told = {"path": [str(HERE)], "begin": str(tmp_path / "begin")}
+    pool = Pool(1, SIZES, "numpy_games:Guessing", told, None, 5.0)
     pool.launch(0)
-    control = pool._workers[0].control
-    control.settimeout(3.0)
-    began = time.perf_counter()
-    assert pool.is_starting(0) and time.perf_counter() - began < 0.1
+    worker = pool._workers[0]
+    control = worker.control
+    worker.control = SimpleNamespace(fileno=control.fileno)  # nothing is received
+    assert pool.is_starting(0)
+    (tmp_path / "begin").touch()
     while pool.is_starting(0):
         time.sleep(0.01)
     assert control.recv(1) == b"."
-    began = time.perf_counter()
-    assert pool.is_starting(0) and time.perf_counter() - began < 0.1
+    assert pool.is_starting(0) and {*waits} == {(0,)}
+    worker.control = control
     pool.close()
     assert not pool.is_starting(0)
 
