@@ -79,7 +79,7 @@ def _run_set(run: Run) -> wr.Runset:
     """The runs of a method, by their ids in W&B, else by the names of their folders."""
     known = [known_id(folder) for folder in run.folders]
     by_id = expr.Metric("ID").isin(known)
-    by_name = expr.Metric("Name").isin(run.folder_names)
+    by_name = expr.Metric("Name").isin([*map(scrub, run.folder_names)])
     return wr.Runset(name=scrub(run.name), filters=expr.And(by_id if all(known) else by_name))
 
 

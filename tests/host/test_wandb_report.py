@@ -1,6 +1,7 @@
 """The W&B Report on a study, held to W&B's own classes; W&B itself is not reached."""
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -139,6 +140,15 @@ def test_a_secret_in_a_word_does_not_reach_the_file(study, tmp_path, monkeypatch
     assert call(monkeypatch, study, "--project", "p", "--out", tmp_path / f"x-{KEY}" / "r") == 0
     assert KEY not in (tmp_path / f"x-{KEY}" / "r").read_text()
     assert KEY not in capsys.readouterr().out
+
+
+def test_a_secret_in_the_name_of_a_folder_does_not_reach_the_file(study, tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE_API_KEY", KEY)
+    shutil.copytree(study, tmp_path / "mine")
+    (tmp_path / "mine" / "none").rename(tmp_path / "mine" / f"none-{KEY}")
+    out = tmp_path / "report.json"
+    assert call(monkeypatch, tmp_path / "mine", "--project", "p", "--out", out) == 0
+    assert "none-***" in out.read_text() and KEY not in out.read_text()
 
 
 def test_what_is_missing_is_one_line(study, tmp_path, monkeypatch, capsys):
