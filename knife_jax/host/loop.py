@@ -119,7 +119,7 @@ def _train(info: RunInfo, origin: CheckpointRef | None, stop: Stop) -> int:
             leave_failed(info, error)
         raise
     if jax.process_index() == 0:
-        show(done, info.folder)
+        show(done, info.folder, info.config.logger.tensorboard)
     interrupted = exit_codes.of_signal(stop.signal or 0)
     codes = {Status.COMPLETE: 0, Status.DIVERGED: exit_codes.DIVERGED}
     return codes.get(status, interrupted)

@@ -18,8 +18,11 @@ from knife_jax.sinks.tensorboard import FOLDER as TENSORBOARD
 from knife_jax.sinks.terminal import is_terminal
 
 
-def show(summary: Mapping[str, Any], directory: Path) -> None:
-    """Print the final evaluation per seed, a few numbers of the run, and its files."""
+def show(summary: Mapping[str, Any], directory: Path, tensorboard: bool) -> None:
+    """Print the final evaluation per seed, a few numbers of the run, and its files.
+
+    ``tensorboard`` is whether its event files were written until now.
+    """
     final, absolute = (
         next((n for n in summary[f"{kind}_episodes"] if n is not None), None)
         for kind in (FINAL, ABSOLUTE)
@@ -42,7 +45,7 @@ def show(summary: Mapping[str, Any], directory: Path) -> None:
     say(f"{directory}: {', '.join(written)}")
     for offline in sorted(directory.glob("wandb/offline-run-*")):
         say(f"to upload: wandb sync {offline}")
-    if (directory / TENSORBOARD).exists():
+    if tensorboard:
         say(f"to look at: tensorboard --logdir {directory / TENSORBOARD}")
 
 

@@ -115,6 +115,18 @@ def test_a_watching_reader_forgets_what_was_replaced(tmp_path):
     sink.close()
 
 
+def test_event_files_that_a_resumed_run_has_left_behind_are_not_named(
+    tmp_path, monkeypatch, capsys
+):
+    fake_program.install(monkeypatch)
+    config = fake_program.config(run_dir=str(tmp_path / "run"), logger=LOGGER)
+    hint = f"to look at: tensorboard --logdir {tmp_path / 'run' / 'tensorboard'}"
+    assert train(replace(config, env_steps=600)) == 0 and hint in capsys.readouterr().out
+    local = replace(LOGGER, tensorboard=False)
+    assert train(replace(config, resume="auto", logger=local)) == 0
+    assert "to look at" not in capsys.readouterr().out
+
+
 def test_the_words_of_the_logger():
     logger = compose(["logger=tensorboard"]).logger
     assert (logger.wandb, logger.tensorboard) == ("disabled", True)
