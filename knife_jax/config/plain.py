@@ -46,13 +46,13 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     sections = _sections(values)
     known = _keys(sections)
     free, free_names = _free(sections)
-    given = _flat(values, free_names)
+    given = flat(values, free_names)
     for key, value in given.items():
         if key not in known:
             raise _unknown(key, value, known)
     texts = {key: value for key, value in given.items() if key in free}
     for name in free_names & {*given}:
-        texts |= _flat({name: given[name]})
+        texts |= flat({name: given[name]})
     if leaked := leak(texts):
         raise ConfigError(f"{leaked}: secrets do not belong in a configuration")
     for key, required in known.items():
@@ -71,6 +71,18 @@ def defaults(section: type[Section] = Config) -> dict[str, Any]:
             out[item.name] = defaults(type_)
         else:
             out[item.name] = MISSING_VALUE if _is_required(item) else item.default
+    return out
+
+
+def flat(
+    values: Mapping[str, Any], whole: Collection[str] = (), prefix: str = ""
+) -> dict[str, Any]:
+    """The fields of a configuration by dotted keys; those in ``whole`` are not gone into."""
+    out = {}
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        inner = isinstance(value, Mapping) and key not in whole
+        out |= flat(value, whole, f"{key}.") if inner else {key: value}
     return out
 
 
@@ -115,18 +127,6 @@ def _free(sections: Mapping[str, type[Section]]) -> tuple[set[str], set[str]]:
             elif declared.type is str and not any(a.options for a in declared.allowed):
                 texts.add(key)
     return texts, names
-
-
-def _flat(
-    values: Mapping[str, Any], whole: Collection[str] = (), prefix: str = ""
-) -> dict[str, Any]:
-    """By dotted keys; those in ``whole`` are not gone into."""
-    out = {}
-    for name, value in values.items():
-        key = f"{prefix}{name}"
-        inner = isinstance(value, Mapping) and key not in whole
-        out |= _flat(value, whole, f"{key}.") if inner else {key: value}
-    return out
 
 
 def _unknown(key: str, value: object, known: Iterable[str]) -> ConfigError:

@@ -11,9 +11,12 @@ from knife_jax.config.plain import to_dict
 from knife_jax.config.run import Config
 from knife_jax.config.schema import shown
 
+FOLDER_FIELDS = ("run_dir", "resume")
+"""fields that say in which folder a run is made"""
+
 NON_RESULT_FIELDS = (
-    "run_dir", "devices", "compile_cache", "distributed", "resume", "logger", "checkpoint",
-    "probes", "debug", "experiment", "games", "recording",
+    *FOLDER_FIELDS, "devices", "compile_cache", "distributed", "logger", "checkpoint", "probes",
+    "debug", "experiment", "games", "recording",
 )  # fmt: skip
 """fields that say how and in which folder a run is made and reported, not which run it is"""
 

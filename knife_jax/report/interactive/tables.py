@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from knife_jax.config.plain import flat
+from knife_jax.records.compare import FOLDER_FIELDS
 from knife_jax.records.lines import ABSOLUTE, EVAL, FINAL
 from knife_jax.records.reading import Status
 from knife_jax.records.series import over_tasks
@@ -106,7 +108,7 @@ def configurations(runs: Sequence[Run], styles: Mapping[str, Style]) -> str:
     names = list(dict.fromkeys(name for of_run in fields for name in of_run))
     rows = dict[str, list[str]]()
     for name in names:
-        if name not in ("run_dir", "resume"):
+        if name not in FOLDER_FIELDS:
             rows[escape(name)] = [_value(of_run, name) for of_run in fields]
     head = ["field", *(named(run.name, styles) for run in runs)]
     differing = {name: row for name, row in rows.items() if len({*row}) > 1}
@@ -117,15 +119,6 @@ def configurations(runs: Sequence[Run], styles: Mapping[str, Style]) -> str:
     if not differing:
         return f"<p>All fields that decide results are equal.</p>{more}"
     return grid(head, [[name, *_marked(row)] for name, row in differing.items()], "config") + more
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted fields of a configuration."""
-    out: dict[str, Any] = {}
-    for name, value in values.items():
-        inner = isinstance(value, Mapping)
-        out |= flat(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}
-    return out
 
 
 def _value(fields: Mapping[str, Any], name: str) -> str:

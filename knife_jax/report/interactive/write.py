@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import knife_jax
-from knife_jax.config.plain import from_dict, to_dict
+from knife_jax.config.plain import flat, from_dict, to_dict
 from knife_jax.config.schema import ConfigError
 from knife_jax.console import messages
 from knife_jax.console.messages import listed, say, warn
@@ -21,7 +21,6 @@ from knife_jax.report.interactive.marks import FEWER_POINTS, MANY, POINTS, Style
 from knife_jax.report.interactive.recordings import recordings
 from knife_jax.report.interactive.tables import (
     configurations,
-    flat,
     grid,
     is_unfinished,
     named,
