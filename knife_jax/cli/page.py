@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 
 from knife_jax.cli.arguments import Parser
 from knife_jax.cli.repeat import command_of
+from knife_jax.cli.reports import add_runs, beside, command
 from knife_jax.console.exit_codes import REFUSED
 from knife_jax.report.interactive.write import write
-from knife_jax.report.runs import is_run
 
 PAGE = "report.html"
 
@@ -27,9 +26,7 @@ def main() -> None:
         epilog="Print the page to get a PDF. The table of final scores is that of "
         "python -m knife_jax.report.study.",
     )
-    parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="run directories, or their folder"
-    )
+    add_runs(parser)
     parser.add_argument(
         "--out",
         type=Path,
@@ -39,7 +36,6 @@ def main() -> None:
     )
     args = parser.parse_args()
     first = args.runs[0]
-    folder = first.parent if is_run(first) and len(args.runs) > 1 else first
-    command = f"python -m knife_jax.report {shlex.join(sys.argv[1:])}"
-    done = write(args.runs, args.out or folder / PAGE, command, command_of)
+    folder = beside(first) if len(args.runs) > 1 else first
+    done = write(args.runs, args.out or folder / PAGE, command(parser), command_of)
     sys.exit(0 if done else REFUSED)

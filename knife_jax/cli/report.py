@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 
 from knife_jax.cli.arguments import Parser
+from knife_jax.cli.reports import add_runs, beside, command
 from knife_jax.console.exit_codes import REFUSED
-from knife_jax.report.runs import is_run
 from knife_jax.report.write import write
 
 
@@ -20,9 +19,7 @@ def main() -> None:
         "figure and all numbers (JSON), from their metrics.jsonl alone. Runs that have not come to "
         "their end, or are damaged, are named and left out.",
     )
-    parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="run directories, or their folder"
-    )
+    add_runs(parser)
     parser.add_argument(
         "--out",
         type=Path,
@@ -33,7 +30,6 @@ def main() -> None:
         "--marl-eval", type=Path, metavar="FILE", help="export scores for marl-eval (JSON)"
     )
     args = parser.parse_args()
-    first = args.runs[0]
-    out = args.out or (first.parent if is_run(first) else first)
-    command = f"python -m knife_jax.report.study {shlex.join(sys.argv[1:])}"
-    sys.exit(0 if write(args.runs, out, command, args.marl_eval) else REFUSED)
+    out = args.out or beside(args.runs[0])
+    done = write(args.runs, out, command(parser), args.marl_eval)
+    sys.exit(0 if done else REFUSED)
