@@ -18,6 +18,8 @@ FUNCTION = Allowed(
     lambda x: bool(TARGET.fullmatch(x)),
 )
 
+NO_TARGET = "env.target is not set: write env.target=my_module:make"
+
 
 @dataclass(frozen=True, kw_only=True)
 class CustomConfig(EnvConfig):
@@ -35,7 +37,7 @@ class CustomConfig(EnvConfig):
     def check_installed(self) -> None:
         """Raise ``ConfigError`` if there is no such module. Only its package is imported."""
         if (module := self.module()) is None:
-            raise ConfigError("env.target is not set: write env.target=my_module:make")
+            raise ConfigError(NO_TARGET)
         look_in_working_directory()
         try:
             found = module in sys.modules or find_spec(module) is not None
@@ -44,14 +46,19 @@ class CustomConfig(EnvConfig):
         except Exception:  # of its package, which is said when it is imported
             found = True
         if not found:
-            raise ConfigError(
-                f"env.target={self.target} is refused: there is no module {module!r} in the "
-                "working directory or among what is installed"
-            )
+            raise no_module(self.target, module)
 
     def title(self) -> str:
         words = [f"{name}={shown(value)}" for name, value in self.args.items()]
         return " ".join([self.name, *filter(None, [self.target]), *words])
+
+
+def no_module(target: str | None, module: str) -> ConfigError:
+    """The refusal of a target whose module, or a package that it lies in, is not found."""
+    return ConfigError(
+        f"env.target={target} is refused: there is no module {module!r} in the working directory "
+        "or among what is installed"
+    )
 
 
 def look_in_working_directory() -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from knife_jax.config.custom import look_in_working_directory
+from knife_jax.config.custom import NO_TARGET, look_in_working_directory, no_module
 from knife_jax.config.schema import ConfigError, shown, suggestion
 from knife_jax.envs.base import Env, vectorise
 from knife_jax.envs.check import check
@@ -45,7 +45,7 @@ def load(target: str | None, args: Mapping[str, Any]) -> Env:
             error, or it does not return an ``Env``.
     """
     if target is None:
-        raise ConfigError("env.target is not set: write env.target=my_module:make")
+        raise ConfigError(NO_TARGET)
     function = _function(target)
     _check_arguments(target, function, args)
     try:
@@ -69,8 +69,7 @@ def _function(target: str) -> Callable[..., Any]:
         found = import_module(module)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{module}.".startswith(f"{error.name}."):
-            place = "in the working directory or among what is installed"
-            raise ConfigError(f"{refused} there is no module {error.name!r} {place}") from None
+            raise no_module(target, error.name) from None
         raise ConfigError(f"{refused} {why(f'importing {module}', error)}") from None
     except (Exception, SystemExit) as error:  # whatever the user's code meets
         raise ConfigError(f"{refused} {why(f'importing {module}', error)}") from None

@@ -181,12 +181,12 @@ def test_names_come_without_jax_and_jaxmarl_comes_in_silence():
 def test_smax_is_imported_without_jaxmarls_other_environments_which_come_later():
     code = """
 import sys
-from knife_jax.envs.smax.jaxmarl import smax_module
-ours = smax_module()
+from knife_jax.envs.lean_import import jaxmarl_module
+ours = jaxmarl_module("smax")
 assert not {"jaxmarl", "jaxmarl.environments", "jaxmarl.environments.storm"} & {*sys.modules}
 import jaxmarl
 assert type(jaxmarl.make("HeuristicEnemySMAX")) is ours.HeuristicEnemySMAX
-assert "jaxmarl.environments.storm" in sys.modules and smax_module() is ours
+assert "jaxmarl.environments.storm" in sys.modules and jaxmarl_module("smax") is ours
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

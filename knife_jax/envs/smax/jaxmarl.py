@@ -77,13 +77,8 @@ def _game(scenario: str, **rules: Any) -> Any:
         hint = f" (did you mean {close[0]}?)" if close else ""
         known = ", ".join(SMAX_SCENARIOS)
         raise ValueError(f"no SMAX scenario is called {scenario!r}{hint}; there are {known}")
-    module = smax_module()
+    module = jaxmarl_module("smax")
     return module.HeuristicEnemySMAX(scenario=module.map_name_to_scenario(scenario), **rules)
-
-
-def smax_module() -> Any:
-    """Import ``jaxmarl.environments.smax`` alone."""
-    return jaxmarl_module("smax")
 
 
 MAP_SIZE, N_TYPES = 32.0, 6

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from knife_jax.config.scenarios import SMAX_RACES
-from knife_jax.envs.smax.jaxmarl import smax_module
+from knife_jax.envs.lean_import import jaxmarl_module
 
 FEATURES = ("health", "velocity", "damage", "reach", "sight", "radius", "reload")
 """what differs between unit types; ``reach`` is the attack range, ``reload`` the mean cooldown"""
@@ -75,7 +75,7 @@ def load_rules(scenario: str) -> Rules:
     """
     if scenario in SMAX_RACES:
         return _race(scenario)
-    module = smax_module()
+    module = jaxmarl_module("smax")
     scenarios = module.smax_env.MAP_NAME_TO_SCENARIO
     if scenario not in scenarios:
         known = ", ".join(sorted(scenarios))
