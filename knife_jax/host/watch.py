@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Form = Literal["html", "gif", "mp4"]
 
 
-class Moment(NamedTuple):
+class PolicyRef(NamedTuple):
     """Which policy of a run is watched, and on which of its evaluations."""
 
     seed: int
@@ -64,12 +64,12 @@ def watch(
     progress = Progress.from_json(found.about["progress"])
     mine = seeds[0] if seed is None else seed
     kind = ABSOLUTE if which == "best" else FINAL
-    moment = Moment(mine, found.step, _task(program, progress), kind)
+    ref = PolicyRef(mine, found.step, _task(program, progress), kind)
     team = team_of(state, seeds.index(mine))
     metrics = run / METRICS
     with open_games(program, config):
         records = read_records(metrics) if metrics.exists() else []
-        recorded, about = _recording(program, config, team, moment, episodes, records)
+        recorded, about = _recording(program, config, team, ref, episodes, records)
     part = "" if which == "newest" else f"-{which}"
     part += "" if seed is None else f"-seed{seed}"
     target = out or run / f"recording{part}.{form}"
@@ -88,7 +88,7 @@ class Ending(NamedTuple):
 
     program: Program
     team: Team
-    moment: Moment
+    ref: PolicyRef
 
 
 def ending_of(program: Program, state: PyTree, info: RunInfo) -> Ending | None:
@@ -105,7 +105,7 @@ def ending_of(program: Program, state: PyTree, info: RunInfo) -> Ending | None:
     except Exception as error:
         warn(f"no {RECORDING}: {one_line(error)}")
         return None
-    return Ending(program, team, Moment(seeds[0], progress.env_steps, _task(program, progress)))
+    return Ending(program, team, PolicyRef(seeds[0], progress.env_steps, _task(program, progress)))
 
 
 def leave_recording(ending: Ending, info: RunInfo) -> Path | None:
@@ -116,8 +116,8 @@ def leave_recording(ending: Ending, info: RunInfo) -> Path | None:
     try:
         kept = min(config.recording.episodes, config.evaluation.episodes)
         records = read_records(info.folder / METRICS)
-        program, team, moment = ending
-        recorded, about = _recording(program, config, team, moment, kept, records)
+        program, team, ref = ending
+        recorded, about = _recording(program, config, team, ref, kept, records)
         packed = contents(recorded, program.spec, program.view, team, about)
         write(target, page(about.title, packed).encode())
     except Exception as error:  # whatever it is, the run is complete without
@@ -134,20 +134,20 @@ def _recording(
     program: Program,
     config: Config,
     team: Team,
-    moment: Moment,
+    ref: PolicyRef,
     episodes: int,
     records: Sequence[Record],
 ) -> tuple[Recorded, About]:
     """Play the episodes, and say which they are."""
-    (key,) = played_keys(program, moment.kind, [moment.seed], moment.env_steps)
-    played = program.record(team.variables, key, jnp.int32(moment.task), episodes)
+    (key,) = played_keys(program, ref.kind, [ref.seed], ref.env_steps)
+    played = program.record(team.variables, key, jnp.int32(ref.task), episodes)
     if program.games is not None:
         program.games.check()
     recorded = jax.device_get(played)
     about = About(
         title=f"{config.env.title()}, {config.algo.name}",
-        subtitle=f"seed {moment.seed}, greedy policy of {moment.env_steps:,} env steps",
-        note=_note(program, config, recorded, moment, records),
+        subtitle=f"seed {ref.seed}, greedy policy of {ref.env_steps:,} env steps",
+        note=_note(program, config, recorded, ref, records),
         gamma=config.algo.gamma,
         reward_scale=config.algo.reward_scale,
         stagnant=config.plasticity.stagnation().threshold,
@@ -159,23 +159,23 @@ def _note(
     program: Program,
     config: Config,
     recorded: Recorded,
-    moment: Moment,
+    ref: PolicyRef,
     records: Sequence[Record],
 ) -> str:
     """Which episodes these are, and whether all of them came out as in the run's records."""
     kept, all_ = recorded.decisions.q_tot.shape[1], config.evaluation.episodes
-    is_best = moment.kind == ABSOLUTE
+    is_best = ref.kind == ABSOLUTE
     total, what = (
         (ABSOLUTE_TIMES * all_, "absolute metric") if is_best else (all_, "final evaluation")
     )
-    task = f", task {moment.task + 1} of {n}" if (n := len(program.optimum)) > 1 else ""
+    task = f", task {ref.task + 1} of {n}" if (n := len(program.optimum)) > 1 else ""
     note = f"The first {kept} of the {total:,} episodes of the {what}{task}."
-    same = {"seed": moment.seed, "env_steps": moment.env_steps, "task": moment.task}
+    same = {"seed": ref.seed, "env_steps": ref.env_steps, "task": ref.task}
     stored = [r["return"] for r in records if r["kind"] == FINAL and same.items() <= r.items()]
     if is_best or not stored or len(recorded.episodes.returns) != all_:
         return note
     episodes = jax.tree.map(lambda leaf: leaf[None], recorded.episodes)
-    (again,) = evaluation_records(FINAL, [moment.seed], episodes, program.spec.has_win)
+    (again,) = evaluation_records(FINAL, [ref.seed], episodes, program.spec.has_win)
     said, known = (brief(value) for value in (again["return"], stored[0]))
     if again["return"] == stored[0]:
         return f"{note} Played again, all {all_:,} have the mean return of the record, {known}."

@@ -20,7 +20,7 @@ from knife_jax.report.interactive.marks import (
     line,
 )
 from knife_jax.report.measures import Compared
-from knife_jax.report.stats import course
+from knife_jax.report.stats import DRAWS, course
 
 LEVELS = np.linspace(0, 1, 51)
 """at which performance profiles are drawn"""
@@ -35,7 +35,7 @@ def figures(compared: Compared, styles: Mapping[str, Style]) -> list[Figure]:
         f"Scores are {compared.scale}; a run is one seed on one task, at the end of the task's "
         "training. Ticks are estimates over all runs of a method, bars "
     )
-    bars = "their 95 % stratified bootstrap intervals (2,000 draws)."
+    bars = f"their 95 % stratified bootstrap intervals ({DRAWS:,} draws)."
     out = [
         Figure(
             "Aggregate metrics",

@@ -33,6 +33,7 @@ from knife_jax.report.measures import compare
 from knife_jax.report.numbers import numbers
 from knife_jax.report.pool import merged, pooled
 from knife_jax.report.runs import Run, folders, read_all
+from knife_jax.report.stats import DRAWS
 from knife_jax.report.table import about, rows
 
 CommandOf = Callable[[Mapping[str, Any]], str | None]
@@ -130,7 +131,8 @@ def _lede(runs: Sequence[Run], n_runs: int) -> str:
 
 def _results(runs: Sequence[Run], broken: Sequence[str], look: Mapping[str, Style]) -> str:
     said = (
-        "Interquartile mean over seeds with its 95 % bootstrap interval (2,000 draws of seeds). "
+        f"Interquartile mean over seeds with its 95 % bootstrap interval ({DRAWS:,} draws of "
+        "seeds). "
         "Final: greedy evaluation of the last policy, on fresh episodes; best policy: the one that "
         "evaluated best in training, on ten times as many (absolute metric)."
     )
