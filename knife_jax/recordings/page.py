@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import html
-import re
 from importlib.resources import files
+from string import Template
 
 STYLE, SCRIPTS = "style.css", ("unpack.js", "paint.js", "arena.js", "network.js", "player.js")
 
@@ -23,7 +23,7 @@ def page(title: str, contents: bytes) -> str:
         "script": "\n".join(map(read, SCRIPTS)),
         "data": base64.b64encode(contents).decode(),
     }
-    return re.sub(r"{{(\w+)}}", lambda found: texts[found[1]], read("page.html")) + "\n"
+    return Template(read("page.html")).substitute(texts) + "\n"
 
 
 def contents_of(page: str) -> bytes:
