@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,13 @@ def over_tasks(records: Sequence[Record]) -> list[Record]:
         moment = (record["kind"], record["seed"], record["env_steps"]) if evaluated else (i,)
         moments.setdefault(moment, []).append(record)
     return [together[0] | _means(together) for together in moments.values()]
+
+
+def moments(records: Sequence[Record]) -> list[list[Record]]:
+    """Records in time order, those of one kind and moment together: one for each seed."""
+    names = ("kind", "updates", "env_steps")
+    together = groupby(records, key=lambda record: [record[name] for name in names])
+    return [[*seeds] for _, seeds in together]
 
 
 def over_seeds(records: Sequence[Record]) -> Record:

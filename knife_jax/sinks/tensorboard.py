@@ -15,7 +15,7 @@ from knife_jax.config.run import Config
 from knife_jax.config.schema import ConfigError
 from knife_jax.records.directory import METRICS
 from knife_jax.records.lines import IDENTITY, Record, read_records
-from knife_jax.records.series import over_seeds, over_tasks
+from knife_jax.records.series import moments, over_seeds, over_tasks
 
 FOLDER, MEAN = "tensorboard", "mean"
 FILE = "events.out.tfevents.0.knife_jax"
@@ -66,11 +66,7 @@ class TensorBoardSink:
         self._files, self._began = files, began
 
     def write(self, records: Sequence[Record]) -> None:
-        moments: dict[tuple, list[Record]] = {}
-        for record in records:
-            moment = tuple(record[name] for name in ("kind", "env_steps", "updates"))
-            moments.setdefault(moment, []).append(record)
-        for seeds in moments.values():
+        for seeds in moments(records):
             for record in seeds:
                 self._write(self._files[record["seed"]], record)
             if MEAN in self._files:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +13,7 @@ from knife_jax.config.run import Config
 from knife_jax.console.messages import one_line, warn
 from knife_jax.records.directory import METRICS
 from knife_jax.records.lines import IDENTITY, Record, read_records
-from knife_jax.records.series import over_seeds, over_tasks
+from knife_jax.records.series import moments, over_seeds, over_tasks
 
 INIT_SECONDS = 20.0
 """how long an online start may take before the run is logged offline"""
@@ -29,9 +28,9 @@ class WandbSink:
         run.define_metric("*", step_metric="env_steps")
 
     def write(self, records: Sequence[Record]) -> None:
-        for moment in _moments(records):
+        for seeds in moments(records):
             if self._step >= self._known:  # the server has the earlier ones
-                self._run.log(history(moment), step=self._step, commit=True)
+                self._run.log(history(seeds), step=self._step, commit=True)
             self._step += 1
 
     def show(self, page: Path) -> None:
@@ -44,12 +43,11 @@ class WandbSink:
         self._run.finish()
 
 
-def history(records: Iterable[Record]) -> dict[str, Any]:
+def history(seeds: Sequence[Record]) -> dict[str, Any]:
     """Records of one moment as W&B names: ``seed3/return`` per seed, ``return`` their mean.
 
     Records of other kinds than ``train`` are named ``eval/return`` and ``seed3/eval/return``.
     """
-    seeds = list(records)
     kind = seeds[0]["kind"]
     prefix = "" if kind == "train" else f"{kind}/"
     out = {name: seeds[0][name] for name in ("env_steps", "updates", "task", "wall_time")}
@@ -64,13 +62,6 @@ def history(records: Iterable[Record]) -> dict[str, Any]:
     return out
 
 
-def _moments(records: Sequence[Record]) -> Iterator[Iterable[Record]]:
-    """Records by the steps of the history."""
-    names = ("kind", "updates", "env_steps")
-    for _, moment in groupby(records, key=lambda record: [record[name] for name in names]):
-        yield moment
-
-
 def open_wandb(config: Config, directory: Path) -> WandbSink:
     """Start a W&B run inside the run directory, or resume the one that is there.
 
@@ -81,7 +72,7 @@ def open_wandb(config: Config, directory: Path) -> WandbSink:
     """
     records = over_tasks(read_records(directory / METRICS))
     known, earlier = known_id(directory), _set_aside(directory)
-    sink = _open(config, directory, known, len([*_moments(records)]))
+    sink = _open(config, directory, known, len(moments(records)))
     sink.write(records)
     for folder in earlier:
         shutil.rmtree(folder, ignore_errors=True)

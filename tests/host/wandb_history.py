@@ -33,7 +33,7 @@ def moments(folder: Path) -> list[dict[str, Any]]:
         over_tasks([json.loads(line) for line in lines]),
         key=lambda row: (row["kind"], row["env_steps"]),
     )
-    return [wandb_sink.history(rows) | {"_step": i} for i, (_, rows) in enumerate(groups)]
+    return [wandb_sink.history([*rows]) | {"_step": i} for i, (_, rows) in enumerate(groups)]
 
 
 def history(path: Path) -> list[dict[str, Any]]:
