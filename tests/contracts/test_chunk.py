@@ -12,12 +12,10 @@ from ladder.environments import ENDLESS, MEMORY, OBSERVED
 from tiny import KNIFE, tiny_config
 
 from knife_jax.builders.program import build_in
-from knife_jax.builders.trainer import make_trainer
 from knife_jax.config.run import DebugConfig
 from knife_jax.envs.base import Env, EnvSpec, TimeStep, vectorise
 from knife_jax.host.evaluate import episode_keys
 from knife_jax.records.arrays import to_arrays
-from knife_jax.training import chunk as training
 from knife_jax.training.replay import unpack
 
 pytestmark = pytest.mark.xdist_group("chunk")  # they share programs
@@ -65,8 +63,8 @@ def test_one_trace_and_the_clock():
 
 
 def test_the_state_is_donated():
-    program = program_of(tiny_config(mixer="vdn"))
-    state = program.init((0,))
+    program = knife_run()[0]
+    state = program.init(SEEDS)
     program.chunk(state, program.clock())
     big = [state.replay.obs, state.replay.state, state.patient.online["params"]["agent"]["head"]]
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(big))
@@ -84,12 +82,8 @@ def primitives(jaxpr, inside_cond=False):
 
 def test_surgery_stays_a_branch_under_the_seed_vmap():
     """Only surgery sorts. A batched condition would have become a select: no branch at all."""
-    config = tiny_config(mixer="vdn", seeds=4, plasticity=KNIFE)
-    trainer = make_trainer(config, vectorise(MEMORY.env, 7))
-    program = program_of(config)
-    one = partial(training.chunk, trainer)
-    many = jax.vmap(one, in_axes=(0, None), out_axes=(0, None, 0))
-    jaxpr = jax.make_jaxpr(many)(program.init(SEEDS), program.clock())
+    program = knife_run()[0]
+    jaxpr = program.chunk.trace(program.init(SEEDS), program.clock()).jaxpr
     sorts = [inside for name, inside in primitives(jaxpr.jaxpr) if name == "sort"]
     assert sorts and all(sorts)
 
