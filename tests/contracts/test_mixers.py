@@ -2,6 +2,7 @@
 surgery and training; and what a mixer declares that it needs."""
 
 import dataclasses
+import functools
 import itertools
 from typing import ClassVar
 
@@ -51,6 +52,7 @@ def mixer(request):
     return made.mixer if isinstance(made, Factorisation) else made
 
 
+@functools.partial(jax.jit, static_argnums=(1, 2))
 def some_joint(key, *shape):
     """Random joint actions; each agent has at least one available action, and it is taken."""
     keys = jax.random.split(key, 5)
@@ -70,6 +72,7 @@ def some_joint(key, *shape):
     )
 
 
+@jax.jit
 def with_values(joint, values):
     """The joint actions with other values, which stay the means of the samples."""
     agent = joint.agents["agent"]
@@ -79,14 +82,25 @@ def with_values(joint, values):
     )
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def of(mixer, variables, joint):
     """Q_tot as the learner computes it."""
     return q_tot(Networks(RecurrentAgent(A, 2, INIT), mixer), variables, joint)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def slope_of(mixer, variables, joint):
+    """Of the sum of Q_tot in the agents' values."""
+    return jax.grad(lambda v: jnp.sum(of(mixer, variables, with_values(joint, v))))(joint.values)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def init(mixer, key, joint):
+    return mixer.init(key, joint.values[..., 0], **mixer_inputs(mixer, joint))
+
+
 def make(mixer, key):
-    joint = some_joint(key, 1, 1)
-    made = mixer.init(key, joint.values[..., 0], **mixer_inputs(mixer, joint))
+    made = init(mixer, key, some_joint(key, 1, 1))
     online = {name: {"mixer": made[name]} if name in made else {} for name in ("params", "grafts")}
     return Patient(online, online, optax.adam(1e-2).init(online["params"]))
 
@@ -94,6 +108,15 @@ def make(mixer, key):
 def operated_and_trained(mixer, patient, key):
     """Three surgeries on half the neurons, each followed by training on random values."""
     rewrite, tx = graft(relu_groups(mixer.wiring()), SLOTS), optax.adam(1e-2)
+
+    @jax.jit
+    def operate(patient, k):
+        operable = rewrite.operable(patient)
+        chosen = {
+            name: may & jax.random.bernoulli(jax.random.fold_in(k, i), 0.5, may.shape)
+            for i, (name, may) in enumerate(operable.items())
+        }
+        return rewrite.apply(patient, chosen, k)
 
     @jax.jit
     def step(patient, joint, goal):
@@ -107,12 +130,7 @@ def operated_and_trained(mixer, patient, key):
         return Patient(online, patient.target, opt)
 
     for k in jax.random.split(key, 3):
-        operable = rewrite.operable(patient)
-        chosen = {
-            name: may & jax.random.bernoulli(jax.random.fold_in(k, i), 0.5, may.shape)
-            for i, (name, may) in enumerate(operable.items())
-        }
-        patient = rewrite.apply(patient, chosen, k)
+        patient = operate(patient, k)
         goal = 3 * jax.random.normal(k, (5, ROWS))
         for _ in range(30):
             patient = step(patient, some_joint(k, 5, ROWS), goal)
@@ -122,8 +140,8 @@ def operated_and_trained(mixer, patient, key):
 def check_monotonic(mixer, variables, key):
     """By gradient, and by raising one agent's value at a time."""
     joint = some_joint(key, 7, ROWS)
-    mix = jax.jit(lambda values: of(mixer, variables, with_values(joint, values)))
-    slope = jax.grad(lambda values: jnp.sum(mix(values)))(joint.values)
+    mix = lambda values: of(mixer, variables, with_values(joint, values))  # noqa: E731
+    slope = slope_of(mixer, variables, joint)
     slope = jnp.take_along_axis(slope, joint.action[..., None], axis=-1)
     assert jnp.all(slope >= 0) and jnp.mean(slope > 0) > 0.99
     for agent in range(N):
@@ -152,7 +170,7 @@ def test_it_is_a_mixer_whose_wiring_describes_its_weights(mixer, key):
     check(mixer.wiring(), patient.online["params"])
     layers = {f"mixer/{name}" for name in patient.online["params"].get("mixer", {})}
     assert {group.name for group in mixer.wiring()} == layers
-    assert of(mixer, patient.online, some_joint(key, 5, ROWS)).shape == (5, ROWS)
+    assert of(mixer, patient.online, some_joint(key, 7, ROWS)).shape == (7, ROWS)
 
 
 def test_monotonic_and_igm_before_and_after_surgery_and_training(mixer, key):
