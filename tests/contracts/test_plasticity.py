@@ -136,16 +136,30 @@ def make_batch(seed, hidden_dim):
     )
 
 
+@cache
+def update_of(name, optimiser):
+    """Compiled step of the optimiser; one for all methods without a part in it."""
+    tx = method_of(name)[0].extras.optimiser(OPTIMISERS[optimiser])
+
+    @jax.jit
+    def update(grads, opt_state, params):
+        updates, opt_state = tx.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+    return update
+
+
 def learn(name, optimiser, patient, times):
     """Gradient steps and their neuron statistics. The target is the online network of before."""
-    method, _, (_, gradients, _, _, batch) = method_of(name)
-    tx, seen, before = method.extras.optimiser(OPTIMISERS[optimiser]), [], patient.online
+    _, _, (_, gradients, _, _, batch) = method_of(name)
+    seen, before = [], patient.online
+    update = update_of(name if name in CHAINED else "none", optimiser)
     for seed in range(times):
         grads, stats = gradients(patient, batch(seed))
         params = patient.online["params"]
         assert jax.tree.structure(grads) == jax.tree.structure(params)
-        updates, opt_state = tx.update(grads, patient.opt_state, params)
-        online = {**patient.online, "params": optax.apply_updates(params, updates)}
+        params, opt_state = update(grads, patient.opt_state, params)
+        online = {**patient.online, "params": params}
         patient, seen = patient._replace(online=online, opt_state=opt_state), [*seen, stats]
     return patient._replace(target=before), seen
 
