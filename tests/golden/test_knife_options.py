@@ -130,7 +130,11 @@ def test_a_sequence_of_tasks_is_operated_on_one_window_into_each():
     )  # fmt: skip
     treatment = KNIFE | {"interval": 0, "window": window, "measure": "post_switch"}
     config = tiny_config(
-        log_every=35, plasticity=treatment, learning_starts=70, env_steps=3 * rounds * 35
+        mixer="vdn",
+        log_every=35,
+        plasticity=treatment,
+        learning_starts=70,
+        env_steps=3 * rounds * 35,
     )
     program = build_tasks(make_tasks(env), dataclasses.replace(config, env=env))
     state, clock, fired = program.init((0,)), program.clock(), []
