@@ -42,7 +42,7 @@ def update(n: int):
         returns=partial(td_lambda_targets, lam=0.5), double_q=True, target_period=1000, tau=1.0,
         needs=("outgoing", "sensitivity"), shards=shards,
     )  # fmt: skip
-    patient = learner.init(jax.random.key(3))
+    patient = jax.jit(learner.init)(jax.random.key(3))
 
     def one(batch: Trajectory):
         return learner.gradient(patient.online, patient.target, batch)
