@@ -8,6 +8,7 @@ import pytest
 from knife_jax.envs import predator_prey as pp
 
 SIZES = (3, 6, 9)
+sample_points = jax.jit(pp.sample_points, static_argnums=1)
 
 
 def reference_step(position, velocity, landmark, action, points):
@@ -72,13 +73,13 @@ def reference_obs(position, velocity, landmark, n):
 def test_every_step_is_the_reference_step(key, n, spread):
     env = pp.predator_prey(n)
     step = jax.jit(env.step)
-    world, _ = env.reset(key)
+    world, _ = jax.jit(env.reset)(key)
     world = world._replace(position=world.position * spread)
     caught = 0
     for t in range(25):
         step_key = jax.random.fold_in(key, t)
         action = np.asarray(jax.random.randint(jax.random.fold_in(key, 100 + t), (n,), 0, 5))
-        points = np.asarray(pp.sample_points(step_key, n // 3), float)
+        points = np.asarray(sample_points(step_key, n // 3), float)
         before = [np.asarray(leaf, float) for leaf in (world.position, world.velocity)]
         landmark = np.asarray(world.landmark, float)
         expected = reference_step(*before, landmark, action, points)

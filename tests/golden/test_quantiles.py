@@ -1,5 +1,7 @@
 """Return distributions: the head's levels, the quantile error, and what DMIX makes of them."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,19 +32,24 @@ def test_the_quantile_error_by_hand():
 def sampled(key, sampling):
     """What networks of DMIX say of random histories, with their joint actions."""
     networks = make_networks(tiny_config(mixer="dmix", samples=SAMPLES, acting=ACTING), SPEC)
-    variables = init_networks(networks, SPEC, key)
-    n, keys = SPEC.n_agents, jax.random.split(key, 4)
-    obs = jax.random.normal(keys[0], (T, B, n, SPEC.obs_size))
-    action = jax.random.randint(keys[1], (T, B, n), 0, SPEC.n_actions)
-    carry, first = networks.initial_carry(B, n), jnp.zeros((T, B), bool)
-    _, values, _ = unroll(
-        networks, variables, carry, obs, action, first, key=keys[2] if sampling else None
-    )
-    batch = Trajectory(
-        obs, jax.random.normal(keys[3], (T, B, 7)), jnp.ones((T, B, n, SPEC.n_actions), bool),
-        first, action, *(jnp.zeros((T, B)),) * 3, carry, action[0],
-    )  # fmt: skip
-    return networks, variables, values["agent"], joint_at(batch, values, action)
+
+    @jax.jit
+    def said(key):
+        variables = init_networks(networks, SPEC, key)
+        n, keys = SPEC.n_agents, jax.random.split(key, 4)
+        obs = jax.random.normal(keys[0], (T, B, n, SPEC.obs_size))
+        action = jax.random.randint(keys[1], (T, B, n), 0, SPEC.n_actions)
+        carry, first = networks.initial_carry(B, n), jnp.zeros((T, B), bool)
+        _, values, _ = unroll(
+            networks, variables, carry, obs, action, first, key=keys[2] if sampling else None
+        )
+        batch = Trajectory(
+            obs, jax.random.normal(keys[3], (T, B, 7)), jnp.ones((T, B, n, SPEC.n_actions), bool),
+            first, action, *(jnp.zeros((T, B)),) * 3, carry, action[0],
+        )  # fmt: skip
+        return variables, values["agent"], joint_at(batch, values, action)
+
+    return networks, *said(key)
 
 
 def test_levels_are_random_in_learning_and_even_in_acting(key):
@@ -78,7 +85,7 @@ def test_the_head_learns_a_distribution_whose_quantiles_hardly_cross(key):
     agent = RecurrentAgent(1, 32, INITS["torch"](1.0), head_with=Quantiles(16, 19))
     given = agent.initial_carry(1, 1), jnp.ones((1, 1, 1, 2)), jnp.zeros((1, 1, 1), int)
     given, tx = (*given, jnp.zeros((1, 1), bool)), optax.adam(3e-3)
-    params = agent.init(key, *given)["params"]
+    params = jax.jit(agent.init)(key, *given)["params"]
 
     @jax.jit
     def fit(params):
@@ -124,7 +131,7 @@ def test_risk_levels_differ_and_learn_nothing(key):
     """The levels of random histories are many; no gradient reaches the networks that choose."""
     config = tiny_config(mixer="rmix", atoms=7, risk_levels=5)
     networks = make_networks(config, SPEC)
-    variables = init_networks(networks, SPEC, key)
+    variables = jax.jit(partial(init_networks, networks, SPEC))(key)
     n, keys = SPEC.n_agents, jax.random.split(key, 3)
     carry, first = networks.initial_carry(B, n), jnp.zeros((T, B), bool)
     obs = 3 * jax.random.normal(keys[0], (T, B, n, SPEC.obs_size))
@@ -134,7 +141,7 @@ def test_risk_levels_differ_and_learn_nothing(key):
         out = unroll(networks, {"params": params, "grafts": {}}, carry, obs, action, first)
         return jnp.sum(out[1]["agent"].values), out[1]["agent"]
 
-    grads, agent = jax.grad(total, has_aux=True)(variables["params"])
+    grads, agent = jax.jit(jax.grad(total, has_aux=True))(variables["params"])
     fits = jnp.stack([cvar(agent.samples, jnp.full((T, B, n), i), 5) for i in range(5)])
     chosen = jnp.argmin(jnp.sum(jnp.abs(fits - agent.values), axis=-1), axis=0)
     assert len(np.unique(chosen)) >= 2
