@@ -121,9 +121,9 @@ def starts_agree(scenario, key):
     theirs = HeuristicEnemySMAX(scenario=map_name_to_scenario(scenario))
     keys = jax.random.split(key, 31)
     _, state = jax.jit(jax.vmap(theirs.reset))(keys)
-    draws = jax.vmap(functools.partial(jaxmarl_draws, rules), out_axes=1)(keys)
+    draws = jax.jit(jax.vmap(functools.partial(jaxmarl_draws, rules), out_axes=1))(keys)
     assert draws.shape == (n_draws(rules), 31)
-    battle = open_battle(rules, draw_start(rules, draws))
+    battle = jax.jit(lambda draws: open_battle(rules, draw_start(rules, draws)))(draws)
     true = state.state
     np.testing.assert_allclose(battle.x.T, true.unit_positions[..., 0], atol=1e-4)
     np.testing.assert_allclose(battle.y.T, true.unit_positions[..., 1], atol=1e-4)
@@ -230,9 +230,10 @@ def test_the_time_limit_truncates_after_101_transitions(key):
     battle = open_battle(rules, start).replace(steps=jnp.full(ENVS, 99, jnp.int32))
     randoms = scale_randoms(rules, jnp.full((n_randoms(rules), ENVS), 0.5))
     stop = jnp.full((rules.n_allies, ENVS), 4)
-    battle, outcome = step(rules, battle, stop, randoms)
+    once = jax.jit(lambda battle: step(rules, battle, stop, randoms))
+    battle, outcome = once(battle)
     assert not outcome.truncated.any()
-    _, outcome = step(rules, battle, stop, randoms)
+    _, outcome = once(battle)
     assert outcome.truncated.all() and not outcome.terminated.any() and not outcome.won.any()
 
 
