@@ -124,7 +124,7 @@ def test_the_recorded_actions_lead_to_what_is_shown(played):
         ]
         return jnp.asarray(np.array(rows), jnp.int32)
 
-    state, now = env.reset(key)
+    state, now = jax.jit(env.reset)(key)
     step, returns = jax.jit(env.step), np.zeros(E, np.float32)
     for t in range(max(one["length"] for one in episodes) + 1):
         seen, now = jax.device_get((state, now))
