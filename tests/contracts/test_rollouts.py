@@ -94,8 +94,8 @@ def test_only_the_round_is_held_and_goals_come_from_the_network_itself():
 def test_learns_the_optimal_return_without_a_replay(mixer):
     changes = ROLLOUTS | {"mixer": mixer, "n_envs": 16, "batch_size": 8, "window": 8}
     config = tiny_config(
-        **changes | {"updates_per_round": 4}, env_steps=24_000, log_every=24_000, hidden=32,
-        layer_norm=True, gamma=0.9, td_lambda=0.8, lr_decay=True, epsilon_steps=12_000, seeds=2,
+        **changes | {"updates_per_round": 4}, env_steps=16_000, log_every=16_000, hidden=16,
+        layer_norm=True, gamma=0.9, td_lambda=0.8, lr_decay=True, epsilon_steps=8_000, seeds=2,
     )  # fmt: skip
     program = build_in(partial(vectorise, JOINT.env), config)
     state, _, _ = program.chunk(program.init((0, 1)), program.clock())
