@@ -1,7 +1,7 @@
 """What every plasticity method must keep, with every optimiser, on agents and mixer at once.
 
 The methods are the files of ``configs/plasticity``, made eager so that they find somebody to
-operate on. Gradients are compiled once per kind of network; optimisers and surgery run operation
+operate on. Gradients and optimisers are compiled once per kind of network; surgery runs operation
 by operation.
 """
 
@@ -138,8 +138,13 @@ def make_batch(seed, hidden_dim):
 
 @cache
 def update_of(name, optimiser):
-    """Compiled step of the optimiser; one for all methods without a part in it."""
-    tx = method_of(name)[0].extras.optimiser(OPTIMISERS[optimiser])
+    """Compiled step of the method's optimiser."""
+    return update_with(method_of(name)[0].extras.optimiser(OPTIMISERS[optimiser]))
+
+
+@cache
+def update_with(tx):
+    """One for all methods that leave the optimiser as it is."""
 
     @jax.jit
     def update(grads, opt_state, params):
@@ -153,7 +158,7 @@ def learn(name, optimiser, patient, times):
     """Gradient steps and their neuron statistics. The target is the online network of before."""
     _, _, (_, gradients, _, _, batch) = method_of(name)
     seen, before = [], patient.online
-    update = update_of(name if name in CHAINED else "none", optimiser)
+    update = update_of(name, optimiser)
     for seed in range(times):
         grads, stats = gradients(patient, batch(seed))
         params = patient.online["params"]
