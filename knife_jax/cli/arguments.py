@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,11 @@ class _Once(argparse.Action):
             parser.error(f"{option_string} is given 2 times; give it once")
         self.given = True
         setattr(namespace, self.dest, values)
+
+
+def command(program: str) -> str:
+    """The command line that was given to a program, as one would type it."""
+    return f"{program} {shlex.join(sys.argv[1:])}"
 
 
 def whole(least: int) -> Callable[[str], int]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from knife_jax.cli.arguments import Parser
+from knife_jax.cli.arguments import Parser, command
 from knife_jax.cli.repeat import command_of
-from knife_jax.cli.reports import add_runs, beside, command
+from knife_jax.cli.reports import add_runs, beside
 from knife_jax.console.exit_codes import REFUSED
 from knife_jax.report.interactive.write import write
 
@@ -37,5 +37,5 @@ def main() -> None:
     args = parser.parse_args()
     first = args.runs[0]
     folder = beside(first) if len(args.runs) > 1 else first
-    done = write(args.runs, args.out or folder / PAGE, command(parser), command_of)
+    done = write(args.runs, args.out or folder / PAGE, command(parser.prog), command_of)
     sys.exit(0 if done else REFUSED)

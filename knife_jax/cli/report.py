@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from knife_jax.cli.arguments import Parser
-from knife_jax.cli.reports import add_runs, beside, command
+from knife_jax.cli.arguments import Parser, command
+from knife_jax.cli.reports import add_runs, beside
 from knife_jax.console.exit_codes import REFUSED
 from knife_jax.report.write import write
 
@@ -31,5 +31,5 @@ def main() -> None:
     )
     args = parser.parse_args()
     out = args.out or beside(args.runs[0])
-    done = write(args.runs, out, command(parser), args.marl_eval)
+    done = write(args.runs, out, command(parser.prog), args.marl_eval)
     sys.exit(0 if done else REFUSED)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from knife_jax.cli.arguments import Parser
-from knife_jax.cli.reports import add_runs, beside, command
+from knife_jax.cli.arguments import Parser, command
+from knife_jax.cli.reports import add_runs, beside
 from knife_jax.console.exit_codes import REFUSED
 from knife_jax.report.wandb_publish import FILE, publish
 
@@ -31,5 +31,5 @@ def main() -> None:
     )
     args = parser.parse_args()
     out = args.out or beside(args.runs[0]) / FILE
-    done = publish(args.runs, args.project, args.entity, out, command(parser))
+    done = publish(args.runs, args.project, args.entity, out, command(parser.prog))
     sys.exit(0 if done else REFUSED)

@@ -1,9 +1,7 @@
-"""Words that the programs of reports share: runs, where a report goes, and its command."""
+"""What the programs of reports share: the words for runs, and where a report goes."""
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 
 from knife_jax.cli.arguments import Parser
@@ -20,8 +18,3 @@ def add_runs(
 def beside(run: Path) -> Path:
     """The folder in which a run is, or the folder of runs itself."""
     return run.parent if is_run(run) else run
-
-
-def command(parser: Parser) -> str:
-    """The command that was given."""
-    return f"{parser.prog} {shlex.join(sys.argv[1:])}"

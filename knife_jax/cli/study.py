@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from knife_jax.cli.arguments import Parser
+from knife_jax.cli.arguments import Parser, command
 from knife_jax.cli.files import options
 from knife_jax.cli.runner import Runner
 from knife_jax.cli.sweeps import preflight
@@ -28,6 +28,8 @@ from knife_jax.records.directory import RunDirectoryError, files_of_run
 from knife_jax.records.lines import RecordError
 from knife_jax.records.lock import held
 from knife_jax.records.reading import Status, read_run
+
+PROGRAM = "python -m knife_jax.study"
 
 
 class Job(NamedTuple):
@@ -104,15 +106,10 @@ def run(listed: list[Job], out: Path) -> int:
     # jax is first imported here
     from knife_jax.report.write import write
 
-    reported = write([out / job.method for job in listed], out, command())
+    reported = write([out / job.method for job in listed], out, command(PROGRAM))
     if failed:
         messages.error(f"not complete: {', '.join(failed)}")
     return FAILED if failed or not reported else 0
-
-
-def command() -> str:
-    """The command line of this program, as one would type it."""
-    return f"python -m knife_jax.study {shlex.join(sys.argv[1:])}"
 
 
 def main() -> None:
@@ -139,7 +136,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     known = ", ".join(file.stem for file in options("experiment"))
     parser = Parser(
-        prog="python -m knife_jax.study",
+        prog=PROGRAM,
         description="Train all methods of a study, each with all seeds in one program, and report "
         "on them. What is complete is left alone, what was interrupted is resumed.",
         epilog="Ctrl-C or SIGTERM: the run at hand saves itself, and the study ends.",
