@@ -87,13 +87,42 @@ class Quantiles:
         return QuantileHead(n_actions, hidden_dim, init_with, self.samples, self.acting)
 
 
+@jax.custom_vjp
 def quantile_huber(
     z: Float[Array, "*X K"], levels: Float[Array, "*X K"], goals: Float[Array, "*X J"]
 ) -> Float[Array, "*X"]:
     """Return |τ_i - 1[u < 0]| huber(u) with u = y_j - z_i, as mean over quantiles i and samples j
-    of the goal (quantile Huber loss with κ = 1, Dabney et al. 2018, eq. 3)."""
-    u = goals[..., None, :] - z[..., :, None]
-    size = jnp.abs(u)
-    huber = jnp.where(size <= 1, 0.5 * jnp.square(u), size - 0.5)
-    weight = jnp.abs(levels[..., :, None] - (u < 0))
-    return jnp.mean(weight * huber, axis=(-2, -1))
+    of the goal (quantile Huber loss with κ = 1, Dabney et al. 2018, eq. 3).
+
+    No gradient passes the levels and the goals.
+    """
+    return _error_and_slope(z, levels, goals)[0]
+
+
+def _error_and_slope(
+    z: Float[Array, "*X K"], levels: Float[Array, "*X K"], goals: Float[Array, "*X J"]
+) -> tuple[Float[Array, "*X"], Float[Array, "*X K"]]:
+    """The error and its gradient in z, both in one loop over the samples of the goal: for 100 of
+    each, a CPU takes a tenth of the time that it needs with all pairs in one array."""
+    z, levels, goals = (jnp.moveaxis(x, -1, 0) for x in (z, levels, goals))
+
+    def add(sums: tuple[Array, Array], y: Array) -> tuple[tuple[Array, Array], None]:
+        error, slope = sums
+        u = y - z
+        clipped = jnp.clip(u, -1.0, 1.0)
+        weighted = jnp.abs(levels - (u < 0)) * clipped
+        return (error + weighted * (u - 0.5 * clipped), slope - weighted), None
+
+    none = jnp.zeros_like(z)
+    (error, slope), _ = jax.lax.scan(add, (none, none), goals)
+    pairs = len(z) * len(goals)
+    return jnp.sum(error, axis=0) / pairs, jnp.moveaxis(slope, 0, -1) / pairs
+
+
+def _pull_back(
+    slope: Float[Array, "*X K"], weight: Float[Array, "*X"]
+) -> tuple[Float[Array, "*X K"], None, None]:
+    return weight[..., None] * slope, None, None
+
+
+quantile_huber.defvjp(_error_and_slope, _pull_back)

@@ -18,7 +18,7 @@ from knife_jax.nets.heads import ActionValues
 from knife_jax.nets.initialisers import Init
 from knife_jax.nets.wiring import NeuronGroup, Wiring
 
-BISECTIONS = 30
+BISECTIONS = 24
 """of the range of atoms: as fine as float32"""
 
 
@@ -38,7 +38,7 @@ def cvar(
     def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = ends
         middle = (low + high) / 2
-        enough = jnp.sum(still <= middle[..., None], axis=-1) >= n
+        enough = jnp.sum(jnp.where(still <= middle[..., None], 1.0, 0.0), axis=-1) >= n
         return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
 
     ends = jnp.min(still, axis=-1), jnp.max(still, axis=-1)
