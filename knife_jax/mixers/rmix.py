@@ -29,7 +29,7 @@ def cvar(
     (level + 1) / n_levels.
 
     It is b - Σ_k max(b - z_k, 0) / n for every b from the n-th lowest atom to the next (Rockafellar
-    & Uryasev 2000, eq. 4); such a b is found in a fifth of the time that sorting takes on a CPU.
+    & Uryasev 2000, eq. 4); such a b is found in a tenth of the time that sorting takes on a CPU.
     The released code sums as many atoms and divides by one less.
     """
     n = -((level + 1) * atoms.shape[-1] // -n_levels)[..., None]
@@ -71,13 +71,17 @@ class RiskHead:
         width = self.n_actions * self.atoms
         read = nn.Dense(width, kernel_init=init.dense, bias_init=bias, name="head")
 
-        def linear(x: Float[Array, "T B N I"], width: int, name: str) -> Float[Array, "T B N W"]:
-            layer = nn.Dense(width, use_bias=False, kernel_init=init.dense, name=name)
-            return layer(jax.lax.stop_gradient(x))
+        now = read(h)
+        still = jax.lax.stop_gradient(read.variables["params"])
 
-        now, before = read(h), read(risk)
-        current = linear(now, self.n_agents, "risk_current")
-        history = linear(before, self.n_agents * self.n_levels, "risk_history")
+        def linear(x: Float[Array, "T B N H"], width: int, name: str) -> Float[Array, "T B N W"]:
+            """A layer of the atoms that x would have: of the product of both layers, which is smaller
+            than the atoms are."""
+            layer = nn.Dense(width, use_bias=False, kernel_init=init.dense, name=name)
+            return jax.lax.stop_gradient(x) @ layer(still["kernel"]) + layer(still["bias"])
+
+        current = linear(h, self.n_agents, "risk_current")
+        history = linear(risk, self.n_agents * self.n_levels, "risk_history")
         history = history.reshape(*history.shape[:-1], self.n_agents, self.n_levels)
         scores = jnp.einsum("tbne,tbnel->tbnl", current, history) / math.sqrt(self.hidden_dim)
         atoms = now.reshape(*now.shape[:-1], self.n_actions, self.atoms)

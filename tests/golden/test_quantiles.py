@@ -24,9 +24,12 @@ T, B, SAMPLES, ACTING = 5, 11, 3, 13
 
 
 def test_the_quantile_error_by_hand():
-    """z = 0 at level 1/4; goals 2 and -1/2: 1/4 · (2 - 1/2) and 3/4 · 1/8, in the mean."""
-    error = quantile_huber(jnp.array([0.0]), jnp.array([0.25]), jnp.array([2.0, -0.5]))
+    """z = 0 at level 1/4; goals 2 and -1/2: 1/4 · (2 - 1/2) and 3/4 · 1/8, in the mean, with the
+    slopes -1/4 and 3/4 · 1/2."""
+    given = jnp.array([0.0]), jnp.array([0.25]), jnp.array([2.0, -0.5])
+    error, slope = jax.value_and_grad(quantile_huber)(*given)
     np.testing.assert_allclose(error, (0.25 * 1.5 + 0.75 * 0.125) / 2)
+    np.testing.assert_allclose(slope, [(-0.25 + 0.75 * 0.5) / 2])
 
 
 def sampled(key, sampling):
