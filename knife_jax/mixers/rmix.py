@@ -75,8 +75,8 @@ class RiskHead:
         still = jax.lax.stop_gradient(read.variables["params"])
 
         def linear(x: Float[Array, "T B N H"], width: int, name: str) -> Float[Array, "T B N W"]:
-            """A layer of the atoms that x would have: of the product of both layers, which is smaller
-            than the atoms are."""
+            """A layer of the atoms that x would have, by the product of both layers, which is
+            smaller than the atoms are."""
             layer = nn.Dense(width, use_bias=False, kernel_init=init.dense, name=name)
             return jax.lax.stop_gradient(x) @ layer(still["kernel"]) + layer(still["bias"])
 
