@@ -63,7 +63,7 @@ def load(
     if seed is None:
         return policy
     if seed not in seeds:
-        raise RunError(f"seed={seed} is refused: {made.dir} has {listed(seeds)}")
+        raise RunError(f"seed={seed!r} is refused: {made.dir} has {listed(seeds)}")
     return policy[seeds.index(seed)]
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import operator
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
+from knife_jax.api.inputs import Carry, Given, Sizes, checked
 from knife_jax.builders.player import Player
 from knife_jax.config.run import Config
+from knife_jax.config.schema import whole_number
+from knife_jax.console.messages import listed
 from knife_jax.envs.base import EnvSpec, VecEnv
 from knife_jax.host.evaluate import (
     ABSOLUTE_TIMES,
@@ -27,24 +31,12 @@ from knife_jax.plasticity.base import PerNeuron
 from knife_jax.plasticity.stats import mean_activation
 from knife_jax.records.lines import ABSOLUTE, FINAL, Record
 from knife_jax.records.series import over_tasks
+from knife_jax.sinks.format import title
 from knife_jax.training.evaluator import Episodes
 from knife_jax.training.exploration import greedy_actions
 from knife_jax.training.forward import unroll
 from knife_jax.training.learner import Learner
 from knife_jax.types import Variables
-
-Given = Array | np.ndarray
-"""arrays of jax or of NumPy"""
-
-
-class Carry(NamedTuple):
-    """What agents carry from one step of an episode to the next."""
-
-    memory: Float[Array, "*X N H"]
-    """the recurrent state"""
-    last_action: Int[Array, "*X N"]
-    """-1 before the first action. If others are taken than those that ``act`` chose, put them
-    here: ``carry._replace(last_action=actions)``."""
 
 
 class Evaluation(NamedTuple):
@@ -99,6 +91,10 @@ class Policy(struct.PyTreeNode):
         one = jax.tree.leaves(self.player.shapes)[0]
         return jax.tree.leaves(self.variables)[0].ndim > len(one.shape)
 
+    def __repr__(self) -> str:
+        mine = replace(self.config, seed=self.seeds[0], num_seeds=len(self))
+        return f"Policy({title(mine)}, {self.env_steps:,} env steps)"
+
     def __len__(self) -> int:
         return len(self.seeds)
 
@@ -106,8 +102,14 @@ class Policy(struct.PyTreeNode):
         """Return the policy of one seed, by its place among ``seeds``."""
         if not self.has_seeds:
             raise TypeError("a policy of one seed has no axis of seeds")
+        try:
+            seed = self.seeds[operator.index(s)]
+        except (TypeError, IndexError) as error:
+            place = f"below {len(self)}, the place of one of the seeds {listed(self.seeds)}"
+            refused = f"policy[{s!r}] is refused: must be a whole number {place}"
+            raise type(error)(refused) from None
         variables = jax.tree.map(lambda leaf: leaf[s], self.variables)
-        return self.replace(variables=variables, seeds=(self.seeds[s],))
+        return self.replace(variables=variables, seeds=(seed,))
 
     def env(self, n_envs: int, task: int = 0) -> VecEnv:
         """Return environments of the run, with auto-reset (``knife_jax.envs.base.VecEnv``).
@@ -118,7 +120,9 @@ class Policy(struct.PyTreeNode):
 
         Raises:
           ValueError: its games run outside of jax; ``evaluate`` plays these.
+          ConfigError: ``n_envs`` is no whole number above 0.
         """
+        n_envs = whole_number(n_envs, "n_envs", 1)
         if self.player.tasks.games is not None:
             raise ValueError(f"games of env={self.spec.name} are played by Policy.evaluate alone")
         return self.player.tasks.env(task, n_envs)
@@ -127,9 +131,13 @@ class Policy(struct.PyTreeNode):
         """Return what agents carry when an episode begins.
 
         Args:
-          n_envs: the size of the axis E; None for none.
+          n_envs: the size of the axis E; None if arrays have none. That of 1 is an axis, too.
+
+        Raises:
+          ConfigError: ``n_envs`` is no whole number above 0.
         """
-        memory = self.player.learner.initial_carry(n_envs or 1)
+        axis = 1 if n_envs is None else whole_number(n_envs, "n_envs", 1)
+        memory = self.player.learner.initial_carry(axis)
         memory = memory[0] if n_envs is None else memory
         if self.has_seeds:
             memory = jnp.broadcast_to(memory, (len(self), *memory.shape))
@@ -154,7 +162,7 @@ class Policy(struct.PyTreeNode):
           The actions, and the carry for the next step.
 
         Raises:
-          ValueError: an array is not of the environment's size.
+          ValueError: an array, or one of the carry, is not of the size that goes with the others.
 
         Example:
           >>> policy = knife_jax.load("runs/mine", seed=0)
@@ -176,8 +184,7 @@ class Policy(struct.PyTreeNode):
         The arguments and the carry, in which the greedy actions are the last ones, are those of
         ``act``. Of algorithms that learn distributions it is the mean or the risk that they act on.
         """
-        self._check(obs, avail_actions)
-        first = jnp.zeros(obs.shape[:-2], bool) if first is None else first
+        first = self._checked(obs, carry, first, avail_actions=avail_actions)
         seen = jax.tree.map(jnp.asarray, (obs, avail_actions, carry, first))
         one = partial(_values, self.player.learner)
         valued = jax.vmap(one) if self.has_seeds else one
@@ -190,34 +197,34 @@ class Policy(struct.PyTreeNode):
 
     def activations(
         self,
-        obs: Float[Array, "E N O"],
+        obs: Float[Given, "*X N O"],
         carry: Carry,
-        first: Bool[Array, "E"] | None = None,
+        first: Bool[Given, "*X"] | None = None,
     ) -> PerNeuron:
         """Return the mean activation of each hidden neuron of a policy of one seed, by layer.
 
         Of one time step, over environments and agents; a neuron at 0 is silent for all of them.
         The arguments are those of ``act``.
-        """
-        first = jnp.zeros(len(obs), bool) if first is None else first
-        networks, step = self.player.learner.networks, (carry.last_action[None], first[None])
-        _, _, sown = unroll(networks, self.variables, carry.memory, obs[None], *step)
-        return mean_activation(self.wiring, sown, jnp.ones((1, len(obs)), bool))
 
-    def _check(self, obs: Any, avail_actions: Any) -> None:
-        spec = self.spec
-        lead = (len(self),) * self.has_seeds
-        given, axes = obs.shape, "".join(f"{n}, " for n in lead)
-        sizes = (spec.n_agents, spec.obs_size)
-        if (
-            given[-2:] != sizes
-            or given[: len(lead)] != lead
-            or len(given) - len(lead) not in (2, 3)
-        ):
-            n, o = sizes
-            raise ValueError(f"obs is {[*given]}: must be [{axes}{n}, {o}] or [{axes}E, {n}, {o}]")
-        if avail_actions.shape != (needed := (*given[:-1], spec.n_actions)):
-            raise ValueError(f"avail_actions is {[*avail_actions.shape]}: must be {[*needed]}")
+        Raises:
+          ValueError: this is a policy of several seeds, or an array is not of the size that goes
+            with the others.
+        """
+        if self.has_seeds:
+            raise ValueError("activations are of one seed: must be those of policy[0], for example")
+        first = self._checked(obs, carry, first)
+        seen = jax.tree.map(jnp.asarray, (obs, carry, first))
+        if obs.ndim == 2:
+            seen = jax.tree.map(lambda leaf: leaf[None], seen)
+        at, carry, begins = seen
+        networks, step = self.player.learner.networks, (carry.last_action[None], begins[None])
+        _, _, sown = unroll(networks, self.variables, carry.memory, at[None], *step)
+        return mean_activation(self.wiring, sown, jnp.ones((1, len(at)), bool))
+
+    def _checked(self, obs: Any, carry: Any, first: Any, **of_actions: Any) -> Bool[Given, "*X"]:
+        lead, memory = (len(self),) * self.has_seeds, self.player.learner.initial_carry(1)
+        sizes = Sizes(lead, self.spec, memory.shape[-1])
+        return checked(sizes, obs, carry, first, **of_actions)
 
     def evaluate(self, episodes: int | None = None, seed: int | None = None) -> Evaluation:
         """Play greedily in all tasks of the run.
@@ -235,6 +242,7 @@ class Policy(struct.PyTreeNode):
 
         Raises:
           ContractError: an episode outlasts the horizon, or a return is not finite.
+          ConfigError: ``episodes`` or ``seed`` is no such number.
 
         Example:
           >>> knife_jax.load("runs/mine").evaluate().returns
@@ -242,11 +250,13 @@ class Policy(struct.PyTreeNode):
         """
         kept = self.kind == ABSOLUTE and episodes is None
         kind, times = (self.kind, ABSOLUTE_TIMES) if kept else (FINAL, 1)
-        greedy = self.player.greedy(len(self), episodes or self.config.evaluation.episodes)
+        asked = self.config.evaluation.episodes if episodes is None else episodes
+        greedy = self.player.greedy(len(self), whole_number(asked, "episodes", 1))
         variables = self.variables
         if not self.has_seeds:
             variables = jax.tree.map(lambda leaf: leaf[None], variables)
-        base, stamp = SEED if seed is None else seed, {"env_steps": self.env_steps}
+        base = whole_number(SEED if seed is None else seed, "seed", 0)
+        stamp = {"env_steps": self.env_steps}
         with open_games(greedy, greedy.config):
             played = play(greedy, variables, kind, self.seeds, self.env_steps, base, times)
             episodes_of = joined(played)

@@ -11,10 +11,10 @@ import numpy as np
 
 from knife_jax.config.plain import from_dict
 from knife_jax.config.run import Config
-from knife_jax.config.schema import ConfigError
+from knife_jax.config.schema import ConfigError, whole_number
 from knife_jax.console.messages import warn
-from knife_jax.records.directory import files_of_run
-from knife_jax.records.lines import KINDS, Record, RecordError
+from knife_jax.records.directory import SUMMARY, files_of_run
+from knife_jax.records.lines import EVALUATIONS, KINDS, Record, RecordError
 from knife_jax.records.reading import Status, StoredRun, read_config, read_run
 from knife_jax.records.series import columns
 
@@ -47,7 +47,11 @@ class Run:
     """
 
     def __init__(self, folder: str | PathLike[str]) -> None:
-        self.dir = Path(folder)
+        try:
+            self.dir = Path(folder)
+        except TypeError:
+            refused = f"run={folder!r:.80} is refused: must be the path of a run directory"
+            raise RunError(refused) from None
         """the run directory"""
         if not files_of_run(self.dir):
             raise RunError(f"{self.dir} is refused: must be a run directory")
@@ -68,14 +72,17 @@ class Run:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """The fields of ``summary.json``; empty if there is none."""
-        return self._read().summary
+        """The fields of ``summary.json``. Raises ``RunError`` if there is none."""
+        if not (summary := self._read().summary):
+            raise RunError(f"{self.dir}: there is no {SUMMARY}")
+        return summary
 
     @property
     def status(self) -> str | None:
         """``running``, ``interrupted``, ``failed``, ``diverged`` or ``complete``, as it was last
-        written; None if it is not known. A run that was killed is still ``running``."""
-        status = self.summary.get("status")
+        written; None if there is no ``summary.json``. A run that was killed is still ``running``.
+        """
+        status = self._read().summary.get("status")
         return None if status is None else str(Status(status))
 
     @property
@@ -100,13 +107,15 @@ class Run:
             By default all; evaluations are then the mean over the tasks.
 
         Raises:
-          ValueError: there is no such kind.
+          ValueError: there is no such kind, or no such task.
 
         Example:
           >>> evaluations = run.metrics("eval")
           >>> evaluations["win_rate"].mean(axis=0)  # over seeds, at evaluations["env_steps"]
         """
         _check(kind)
+        if task is not None:
+            self._check_task(kind, task)
         records = [record for record in self.records if task in (None, record["task"])]
         return columns(records, kind)
 
@@ -130,6 +139,15 @@ class Run:
         if kind is not None:
             _check(kind)
         return pandas.DataFrame([r for r in self.records if kind in (None, r["kind"])])
+
+    def _check_task(self, kind: str, task: int) -> None:
+        sequence = self.config.env.sequence()
+        if sequence is None:
+            whole_number(task, "task", 0, 0)
+        elif kind in EVALUATIONS:
+            whole_number(task, "task", 0, sequence.n_tasks - 1)
+        else:  # in training the first task comes again after the last, with a number of its own
+            whole_number(task, "task", 0)
 
     def _read(self) -> StoredRun:
         try:

@@ -6,7 +6,7 @@ import signal
 from dataclasses import replace
 
 from knife_jax.api.run import Run, RunError
-from knife_jax.config.run import Config
+from knife_jax.config.run import Config, check_config
 from knife_jax.config.schema import ConfigError
 from knife_jax.console.exit_codes import is_of_signal, of_signal
 from knife_jax.host import loop
@@ -16,6 +16,7 @@ from knife_jax.records.directory import directory_of
 
 def train(config: Config) -> Run:
     """Train a configuration to its end; see ``knife_jax.train``."""
+    check_config(config)
     config.env.check_installed()
     folder = directory_of(config)
     try:

@@ -19,7 +19,7 @@ from knife_jax.builders.trainer import make_trainer
 from knife_jax.clock import (
     Clock,
 )
-from knife_jax.config.run import Config
+from knife_jax.config.run import Config, check_config
 from knife_jax.diagnostics.instruments import Probe, Sizes, make_probe
 from knife_jax.envs import contract
 from knife_jax.envs.base import EnvSpec, VecEnv
@@ -91,6 +91,7 @@ def build(config: Config) -> Program:
 
     Raises ``ConfigError`` for sizes and devices that the machine does not have.
     """
+    check_config(config)
     try:
         return _assembled(make_tasks(config.env), config)
     except OverflowError:

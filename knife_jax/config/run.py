@@ -171,5 +171,12 @@ class Config(Section):
         return list(range(self.seed, self.seed + self.num_seeds))
 
 
+def check_config(config: object) -> None:
+    """Raise ``ConfigError`` for what is no configuration, such as the words of one."""
+    if not isinstance(config, Config):
+        made = "what knife_jax.compose makes of words"
+        raise ConfigError(f"config={config!r:.80} is refused: must be {made}")
+
+
 PATHS = tuple(name for name, item in fields_of(Config).items() if item.is_path())
 """fields that hold a path"""

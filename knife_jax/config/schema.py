@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import operator
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -199,14 +200,34 @@ def converted(value: Any, field: Field, name: str) -> Any:
     if right_type and all(allowed.test(value) for allowed in field.allowed):
         return value
     options = [word for allowed in field.allowed for word in allowed.options]
-    hint = suggestion(shown(value), options)
-    raise ConfigError(f"{name}={shown(value)} is refused: must be {field.expects()}{hint}")
+    given = f"{name}={shown(value)}"
+    raise ConfigError(refusal(given, field.expects(), nearest(shown(value), options)))
+
+
+def whole_number(value: Any, name: str, least: int, most: int = 2**31 - 1) -> int:
+    """The value of an argument. Raises ``ConfigError`` if it is no whole number in its range."""
+    try:
+        value = operator.index(value)  # of NumPy, too
+    except TypeError:
+        value = repr(value)
+    return converted(value, Field(int, False, (at_least(least), at_most(most)), ""), name)
+
+
+def refusal(given: str, allowed: str, meant: str | None = None) -> str:
+    """The line that refuses what was given; what may be meant is first, as lists can be long."""
+    hint = "" if meant is None else f" (did you mean {meant!r}?)"
+    return f"{given} is refused{hint}: must be {allowed}"
 
 
 def suggestion(word: str, known: Iterable[str], cutoff: float = 0.5) -> str:
     """``"; did you mean 'x'?"`` for the nearest known word, or nothing."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    near = nearest(word, known, cutoff)
+    return "" if near is None else f"; did you mean {near!r}?"
+
+
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
+    """The known word that is most like it, if any is."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)), None)
 
 
 def _is_finite(value: Any) -> bool:

@@ -5,6 +5,9 @@ end a run.
 """
 
 import json
+import os
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -123,6 +126,89 @@ def test_acting_by_hand_gets_the_returns_of_the_evaluation(tmp_path):
             knife_jax.load(tmp_path / "run", **wrong)
     with pytest.raises(ValueError, match=r"obs is \[5, 2, \d\]: must be \[2, 2, \d\] or"):
         policy.act(now.obs[0], now.avail_actions[0], carry)
+
+
+SHAPES = """
+import sys
+import jax.numpy as jnp
+import numpy as np
+import knife_jax
+
+policy = knife_jax.load(sys.argv[1])
+print(repr(policy), repr(policy[-1]), [one.seeds for one in policy])
+one = policy[0]
+n, a, o = one.spec.n_agents, one.spec.n_actions, one.spec.obs_size
+obs, avail, carry = np.ones((5, n, o)), np.ones((5, n, a), bool), one.initial_carry(5)
+alone = one.activations(obs[0], one.initial_carry())
+for layer, values in one.activations(obs[:1], one.initial_carry(1)).items():
+    np.testing.assert_allclose(values, alone[layer], rtol=1e-5)
+
+def line(function, *args, **further):
+    try:
+        print("accepted:", function(*args, **further))
+    except (ValueError, TypeError, LookupError) as error:
+        print(f"{type(error).__name__}: {error}")
+
+line(one.act, obs, avail, one.initial_carry(1))
+line(one.act, obs[0], avail[0], one.initial_carry(1))
+line(one.q_values, obs, avail, carry._replace(last_action=carry.last_action[1:]))
+line(one.act, obs, avail[1:], carry)
+line(one.act, obs, avail, carry, np.ones(4, bool))
+line(one.act, obs, avail, carry, True)
+line(one.act, obs, avail, carry.memory)
+line(one.act, obs.tolist(), avail, carry)
+line(policy.act, obs, avail, policy.initial_carry(5))
+line(one.activations, obs, one.initial_carry(4))
+line(policy.activations, np.stack([obs, obs]), policy.initial_carry(5))
+line(policy.__getitem__, 2)
+line(policy.__getitem__, slice(0, 1))
+for n_envs in (0, 1.5, "3"):
+    line(policy.initial_carry, n_envs)
+line(policy.env, 0)
+line(policy.evaluate, 0)
+line(policy.evaluate, seed=-1)
+"""
+REFUSED = """
+ValueError: carry.memory is [1, 2, 8]: must be [5, 2, 8], as obs is [5, 2, {o}]
+ValueError: carry.memory is [1, 2, 8]: must be [2, 8], as obs is [2, {o}]
+ValueError: carry.last_action is [4, 2]: must be [5, 2], as obs is [5, 2, {o}]
+ValueError: avail_actions is [4, 2, 2]: must be [5, 2, 2], as obs is [5, 2, {o}]
+ValueError: first is [4]: must be [5], as obs is [5, 2, {o}]
+ValueError: first is of type bool: must be an array
+ValueError: carry is of type ArrayImpl: must be what initial_carry or act returned
+ValueError: obs is of type list: must be an array
+ValueError: obs is [5, 2, {o}]: must be [2, 2, {o}] or [2, E, 2, {o}]
+ValueError: carry.memory is [4, 2, 8]: must be [5, 2, 8], as obs is [5, 2, {o}]
+ValueError: activations are of one seed: must be those of policy[0], for example
+IndexError: policy[2] is refused: must be a whole number below 2, the place of one of the seeds 3, 4
+TypeError: policy[slice(0, 1, None)] is refused: must be a whole number below 2, the place of one \
+of the seeds 3, 4
+ConfigError: n_envs=0 is refused: must be a whole number, at least 1, at most 2147483647
+ConfigError: n_envs=1.5 is refused: must be a whole number, at least 1, at most 2147483647
+ConfigError: n_envs='3' is refused: must be a whole number, at least 1, at most 2147483647
+ConfigError: n_envs=0 is refused: must be a whole number, at least 1, at most 2147483647
+ConfigError: episodes=0 is refused: must be a whole number, at least 1, at most 2147483647
+ConfigError: seed=-1 is refused: must be a whole number, at least 0, at most 2147483647
+"""
+
+
+def test_what_does_not_fit_a_policy_is_one_line(tmp_path):
+    """As users call it: in a process where no types are checked but by the policy itself."""
+    config = knife_jax.compose("env=matrix_game", *SMALL, *IN["matrix_game"])
+    store(tmp_path / "run", config)
+    path = os.pathsep.join(filter(None, sys.path))
+    done = subprocess.run(
+        [sys.executable, "-c", SHAPES, str(tmp_path / "run")], capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": path},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    shown, *lines = done.stdout.splitlines()
+    of = "Policy(matrix_game two_step, qplex"
+    assert shown == (
+        f"{of}, seeds 3-4, 1,234 env steps) {of}, seed 4, 1,234 env steps) [(3,), (4,)]"
+    )
+    o = knife_jax.load(tmp_path / "run").spec.obs_size
+    assert lines == REFUSED.replace("{o}", str(o)).replace("\\\n", "").split("\n")[1:-1]
 
 
 def test_networks_of_a_configuration_without_a_newer_field_are_loaded(tmp_path):

@@ -57,6 +57,41 @@ def test_its_modules_are_there_at_once():
         knife_jax.surgeon  # noqa: B018
 
 
+WRONG = """
+import pathlib
+import knife_jax
+for call in (
+    lambda: knife_jax.compose(5),
+    lambda: knife_jax.compose(["env=smax"]),
+    lambda: knife_jax.train("env=smax"),
+    lambda: knife_jax.build(None),
+    lambda: knife_jax.load(5),
+    lambda: knife_jax.Run(None),
+):
+    try:
+        print(call())
+    except (knife_jax.ConfigError, knife_jax.RunError) as error:
+        print(error)
+"""
+
+
+def test_what_is_of_the_wrong_type_is_one_line(tmp_path):
+    path = os.pathsep.join(filter(None, sys.path))
+    done = subprocess.run(
+        [sys.executable, "-c", WRONG],
+        capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": path},
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [
+        "cannot read 5: write 'field=value' or 'group=option'",
+        "cannot read ['env=smax']: write 'field=value' or 'group=option'",
+        "config='env=smax' is refused: must be what knife_jax.compose makes of words",
+        "config=None is refused: must be what knife_jax.compose makes of words",
+        "run=5 is refused: must be the path of a run directory",
+        "run=None is refused: must be the path of a run directory",
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["compose", "build", "train", "load"])
 def test_every_function_says_what_it_takes_and_gives(name):
     told = inspect.getdoc(getattr(knife_jax, name))

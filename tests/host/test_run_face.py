@@ -8,6 +8,7 @@ from dataclasses import replace
 import fake_program
 import numpy as np
 import pytest
+from fake_runs import FIRST, rows, store
 
 import knife_jax
 from knife_jax.config.schema import ConfigError
@@ -44,6 +45,31 @@ def test_a_run_has_its_numbers_as_arrays_and_as_a_frame(config):
     assert len(run.frame()) == len(run.records)
     with pytest.raises(ValueError, match="kind=evil is refused: must be one of surgery, train"):
         run.metrics("evil")
+    np.testing.assert_array_equal(run.metrics("eval", task=0)["return"], evaluated["return"])
+    for kind in ("eval", "train"):
+        with pytest.raises(ValueError, match="task=3 is refused: must be a whole number, at least"):
+            run.metrics(kind, task=3)
+    (run.dir / "summary.json").unlink()
+    assert run.status is None and run.metrics()["return"].tolist() == expected.tolist()
+    with pytest.raises(knife_jax.RunError, match=r"run: there is no summary\.json$"):
+        run.summary["final_return"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "task", "fits"),
+    [("eval", 1, True), ("eval", 2, False), ("train", 7, True), ("train", -1, False)],
+)
+def test_tasks_of_a_sequence_come_again_in_training_with_new_numbers(tmp_path, kind, task, fits):
+    run = knife_jax.Run(store(tmp_path / "run", rows(FIRST), sequence(n_tasks=2)))
+    if fits:
+        run.metrics(kind, task=task)
+    else:
+        with pytest.raises(ValueError, match=f"task={task} is refused: must be a whole number"):
+            run.metrics(kind, task=task)
+
+
+def sequence(n_tasks):
+    return knife_jax.compose("experiment=matrix_sequence", f"env.n_tasks={n_tasks}")
 
 
 def test_without_pandas_one_line_says_what_to_install(config, monkeypatch):
