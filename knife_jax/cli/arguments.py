@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -22,9 +23,10 @@ class Parser(argparse.ArgumentParser):
         self.register("action", None, _Once)
 
     def error(self, message: str) -> NoReturn:
-        unknown = next((word for word in message.split() if word.startswith("--")), "")
         options = [name for action in self._actions for name in action.option_strings]
-        near = suggestion(unknown.partition("=")[0], options, 0.7)
+        named = re.findall(r"(?<!\S)--[\w-]+", message)
+        unknown = next((word for word in named if word not in options), None)
+        near = "" if unknown is None else suggestion(unknown, options, 0.7)
         messages.error(f"{message}{near or '; see --help'}")
         sys.exit(REFUSED)
 
@@ -62,6 +64,19 @@ def whole(least: int) -> Callable[[str], int]:
         except ValueError:
             expected = f"{shown(text)} is refused: must be {field.expects()}"
             raise argparse.ArgumentTypeError(expected) from None
+
+    return read
+
+
+def ending(*suffixes: str) -> Callable[[str], Path]:
+    """Reads the path of a file whose name ends in one of the suffixes."""
+
+    def read(text: str) -> Path:
+        if Path(text).suffix.lower() not in suffixes:
+            raise argparse.ArgumentTypeError(
+                f"{shown(text)} is refused: must end in {' or '.join(suffixes)}"
+            )
+        return Path(text)
 
     return read
 

@@ -24,7 +24,7 @@ from knife_jax.cli.files import configs_dir, ill_formed, options
 from knife_jax.cli.words import parse, plain
 from knife_jax.config.plain import defaults, from_dict
 from knife_jax.config.run import GROUPS, Config
-from knife_jax.config.schema import ConfigError, suggestion
+from knife_jax.config.schema import ConfigError, nearest, refusal
 
 PLUGINS = ("joblib", "ray", "submitit_local", "submitit_slurm", "optuna")
 """launchers and sweepers of Hydra that the extra ``sweep`` installs"""
@@ -37,6 +37,9 @@ def compose(overrides: Sequence[str] = (), config_dir: str | None = None) -> Con
 
     Raises ``ConfigError``.
     """
+    for word in overrides:
+        if not isinstance(word, str):
+            raise ConfigError(f"cannot read {word!r:.80}: write 'field=value' or 'group=option'")
     folder = [f"--config-dir={config_dir}"] if config_dir is not None else []
     words = parse([*folder, *overrides])
     return composed(words.overrides, words.config_dir)
@@ -130,13 +133,30 @@ def one_line(config_dir: Path | None = None) -> Iterator[None]:
         if option in PLUGINS:
             install = "pip install -c constraints.txt -e '.[sweep]'"
             raise ConfigError(f"{group}={option} is not installed: {install}") from None
-        listed = f"must be one of {', '.join(known)}" if known else "there is no such group"
-        near = suggestion(option, known)
-        raise ConfigError(f"{group}={option} is refused: {listed}{near}") from None
+        if not known:
+            raise ConfigError(f"{group}={option} is refused: there is no such group") from None
+        meant = _elsewhere(option, config_dir) or nearest(option, known)
+        allowed = _allowed(group, known, config_dir)
+        raise ConfigError(refusal(f"{group}={option}", allowed, meant)) from None
     except Exception as error:
         message = ill_formed(config_dir) if config_dir else None
         message = message or str(error) or f"{error.__cause__ or type(error).__name__}"
         raise ConfigError(" ".join(message.split())) from None
+
+
+def _allowed(group: str, known: Sequence[str], config_dir: Path | None) -> str:
+    """What may be chosen of a group, in words."""
+    if group != "algo":
+        return f"one of {', '.join(known)}"
+    algos = ", ".join(file.stem for file in options(group, config_dir))
+    return f"one of {algos}, alone or with a method (qmix_knife); plasticity=... has the methods"
+
+
+def _elsewhere(option: str, config_dir: Path | None) -> str | None:
+    """The choice of another group that is called so."""
+    of_group = {group: options(group, config_dir) for group in GROUPS}
+    chosen = (g for g, files in of_group.items() if option in (file.stem for file in files))
+    return next((f"{group}={option}" for group in chosen), None)
 
 
 def read(composed: DictConfig) -> Config:

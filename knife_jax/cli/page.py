@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from knife_jax.cli.arguments import Parser, command
+from knife_jax.cli.arguments import Parser, command, ending
 from knife_jax.cli.repeat import command_of
 from knife_jax.cli.reports import add_runs, beside
 from knife_jax.console.exit_codes import REFUSED
@@ -29,7 +28,7 @@ def main() -> None:
     add_runs(parser)
     parser.add_argument(
         "--out",
-        type=Path,
+        type=ending(".html"),
         metavar="FILE",
         help=f"the page (default: {PAGE} in the folder that is given, or beside the first of "
         "several runs)",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from knife_jax.cli.arguments import Parser, command
+from knife_jax.cli.arguments import Parser, command, ending
 from knife_jax.cli.reports import add_runs, beside
 from knife_jax.console.exit_codes import REFUSED
 from knife_jax.report.write import write
@@ -27,7 +27,10 @@ def main() -> None:
         help="for the report (default: beside the first run)",
     )
     parser.add_argument(
-        "--marl-eval", type=Path, metavar="FILE", help="export scores for marl-eval (JSON)"
+        "--marl-eval",
+        type=ending(".json"),
+        metavar="FILE",
+        help="export scores for marl-eval (JSON)",
     )
     args = parser.parse_args()
     out = args.out or beside(args.runs[0])

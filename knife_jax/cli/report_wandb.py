@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from knife_jax.cli.arguments import Parser, command
+from knife_jax.cli.arguments import Parser, command, ending
 from knife_jax.cli.reports import add_runs, beside
 from knife_jax.console.exit_codes import REFUSED
 from knife_jax.report.wandb_publish import FILE, publish
@@ -25,7 +24,7 @@ def main() -> None:
     parser.add_argument("--entity", help="W&B user or team (default: your own)")
     parser.add_argument(
         "--out",
-        type=Path,
+        type=ending(".json"),
         metavar="FILE",
         help=f"for the JSON if there is no key (default: {FILE} beside the first run)",
     )

@@ -19,7 +19,7 @@ from knife_jax.cli.runner import Runner
 from knife_jax.cli.sweeps import preflight
 from knife_jax.cli.words import parse
 from knife_jax.config.run import Config
-from knife_jax.config.schema import ConfigError, suggestion
+from knife_jax.config.schema import ConfigError, nearest, refusal
 from knife_jax.console import messages
 from knife_jax.console.exit_codes import FAILED, REFUSED, is_of_signal
 from knife_jax.console.messages import note, say
@@ -66,9 +66,8 @@ def jobs(
     known = [file.stem for file in options("plasticity", Path(config_dir) if config_dir else None)]
     for method in names:
         if method not in known:
-            near = suggestion(method, known)
-            one_of = ", ".join(known)
-            raise ConfigError(f"--methods {method} is refused: must be one of {one_of}{near}")
+            one_of, meant = f"one of {', '.join(known)}", nearest(method, known)
+            raise ConfigError(refusal(f"--methods {method}", one_of, meant))
         algo = study.algo.name if method == "none" else f"{study.algo.name}_{method}"
         words = [*files, f"experiment={name}", f"algo={algo}", *rest]
         words += [f"run_dir={out / method}", "resume=auto"]

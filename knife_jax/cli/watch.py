@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
-from knife_jax.cli.arguments import Parser, add_policy, whole
+from knife_jax.cli.arguments import Parser, add_policy, ending, whole
 from knife_jax.config.schema import ConfigError
 from knife_jax.console import messages
 from knife_jax.console.exit_codes import REFUSED
+
+FORMS = ("html", "gif", "mp4")
+"""of recordings, and the ends of their files' names"""
 
 
 def main() -> None:
@@ -20,14 +22,17 @@ def main() -> None:
         _refuse(f"{args.run} is refused: must be a run directory")
     if args.out is not None and (args.out.is_dir() or not args.out.parent.is_dir()):
         _refuse(f"--out {args.out} is refused: must be a file in a folder that exists")
-    if args.format == "mp4" and find_spec("imageio_ffmpeg") is None:
-        _refuse("--format mp4 is refused: it needs imageio-ffmpeg, which the extra video installs")
+    form = args.format or (args.out.suffix[1:].lower() if args.out else FORMS[0])
+    if args.out is not None and args.out.suffix.lower() != f".{form}":
+        _refuse(f"--out {args.out} is refused: must end in .{form}, as --format is {form}")
+    if form == "mp4" and find_spec("imageio_ffmpeg") is None:
+        _refuse("mp4 is refused: it needs imageio-ffmpeg, which the extra video installs")
     # jax is first imported here
     from knife_jax.host.stored import ResumeError
     from knife_jax.host.watch import watch
 
     try:
-        watch(args.run, args.checkpoint, args.episodes, args.format, args.out, args.seed)
+        watch(args.run, args.checkpoint, args.episodes, form, args.out, args.seed)
     except (ResumeError, ConfigError) as error:
         _refuse(str(error))
 
@@ -50,9 +55,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--episodes", type=whole(1), default=4, metavar="N", help="how many (default: 4)"
     )
-    parser.add_argument("--format", choices=("html", "gif", "mp4"), default="html")
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="default: recording.FORMAT in the run directory"
+        "--format", choices=FORMS, help="default: that in which --out ends, else html"
+    )
+    parser.add_argument(
+        "--out",
+        type=ending(*(f".{form}" for form in FORMS)),
+        metavar="FILE",
+        help="default: recording.FORMAT in the run directory",
     )
     parser.add_argument(
         "--seed", type=whole(0), metavar="S", help="the seed of the run that plays (default: first)"

@@ -19,6 +19,8 @@ from knife_jax.config.schema import (
     Section,
     fields_of,
     is_section,
+    nearest,
+    refusal,
     shown,
     suggestion,
 )
@@ -99,8 +101,8 @@ def _sections(values: Mapping[str, Any]) -> dict[str, type[Section]]:
         section = values.get(key, {})
         name = section.get(label, default) if isinstance(section, Mapping) else section
         if not isinstance(name, str) or name not in table:
-            known = f"must be one of {', '.join(table)}{suggestion(shown(name), table)}"
-            raise ConfigError(f"{key}.{label}={shown(name)} is refused: {known}")
+            given, known = f"{key}.{label}={shown(name)}", f"one of {', '.join(table)}"
+            raise ConfigError(refusal(given, known, nearest(shown(name), table)))
         types[key] = table[name]
     return types
 

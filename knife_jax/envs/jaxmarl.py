@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from knife_jax.config.jaxmarl import COOPERATIVE
-from knife_jax.config.schema import ConfigError, shown, suggestion
+from knife_jax.config.schema import ConfigError, nearest, refusal, shown
 from knife_jax.envs.base import Env, EnvSpec, TimeStep, VecEnv, first_step, vectorise
 from knife_jax.envs.custom import check_names
 from knife_jax.envs.inspection import why
@@ -87,11 +87,9 @@ def _named(id: str, module: Any, args: Mapping[str, Any]) -> dict[str, Any]:
     if id == "overcooked" and "layout" in given:
         layouts = module.overcooked_layouts
         if given["layout"] not in layouts:
-            near = suggestion(shown(given["layout"]), layouts)
-            raise ConfigError(
-                f"env.args.layout={shown(given['layout'])} is refused: must be one of "
-                f"{', '.join(layouts)}{near}"
-            )
+            layout, known = shown(given["layout"]), f"one of {', '.join(layouts)}"
+            refused = f"env.args.layout={layout}"
+            raise ConfigError(refusal(refused, known, nearest(layout, layouts)))
         given["layout"] = layouts[given["layout"]]
     return given
 

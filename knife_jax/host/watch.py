@@ -76,11 +76,14 @@ def watch(
     began, n_frames = time.perf_counter(), int(np.sum(recorded.episodes.lengths[:episodes] + 1))
     packed = contents(recorded, program.spec, program.view, team, about)
     made = page(about.title, packed).encode() if form == "html" else film(packed, form)
-    write(target, made)
+    try:
+        write(target, made)
+    except OSError as error:
+        raise ConfigError(f"{target} cannot be written: {error.strerror or error}") from None
     say(f"{about.title}, {about.subtitle}")
     say(about.note)
     took = 1000 * (time.perf_counter() - began) / n_frames
-    say(f"{target}: {len(made) / 1e6:.2f} MB, {n_frames} frames, each made in {took:.2g} ms")
+    say(f"{target}: {len(made) / 1e6:.2f} MB, {n_frames} frames, each made in {brief(took)} ms")
 
 
 class Ending(NamedTuple):

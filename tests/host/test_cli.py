@@ -96,6 +96,10 @@ def test_version(tmp_path):
 
 
 ENVS = ", ".join(file.stem for file in options("env"))
+ALGOS = (
+    "must be one of dmix, iql, qmix, qplex, resq, rmix, vdn, wqmix, alone or with a method "
+    "(qmix_knife); plasticity=... has the methods"
+)
 SCENARIOS = "must be one of 3m, 2s3z, 25m, 3s5z, 8m, 5m_vs_6m, "
 
 
@@ -120,16 +124,22 @@ SCENARIOS = "must be one of 3m, 2s3z, 25m, 3s5z, 8m, 5m_vs_6m, "
         ("preset=pymarl algo.batch_size=9000",
          "error: algo.buffer_size=5000 is refused: must be at least algo.batch_size=9000"),
         ("env.scenario=", "error: env.scenario='' is refused: " + SCENARIOS),
-        ("env.scenario=3n", "error: env.scenario=3n is refused: " + SCENARIOS),
+        ("env.scenario=3n",
+         "error: env.scenario=3n is refused (did you mean '3m'?): " + SCENARIOS),
         ("env.scenario", "error: cannot read 'env.scenario': write field=value or group=option"),
         ("+env=smax env=mpe_predator_prey",
          "error: env is given 2 times: +env=smax env=mpe_predator_prey; give it once"),
-        ("+algo=qmix_knif", "error: algo=qmix_knif is refused: must be one of dmix, "),
+        ("+algo=qmix_knif",
+         "error: algo=qmix_knif is refused (did you mean 'qmix_knife'?): " + ALGOS),
+        ("algo=pqn", "error: algo=pqn is refused (did you mean 'preset=pqn'?): " + ALGOS),
+        ("plasticity=qmix",
+         "error: plasticity=qmix is refused (did you mean 'algo=qmix'?): must be one of cbp, "),
+        ("algo=zebra", "error: algo=zebra is refused: " + ALGOS),
         ("plasticity=redo plasticity.slots=2", "error: unknown key 'plasticity.slots'; "),
         ("env=../algo/qmix",
          "error: env=../algo/qmix is refused: must be one of " + ENVS),
-        ("experiment=matrix_sequenc", "error: experiment=matrix_sequenc is refused: must be one "
-         "of matrix_sequence, predator_prey_sequence; did you mean 'matrix_sequence'?"),
+        ("experiment=matrix_sequenc", "error: experiment=matrix_sequenc is refused (did you mean "
+         "'matrix_sequence'?): must be one of matrix_sequence, predator_prey_sequence"),
         ("experiment=null", "error: experiment=null is refused: must be one of matrix_sequence, "),
         ("env=null", "error: env=null is refused: must be one of " + ENVS),
         ("plasticity@algo=knife",

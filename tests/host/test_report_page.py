@@ -208,6 +208,7 @@ def test_a_sequence_of_tasks_shows_its_switches_and_the_end_of_each(tmp_path, mo
     optimum = [8, 8, 10]
     store(tmp_path / "none", rows(FIRST, SECOND, optimum=optimum))
     store(tmp_path / "fresh_per_task", rows(FRESH, FRESH, optimum=optimum))
+    assert report(monkeypatch, tmp_path, "--out", tmp_path / "new" / "a.pdf") == 2
     assert report(monkeypatch, tmp_path, "--out", tmp_path / "new" / "a.html") == 0
     text = (tmp_path / "new" / "a.html").read_text()
     panels = json.loads(re.search(r'id="plots">(.*?)</script>', text)[1])

@@ -97,12 +97,17 @@ def test_methods_and_algorithm_can_be_chosen(tmp_path):
 @pytest.mark.parametrize(
     ("name", "methods", "word", "told"),
     [
-        ("matrix", None, "seed=1", "experiment=matrix is refused: must be one of matrix_sequence"),
+        (
+            "matrix",
+            None,
+            "seed=1",
+            "experiment=matrix is refused (did you mean",
+        ),
         (
             "matrix_sequence",
-            "none,radio",
+            "none,zzz",
             "seed=1",
-            "--methods radio is refused: must be one of",
+            "--methods zzz is refused: must be one of",
         ),
         ("matrix_sequence", "none", "algo.lrr=1", "unknown key 'algo.lrr'; did you mean"),
         ("matrix_sequence", "none", "seed=1,2", "seed=1,2 is a sweep"),
@@ -120,8 +125,8 @@ def test_a_method_that_does_not_exist_is_refused_by_methods(tmp_path):
     with pytest.raises(ConfigError) as refused:
         jobs("matrix_sequence", "nonee", tmp_path, [])
     line = str(refused.value)
-    assert line.startswith("--methods nonee is refused: must be one of ")
-    assert line.endswith("; did you mean 'none'?") and "qmix" not in line
+    assert line.startswith("--methods nonee is refused (did you mean 'none'?): must be one of ")
+    assert "qmix" not in line
 
 
 def test_only_the_very_run_counts_as_complete(tmp_path):
@@ -224,7 +229,10 @@ def test_the_command_line_is_refused_in_one_line_or_explained(start):
     process = start("matrix", "--methods", "none")
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (REFUSED, "")
-    assert err.startswith("error: experiment=matrix is refused: ") and err.count("\n") == 1
+    assert (
+        err.startswith("error: experiment=matrix is refused (did you mean ")
+        and err.count("\n") == 1
+    )
     for words, told in {
         ("--resume",): "unrecognized arguments: --resume; see --help",
         ("--method=none",): "unrecognized arguments: --method=none; did you mean '--methods'?",

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -109,6 +110,60 @@ def test_what_cannot_be_written_is_refused_before_anything_is_read(tmp_path, mon
         cli_watch.main()
     refused = f"--out {words[-1]} is refused: must be a file in a folder that exists"
     assert capsys.readouterr().err == f"error: {refused}\n"
+
+
+def refused(monkeypatch, capsys, *words):
+    """The one line with which words are refused."""
+    monkeypatch.setattr("sys.argv", ["watch", *map(str, words)])
+    with pytest.raises(SystemExit, match="2"):
+        cli_watch.main()
+    out, err = capsys.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    return line.removeprefix("error: ")
+
+
+def test_the_end_of_a_files_name_is_its_format(run, tmp_path, monkeypatch, capsys):
+    for name, begins in (("a.GIF", b"GIF89a"), ("a.html", b"<!doctype html>"), ("a.mp4", None)):
+        out = tmp_path / name
+        monkeypatch.setattr("sys.argv", ["watch", str(run), "--episodes", "1", "--out", str(out)])
+        cli_watch.main()
+        content = out.read_bytes()
+        assert content[4:8] == b"ftyp" if begins is None else content.startswith(begins)
+    capsys.readouterr()
+    line = partial(refused, monkeypatch, capsys)
+    out = tmp_path / "b.gif"
+    assert line(run, "--format", "html", "--out", out) == (
+        f"--out {out} is refused: must end in .html, as --format is html"
+    )
+    for name in ("b.avi", "b"):
+        assert line(run, "--out", name) == (
+            f"argument --out: {name} is refused: must end in .html or .gif or .mp4; see --help"
+        )
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("--episodes 0", "argument --episodes: 0 is refused: must be a whole number, at least 1, "
+         "at most 2147483647; see --help"),
+        ("--format avi", "argument --format: invalid choice: 'avi' (choose from 'html', 'gif', "
+         "'mp4'); see --help"),
+        ("--seed 1 --seed 2", "--seed is given 2 times; give it once; see --help"),
+        ("--formt gif", "unrecognized arguments: --formt gif; did you mean '--format'?"),
+        ("--seed --formt gif", "argument --seed: expected one argument; see --help"),
+    ],
+)  # fmt: skip
+def test_only_an_option_that_does_not_exist_may_mean_another(monkeypatch, capsys, words, line):
+    assert refused(monkeypatch, capsys, "run", *words.split()).replace("'", "") == (
+        line.replace("'", "")
+    )
+
+
+def test_a_recording_that_cannot_be_written_is_refused(run, monkeypatch, capsys):
+    line = refused(monkeypatch, capsys, run, "--episodes", "1", "--out", "/proc/x.html")
+    assert line.startswith("/proc/x.html cannot be written: ")
 
 
 def test_a_recording_that_fails_is_a_warning(run, capsys, tmp_path):
