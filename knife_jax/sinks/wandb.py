@@ -11,6 +11,7 @@ from typing import Any, Literal
 from knife_jax.config.plain import to_dict
 from knife_jax.config.run import Config
 from knife_jax.console.messages import one_line, warn
+from knife_jax.console.scrub import scrub
 from knife_jax.records.directory import METRICS
 from knife_jax.records.lines import IDENTITY, Record, read_records
 from knife_jax.records.series import moments, over_seeds, over_tasks
@@ -157,7 +158,7 @@ def _start(
     return wandb.init(
         project=config.logger.project,
         entity=config.logger.entity,
-        name=directory.name,
+        name=scrub(directory.name),
         group=None if config.experiment.name == "none" else config.experiment.name,
         job_type="train",
         tags=sorted({part.name[:64] for part in (config.env, config.algo, config.plasticity)}),

@@ -3,15 +3,20 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 
 import pytest
+import wandb_history
 from fake_runs import FIRST, FRESH, SECOND, rows, store
+from tiny import tiny_config
 
 from knife_jax.cli import compose, report_wandb
+from knife_jax.config.run import LoggerConfig
 from knife_jax.records.compare import config_hash
 from knife_jax.records.directory import write_json
 from knife_jax.report import wandb_panels, wandb_publish
 from knife_jax.report.table import SHOWN
+from knife_jax.sinks.wandb import open_wandb
 
 KEY = "planted-4f6c1d0e9b"
 
@@ -137,8 +142,10 @@ def test_with_a_key_it_is_saved_and_a_refusal_is_one_line(study, monkeypatch, ca
 
 def test_a_secret_in_a_word_does_not_reach_the_file(study, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("FAKE_API_KEY", KEY)
-    assert call(monkeypatch, study, "--project", "p", "--out", tmp_path / f"x-{KEY}" / "r") == 0
-    assert KEY not in (tmp_path / f"x-{KEY}" / "r").read_text()
+    assert (
+        call(monkeypatch, study, "--project", "p", "--out", tmp_path / f"x-{KEY}" / "r.json") == 0
+    )
+    assert KEY not in (tmp_path / f"x-{KEY}" / "r.json").read_text()
     assert KEY not in capsys.readouterr().out
 
 
@@ -149,6 +156,11 @@ def test_a_secret_in_the_name_of_a_folder_does_not_reach_the_file(study, tmp_pat
     out = tmp_path / "report.json"
     assert call(monkeypatch, tmp_path / "mine", "--project", "p", "--out", out) == 0
     assert "none-***" in out.read_text() and KEY not in out.read_text()
+    folder = tmp_path / "mine" / f"none-{KEY}"  # so is the run called that the run set looks for
+    config = replace(tiny_config(), logger=LoggerConfig(wandb="offline", table=False))
+    open_wandb(config, folder).close()
+    records = wandb_history.records(wandb_history.offline(folder))
+    assert [record.run.display_name for record in records if record.HasField("run")] == ["none-***"]
 
 
 def test_what_is_missing_is_one_line(study, tmp_path, monkeypatch, capsys):

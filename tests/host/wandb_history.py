@@ -38,12 +38,16 @@ def moments(folder: Path) -> list[dict[str, Any]]:
 
 def history(path: Path) -> list[dict[str, Any]]:
     """The rows of the run's history, in the order in which ``wandb sync`` sends them."""
-    records = [Record.FromString(content) for content in contents(path.read_bytes())]
-    rows = [record.history for record in records if record.HasField("history")]
+    rows = [record.history for record in records(path) if record.HasField("history")]
     return [
         {".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in row.item}
         for row in rows
     ]
+
+
+def records(path: Path) -> list[Record]:
+    """All messages of an offline file."""
+    return [Record.FromString(content) for content in contents(path.read_bytes())]
 
 
 def contents(log: bytes):
