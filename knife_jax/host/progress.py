@@ -26,6 +26,7 @@ class Progress:
     frozen: dict[int, int] = field(default_factory=dict)
     """seeds that have diverged, and the env steps at which their networks were last finite"""
     compile_seconds: float = 0.0
+    """from the plan of the program until its first chunk can be computed"""
     train_seconds: float = 0.0
     checkpoint_seconds: float = 0.0
     """time that training has stood still for checkpoints"""

@@ -35,8 +35,12 @@ def restore(info: RunInfo, checkpoints: Checkpoints, origin: CheckpointRef | Non
     from knife_jax.builders.program import build
 
     program = build(info.config)
+    began = time.perf_counter()
     with compiling(title(info.config), info) if info.config.logger.table else nullcontext():
-        return _restore(info, program, checkpoints, origin)
+        run = _restore(info, program, checkpoints, origin)
+    if info.compile_cached is not None:
+        info.progress.compile_seconds += time.perf_counter() - began
+    return run
 
 
 def _restore(
@@ -61,9 +65,7 @@ def _restore(
     state, clock = program.place(begun["state"], begun["clock"])
     chunk = program.chunk
     if progress.env_steps < program.env_steps:
-        began = time.perf_counter()
         chunk, info.compile_cached = compile_cache.compiled(chunk.lower(state, clock))
-        progress.compile_seconds += time.perf_counter() - began
     saved = NEVER if info.checkpoint is None else progress.moment
     return RunState(info, program, checkpoints, state, clock, chunk, saved)
 

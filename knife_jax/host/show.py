@@ -51,20 +51,23 @@ def show(summary: Mapping[str, Any], directory: Path, tensorboard: bool) -> None
 
 def show_evaluation(summary: Mapping[str, Any], kind: str) -> None:
     """Print the values of a kind, ``final`` or ``absolute``: a row per seed and their mean."""
-    returns, rates = f"{kind}_return", f"{kind}_win_rate"
+    values = {name: f"{kind}_{name}" for name in ("return", "regret", "win_rate")}
+    shown = {
+        name.replace("_", " "): field
+        for name, field in values.items()
+        if name == "return" or any(value is not None for value in summary[field])
+    }
     terminal = is_terminal()
     console = Console() if terminal else Console(color_system=None, force_terminal=False)
     table = Table(box=box.SIMPLE_HEAD if terminal else box.ASCII)
-    winning = any(rate is not None for rate in summary[rates])
-    for name in ("seed", "return", "win rate")[: 2 + winning]:
+    for name in ("seed", *shown):
         table.add_column(name, justify="right")
-    columns = [summary["seeds"], summary[returns], summary[rates]]
-    for seed, returned, won in zip(*columns, strict=True):
-        table.add_row(str(seed), brief(returned), *([brief(won)] * winning))
+    columns = [summary[field] for field in shown.values()]
+    for seed, *of_seed in zip(summary["seeds"], *columns, strict=True):
+        table.add_row(str(seed), *map(brief, of_seed))
     if len(summary["seeds"]) > 1:
-        means = [summary[f"{returns}_mean"], summary[f"{rates}_mean"]][: 1 + winning]
         table.add_section()
-        table.add_row("mean", *map(brief, means))
+        table.add_row("mean", *(brief(summary[f"{field}_mean"]) for field in shown.values()))
     console.print(table)
 
 

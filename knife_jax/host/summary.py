@@ -74,10 +74,10 @@ def results(records: Sequence[Record], seeds: Sequence[int]) -> dict[str, Any]:
     """Scores and surgeries of a run, as lists over its seeds.
 
     ``final_*`` are the greedy evaluation of the last policy, ``absolute_*`` that of the best one,
-    the mean over the tasks of a sequence; None for seeds without one, and for win rates if the
-    environment has no winning. ``best_env_steps`` says which policy was the best, None if it was
-    not evaluated. ``churn_max`` is None if there was no surgery, or if any change was not finite
-    or not measured (methods that act at every update).
+    the mean over the tasks of a sequence; None for seeds without one, for win rates if the
+    environment has no winning, and for regrets if no optimum is known. ``best_env_steps`` says
+    which policy was the best, None if it was not evaluated. ``churn_max`` is None if there was no
+    surgery, or if any change was not finite or not measured (methods that act at every update).
     """
     of_kind: dict[str, dict[int, Record]] = {FINAL: {}, ABSOLUTE: {}}
     for record in over_tasks(records):
@@ -88,7 +88,7 @@ def results(records: Sequence[Record], seeds: Sequence[int]) -> dict[str, Any]:
     units = {seed: [r["units_operated"] for r in surgeries if r["seed"] == seed] for seed in seeds}
     out: dict[str, Any] = {}
     for kind, found in of_kind.items():
-        for name in ("return", "win_rate", "episodes"):
+        for name in ("return", "regret", "win_rate", "episodes"):
             out[f"{kind}_{name}"] = values = [found.get(seed, {}).get(name) for seed in seeds]
             if name != "episodes":
                 out[f"{kind}_{name}_mean"] = mean(values)

@@ -81,7 +81,7 @@ def brief(value: float | None) -> str:
     """A number in few digits: 12345, 12.3, 0.123, 1.2e-05; a dash for none."""
     if value is None:
         return "-"
-    whole = value == round(value) or abs(value) >= 1000
+    whole = value == round(value) or abs(value) >= 999.5
     return f"{value:.0f}" if whole and abs(value) < 1e7 else f"{value:.3g}"
 
 

@@ -1,6 +1,7 @@
 """What the user sees while a run goes on, and at its end."""
 
 import io
+import json
 import re
 
 import fake_program
@@ -10,6 +11,8 @@ from rich.console import Console
 
 from knife_jax.config.run import LoggerConfig
 from knife_jax.host.loop import train
+from knife_jax.host.show import show_evaluation
+from knife_jax.host.summary import results
 from knife_jax.records.series import series
 from knife_jax.sinks.format import Plan, brief, duration, title
 from knife_jax.sinks.plot import draw
@@ -92,7 +95,9 @@ def test_without_a_terminal_there_are_plain_lines(tmp_path, monkeypatch, capsys)
     assert out.isascii() and not re.search(r"[\x00-\x09\x0b-\x1f]", out)
     lines = out.splitlines()
     assert lines[0] == "smax 3m, qmix_knife, seeds 5-7: compiling"
-    assert re.fullmatch(r"compiled in \d+\.\d s", lines[1])
+    waited = re.fullmatch(r"compiled in (\d+\.\d) s", lines[1])
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert waited and float(waited[1]) == pytest.approx(summary["compile_seconds"], abs=0.1)
     assert re.fullmatch(r"200/1,000 env steps \| eta [\d:]+ \| [\d,]+ env steps/s .*", lines[2])
     assert lines[2].endswith(
         " | return 3 [2 to 4, worst seed 5] | win rate 0.25 | loss 1.5 [0.5 to 2.5, worst seed 7]"
@@ -118,17 +123,34 @@ def test_the_end_shows_each_seed_and_where_the_files_are(tmp_path, monkeypatch, 
     best = "absolute metric, 70 other episodes per seed with the best policy, of 400 env steps"
     assert f"\n{best}: return 13{', win rate 0.286' * has_win}\n" in out
     assert [row for row in cells if row] == [row if has_win else row[:2] for row in expected]
-    assert "1,000 env steps and 20 updates per seed in " in out
+    assert "1,000 env steps and 20 updates per seed in " in out and "regret" not in out
     assert "surgeries: 5, units operated on per seed: 15, 20, 25; largest change" in out
     files = "config.yaml, metrics.jsonl, summary.json, params.safetensors, curve.png"
     assert f"{tmp_path}: {files}\n" in out
+
+
+def test_the_regret_is_shown_where_the_optimum_is_known(capsys):
+    now = {"kind": "final", "env_steps": 8, "updates": 2, "task": 0, "episodes": 4}
+    records = [
+        {**now, "seed": 3, "return": 7.0, "regret": 1.0},
+        {**now, "seed": 4, "return": 5.5, "regret": 2.5},
+    ]
+    summary = {"seeds": [3, 4], **results(records, [3, 4])}
+    assert (summary["final_regret"], summary["final_regret_mean"]) == ([1.0, 2.5], 1.75)
+    assert summary["absolute_regret"] == [None, None]
+    show_evaluation(summary, "final")
+    lines = [re.findall(r"[\w.]+", line) for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in lines if line] == [
+        ["seed", "return", "regret"],
+        ["3", "7", "1"], ["4", "5.5", "2.5"], ["mean", "6.25", "1.75"],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("value", "text"),
     [
         (None, "-"), (0.0, "0"), (12345.678, "12346"), (12.345, "12.3"), (0.12345, "0.123"),
-        (1.2e-5, "1.2e-05"), (-3.0, "-3"), (2.5e7, "2.5e+07"),
+        (1.2e-5, "1.2e-05"), (-3.0, "-3"), (2.5e7, "2.5e+07"), (140.3, "140"), (999.7, "1000"),
     ],
 )  # fmt: skip
 def test_brief_numbers(value, text):
