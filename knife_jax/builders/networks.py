@@ -49,7 +49,7 @@ def make_networks(config: Config, spec: EnvSpec, made: Factorisation | None = No
         spec.n_actions, algo.hidden, INITS[algo.init](1.0), options.slots, algo.agent_id,
         algo.last_action, *options[1:], n_layers=algo.encoder_layers, head_with=made.head,
     )  # fmt: skip
-    return Networks(agent, made.mixer)
+    return Networks(agent, made.mixer, algo.mask_dead)
 
 
 def n_weights(config: Config, spec: EnvSpec) -> int:

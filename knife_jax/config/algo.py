@@ -49,6 +49,11 @@ class AlgoConfig(Section):
     eps: Annotated[Positive, "epsilon of the optimiser"]
     weight_decay: Annotated[float, at_least(0), "adamw only"] = 0.0
     grad_clip: Annotated[Positive, "largest global norm of a gradient"] = 10.0
+    mask_dead: Annotated[
+        bool,
+        "an agent with a single available action, like a dead one in SMAX, counts as 0 in the "
+        "mixer, as in XuanCe; false: as whatever its network says, as in PyMARL and its relatives",
+    ] = False
     gamma: Annotated[Fraction, "discount"] = 0.99
     reward_scale: Annotated[Positive, "rewards are learnt times this"] = 1.0
     returns: Annotated[
@@ -112,6 +117,11 @@ class AlgoConfig(Section):
             raise ConfigError(
                 f"algo.memory_window={self.memory} is refused: "
                 f"must be at most algo.window={self.window}"
+            )
+        if self.mask_dead and self.mixer == "iql":
+            raise ConfigError(
+                "algo.mask_dead=true is refused: must be false with algo.mixer=iql, "
+                "which mixes no values"
             )
         if self.weight_decay > 0 and self.optimiser != "adamw":
             raise ConfigError(

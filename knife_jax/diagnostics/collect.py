@@ -128,7 +128,7 @@ def td_gradient(
     def loss(params: PyTree) -> Float[Array, ""]:
         online = {**patient.online, "params": params}
         agents = jax.tree.map(some, agent_values(networks, online, batch)[0])
-        taken = joint_at(batch, agents, batch.action)
+        taken = joint_at(networks, batch, agents, batch.action)
         estimates, _ = estimate(networks, online, taken)
         return masked_mean(trainer.learner.error(estimates, goals, taken), batch.valid & windows)
 

@@ -18,7 +18,7 @@ def greedy_actions(
 
     An agent has at least one available action at every step: a dead one, or one whose episode has
     ended, has those that its environment gives it, "stop" as a rule. Their values still enter the
-    mixer.
+    mixer, unless ``algo.mask_dead`` makes them 0 there.
     """
     return jnp.argmax(jnp.where(avail_actions, values, -jnp.inf), axis=-1)
 

@@ -40,6 +40,8 @@ class Networks(NamedTuple):
 
     agent: RecurrentAgent
     mixer: Mixer
+    mask_dead: bool = False
+    """whether an agent without a choice counts as 0 in the mixer"""
 
     @property
     def agents(self) -> dict[str, RecurrentAgent]:
@@ -186,12 +188,29 @@ def q_tot(networks: Networks, variables: Variables, joint: Joint) -> Float[Array
 
 
 def joint_at(
-    batch: Trajectory, agents: AgentValues, action: Int[Array, "T B N"], start: int = 0
+    networks: Networks,
+    batch: Trajectory,
+    agents: AgentValues,
+    action: Int[Array, "T B N"],
+    start: int = 0,
 ) -> Joint:
     """Return joint actions from step ``start`` on, given the agents' values at all steps."""
     steps = slice(start, start + len(action))
     here = jax.tree.map(lambda leaf: leaf[steps], agents)
-    return Joint(here, action, batch.state[steps], batch.avail_actions[steps])
+    available = batch.avail_actions[steps]
+    if networks.mask_dead:
+        here = {name: without_dead(values, available) for name, values in here.items()}
+    return Joint(here, action, batch.state[steps], available)
+
+
+def without_dead(agents: ActionValues, avail_actions: Bool[Array, "T B N A"]) -> ActionValues:
+    """Return the values and samples with 0 for each agent that has a single available action, as
+    dead ones do."""
+    alive = jnp.sum(avail_actions, axis=-1) > 1
+    values, samples, levels = agents
+    if samples is not None:
+        samples = jnp.where(alive[..., None, None], samples, 0.0)
+    return ActionValues(jnp.where(alive[..., None], values, 0.0), samples, levels)
 
 
 def forward(
@@ -207,7 +226,7 @@ def forward(
     The last result holds the flax collection ``sown`` of each network.
     """
     agents, of_agents = agent_values(networks, variables, batch, sown, key)
-    taken = joint_at(batch, agents, batch.action)
+    taken = joint_at(networks, batch, agents, batch.action)
     estimates, of_mixer = estimate(networks, variables, taken, sown)
     return agents, taken, estimates, {**of_agents, "mixer": of_mixer}
 

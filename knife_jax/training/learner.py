@@ -200,13 +200,15 @@ def td_targets(
 
     def of_greedy(start: int, stop: int | None):
         action = greedy_actions(selecting[start:stop], batch.avail_actions[start:stop])
-        return estimate(networks, target, joint_at(batch, agents, action, start))[0]
+        return estimate(networks, target, joint_at(networks, batch, agents, action, start))[0]
 
     ahead = of_greedy(1, None)
 
     def goal(name: str) -> Array:
         def taken() -> Array:
-            return estimate(networks, target, joint_at(batch, agents, batch.action))[0][name]
+            return estimate(networks, target, joint_at(networks, batch, agents, batch.action))[0][
+                name
+            ]
 
         rows = Transitions(reward_scale * batch.reward, batch.terminated, batch.valid, ahead[name])
         return returns(rows, taken, gamma=gamma)

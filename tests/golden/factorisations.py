@@ -59,11 +59,14 @@ def histories(p, batch, carry, normalised=lambda z: z):
     return np.stack(out)
 
 
-def utilities(p, batch, place=0):
-    """The values of all actions, of the network whose memory is the one numbered ``place``."""
+def utilities(p, batch, place=0, mask_dead=False):
+    """The values of all actions, of the network whose memory is the one numbered ``place``; with
+    ``mask_dead`` 0 for agents of which a single action is available."""
     width = len(p["memory"]["hr"]["kernel"])
     carry = batch.carry[..., place * width : (place + 1) * width]
-    return dense(p["head"], histories(p, batch, carry))
+    values = dense(p["head"], histories(p, batch, carry))
+    alive = batch.avail_actions.sum(axis=-1, keepdims=True) > 1
+    return np.where(alive, values, 0) if mask_dead else values
 
 
 def at(values, action):
@@ -109,8 +112,11 @@ def qplex(p, still, q, best, s, action, n_actions):
     return np.sum(w * q + v, axis=-1) + np.sum(advantage * (importance - 1), axis=-1)
 
 
-def qmix_loss(p, still, target, batch):
-    return _squared(p, still, target, batch, lambda m, _, q, s: monotonic(m, q[0], s))
+def qmix_loss(p, still, target, batch, mask_dead=False):
+    def mix(m, _, q, s):
+        return monotonic(m, q[0], s)
+
+    return _squared(p, still, target, batch, mix, mask_dead)
 
 
 def vdn_loss(p, still, target, batch):
@@ -126,11 +132,13 @@ def iql_loss(p, still, target, batch):
     return mean_over(batch, np.mean(errors, axis=-1))
 
 
-def _squared(p, still, target, batch, mix):
+def _squared(p, still, target, batch, mix, mask_dead=False):
     """The mean of (Q_tot - y)², y being the target network's value of the online network's greedy
     joint action, with ``still`` for the online network where it is free of gradients."""
-    q, q_still = (utilities(x["agent"], batch) for x in (p, still))
-    q_target, best = utilities(target["agent"], batch), greedy(q_still, batch)
+    q, q_still, q_target = (
+        utilities(x["agent"], batch, mask_dead=mask_dead) for x in (p, still, target)
+    )
+    best = greedy(q_still, batch)
     values = at(q[:-1], batch.action), at(q_still[:-1], batch.action)
     taken = mix(p.get("mixer"), still.get("mixer"), values, batch.state[:-1])
     chosen = at(q_target, best)[1:]
@@ -158,11 +166,13 @@ def pqn_loss(p, still, target, batch, lam, reward_scale):
     return mean_over(batch, np.square(taken - goal))
 
 
-def qplex_loss(p, still, target, batch):
+def qplex_loss(p, still, target, batch, mask_dead=False):
     """The target network's own maxima are subtracted from its values of the online network's greedy
     actions."""
     n_actions = batch.avail_actions.shape[-1]
-    q, q_still, q_target = (utilities(x["agent"], batch) for x in (p, still, target))
+    q, q_still, q_target = (
+        utilities(x["agent"], batch, mask_dead=mask_dead) for x in (p, still, target)
+    )
     best = greedy(q_still, batch)
 
     def parts(values, action, steps):

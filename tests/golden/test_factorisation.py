@@ -39,6 +39,11 @@ CASES.append(("rmix", RISKY, partial(restated.rmix_loss, n_levels=3, weight=0.3)
 WITHOUT_TARGET = {"target_period": 1, "td_lambda": 0.85, "reward_scale": 10.0, "layer_norm": True}
 PQN = partial(restated.pqn_loss, lam=0.85, reward_scale=10.0)
 CASES += [("vdn", WITHOUT_TARGET | {"encoder_layers": n}, PQN) for n in (1, 3)]
+MASKED = {"mask_dead": True}
+CASES += [
+    ("qmix", MASKED, partial(restated.qmix_loss, mask_dead=True)),
+    ("qplex", MASKED, partial(restated.qplex_loss, mask_dead=True)),
+]
 BUGS = [
     # the released code has the sign of the residual in a penalty alone, which it makes zero
     ("resq", SMALL, partial(restated.resq_loss, residual=lambda q_r: q_r)),
@@ -58,16 +63,18 @@ BUGS = [
 """what published code does otherwise"""
 
 
-def make_batch(key, width):
+def make_batch(key, width, dead):
+    """Random windows, in which each agent is dead with this chance: its action is the only one."""
     keys = iter(jax.random.split(key, 12))
     normal = lambda *shape: jax.random.normal(next(keys), shape)  # noqa: E731
     coin = lambda p, *shape: jax.random.bernoulli(next(keys), p, shape)  # noqa: E731
     action = jax.random.randint(next(keys), (T, B, N), 0, A)
-    taken = jnp.concatenate([action, action[:1]])
+    taken = jax.nn.one_hot(jnp.concatenate([action, action[:1]]), A, dtype=bool)
+    alive = ~jax.random.bernoulli(jax.random.fold_in(key, 12), dead, (T + 1, B, N, 1))
     return Trajectory(
         obs=normal(T + 1, B, N, O),
         state=normal(T + 1, B, D),
-        avail_actions=coin(0.6, T + 1, B, N, A) | jax.nn.one_hot(taken, A, dtype=bool),
+        avail_actions=(coin(0.6, T + 1, B, N, A) & alive) | taken,
         first=coin(0.2, T + 1, B),
         action=action,
         reward=normal(T, B),
@@ -94,7 +101,8 @@ def made(name, **options):
     )  # fmt: skip
     keys = jax.random.split(jax.random.key(0), 3)
     online, target = (learner.init(key).online for key in keys[:2])
-    batch = make_batch(keys[2], learner.initial_carry(1).shape[-1])
+    dead = 0.3 if algo.mask_dead else 0.0
+    batch = make_batch(keys[2], learner.initial_carry(1).shape[-1], dead)
     return learner, online, target, batch
 
 

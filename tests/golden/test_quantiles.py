@@ -50,7 +50,7 @@ def sampled(key, sampling):
             obs, jax.random.normal(keys[3], (T, B, 7)), jnp.ones((T, B, n, SPEC.n_actions), bool),
             first, action, *(jnp.zeros((T, B)),) * 3, carry, action[0],
         )  # fmt: skip
-        return variables, values["agent"], joint_at(batch, values, action)
+        return variables, values["agent"], joint_at(networks, batch, values, action)
 
     return networks, *said(key)
 
