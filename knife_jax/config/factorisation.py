@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from knife_jax.config.algo import AlgoConfig
-from knife_jax.config.schema import Count, Few, NotNegative, PositiveFraction, choice
+from knife_jax.config.schema import (
+    ConfigError,
+    Count,
+    Few,
+    NotNegative,
+    PositiveFraction,
+    choice,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +62,12 @@ class DmixConfig(MonotonicConfig):
     """DMIX."""
 
     samples: Annotated[Count, "quantiles learnt at each step, and as many of the target"] = 8
-    acting: Annotated[Count, "evenly spaced quantiles whose mean actions are chosen by"] = 32
+    acting: Annotated[Count, "quantiles whose mean actions are chosen by"] = 32
+    acting_levels: Annotated[
+        str,
+        choice("even", "random"),
+        "which: evenly spaced, or in exploration drawn at each step, as in DFAC's code",
+    ] = "even"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +77,21 @@ class RmixConfig(MonotonicConfig):
     atoms: Annotated[Count, "quantiles of each return"] = 100
     risk_levels: Annotated[Count, "risk levels that an agent chooses among: 1/n, 2/n, …, 1"] = 10
     quantile_weight: Annotated[NotNegative, "of the error of the agents' own returns"] = 0.1
+    form: Annotated[
+        str,
+        choice("paper", "code"),
+        "as published, or as ReBorn's code has it: returns learnt from the value in place of the "
+        "reward, and CVaRs that are sums of n atoms over n - 1",
+    ] = "paper"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.form == "code" and self.atoms <= self.risk_levels:
+            raise ConfigError(
+                f"algo.atoms={self.atoms} is refused: must be more than "
+                f"algo.risk_levels={self.risk_levels} with algo.form=code, "
+                "which divides by one atom less"
+            )
 
 
 ALGOS: dict[str, type[AlgoConfig]] = {

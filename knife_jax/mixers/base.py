@@ -160,6 +160,8 @@ class Goals(NamedTuple):
     """a goal for each estimate; its further axes may be of other lengths"""
     greedy: Estimates
     """what the target network says of the greedy joint action in place of the one taken"""
+    reward: Float[Array, "T B"]
+    """as it is learnt"""
 
 
 @runtime_checkable

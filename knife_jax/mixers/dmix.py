@@ -37,18 +37,24 @@ class DMixer(nn.Module):
 
 
 def dmix(
-    options: MixerOptions, *, positive: str = "abs", samples: int = 8, acting: int = 32
+    options: MixerOptions,
+    *,
+    positive: str = "abs",
+    samples: int = 8,
+    acting: int = 32,
+    acting_levels: str = "even",
 ) -> Factorisation:
     """Make DMIX: agents with ``QuantileHead``, and the quantile Huber error of Z_tot, summed over
     the ``samples`` quantiles that are learnt at each step.
 
-    Actions are chosen by the mean of ``acting`` evenly spaced quantiles, in the released code
-    random ones; so are the numbers in logs of diagnostics.
+    Actions are chosen by the mean of ``acting`` evenly spaced quantiles, or, while exploring, by
+    that of as many random ones (``acting_levels="random"``), as in the released code, which draws
+    them in evaluations too.
     """
 
     def error(estimates: Estimates, goals: Goals, joint: Joint) -> Float[Array, "T B"]:
         levels = INPUTS["levels"](joint)
         return samples * quantile_huber(estimates["q_tot"], levels, goals.returns["q_tot"])
 
-    head = Quantiles(samples, acting)
+    head = Quantiles(samples, acting, acting_levels == "random")
     return Factorisation(DMixer(options, positive), head=head, error=error)

@@ -24,16 +24,20 @@ def midpoints(n: int) -> Float[Array, " K"]:
 
 
 class Levels(nn.Module):
-    """Quantile levels for every step and environment: random where the flax stream ``samples`` is
+    """Quantile levels for every step and environment: ``learning`` random ones where the flax
+    stream ``samples`` is given, else ``acting``, random if ``draws`` and the stream ``acting`` is
     given, else evenly spaced."""
 
-    random: int
-    even: int
+    learning: int
+    acting: int
+    draws: bool = False
 
     def __call__(self, steps: int, n_envs: int) -> Float[Array, "T B K"]:
         if self.has_rng("samples"):
-            return jax.random.uniform(self.make_rng("samples"), (steps, n_envs, self.random))
-        return jnp.broadcast_to(midpoints(self.even), (steps, n_envs, self.even))
+            return jax.random.uniform(self.make_rng("samples"), (steps, n_envs, self.learning))
+        if self.draws and self.has_rng("acting"):
+            return jax.random.uniform(self.make_rng("acting"), (steps, n_envs, self.acting))
+        return jnp.broadcast_to(midpoints(self.acting), (steps, n_envs, self.acting))
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class QuantileHead:
     init_with: Init
     samples: int
     acting: int
+    draws: bool = False
     memories: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, h: Float[Array, "T B N H"]) -> ActionValues:
@@ -59,7 +64,7 @@ class QuantileHead:
         def dense(width: int, fan_in: int, name: str) -> nn.Dense:
             return nn.Dense(width, kernel_init=init.dense, bias_init=init.bias(fan_in), name=name)
 
-        levels = Levels(self.samples, self.acting)(*h.shape[:2])
+        levels = Levels(self.samples, self.acting, self.draws)(*h.shape[:2])
         cosines = jnp.cos(jnp.pi * jnp.arange(COSINES) * levels[..., None])
         phi = jax.nn.relu(dense(self.hidden_dim, COSINES, "quantiles")(cosines))
         read = dense(self.n_actions, self.hidden_dim, "head")
@@ -78,13 +83,14 @@ class QuantileHead:
 
 @dataclass(frozen=True)
 class Quantiles:
-    """Makes a ``QuantileHead`` with so many random levels, and evenly spaced ones for acting."""
+    """Makes a ``QuantileHead`` with so many random levels, and so many for acting."""
 
     samples: int
     acting: int
+    draws: bool = False
 
     def __call__(self, n_actions: int, hidden_dim: int, init_with: Init) -> QuantileHead:
-        return QuantileHead(n_actions, hidden_dim, init_with, self.samples, self.acting)
+        return QuantileHead(n_actions, hidden_dim, init_with, self.samples, self.acting, self.draws)
 
 
 @jax.custom_vjp

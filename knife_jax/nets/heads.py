@@ -35,8 +35,8 @@ class Head(Protocol):
 
         Arguments are the states [T, B, N, H] of the network's memory and of ``memories``, after
         each step.
-        Randomness is the flax stream ``samples``. Without it, as in acting and in diagnostics, a
-        head is a function of the states.
+        Randomness is the flax stream ``samples`` in learning and ``acting`` in exploration. Without
+        them, as in evaluations and in diagnostics, a head is a function of the states.
         """
         ...
 

@@ -114,17 +114,19 @@ def unroll(
     first: Bool[Array, "T B"],
     sown: str = "intermediates",
     key: PRNGKeyArray | None = None,
+    stream: str = "samples",
 ) -> tuple[Float[Array, "B N H"], AgentValues, PyTree]:
     """Run the agents' network and its critics over time.
 
     Returns the carry after the last step, the values of all actions, and the flax collection
-    ``sown`` that the layers of each network leave. With a key heads that sample do so.
+    ``sown`` that the layers of each network leave. With a key, that of a flax ``stream``, heads
+    that sample do so.
     """
     carries, values, left, at = [], {}, {}, 0
     for i, (name, net) in enumerate(networks.agents.items()):
         width = net.initial_carry().shape[-1]
         before, at = carry[..., at : at + width], at + width
-        rngs = None if key is None else {"samples": jax.random.fold_in(key, i)}
+        rngs = None if key is None else {stream: jax.random.fold_in(key, i)}
         (after, values[name]), seen = net.apply(
             of_network(variables, name), before, obs, last_action, first, mutable=sown, rngs=rngs
         )
@@ -139,10 +141,11 @@ def act(
     carry: Float[Array, "E N H"],
     now: TimeStep,
     last_action: Int[Array, "E N"],
+    acting_key: PRNGKeyArray | None = None,
 ) -> tuple[Float[Array, "E N H"], Float[Array, "E N A"]]:
-    """Return the agents' next carry and their values at one time step."""
+    """Return the agents' next carry and their values at one time step; see ``learner.Act``."""
     step: Any = now.obs[None], last_action[None], now.first[None]
-    carry, values, _ = unroll(networks, variables, carry, *step)
+    carry, values, _ = unroll(networks, variables, carry, *step, key=acting_key, stream="acting")
     return carry, values["agent"].values[0]
 
 

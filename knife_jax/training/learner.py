@@ -53,8 +53,11 @@ class Act(Protocol):
         carry: Float[Array, "E N H"],
         now: TimeStep,
         last_action: Int[Array, "E N"],
+        key: PRNGKeyArray | None = None,
+        /,
     ) -> tuple[Float[Array, "E N H"], Float[Array, "E N A"]]:
-        """Return the agents' next carry and their values of all actions at one time step."""
+        """Return the agents' next carry and their values of all actions at one time step. With a
+        key heads that sample in acting do so."""
         ...
 
 
@@ -202,7 +205,7 @@ def td_targets(
         action = greedy_actions(selecting[start:stop], batch.avail_actions[start:stop])
         return estimate(networks, target, joint_at(networks, batch, agents, action, start))[0]
 
-    ahead = of_greedy(1, None)
+    ahead, reward = of_greedy(1, None), reward_scale * batch.reward
 
     def goal(name: str) -> Array:
         def taken() -> Array:
@@ -210,10 +213,10 @@ def td_targets(
                 name
             ]
 
-        rows = Transitions(reward_scale * batch.reward, batch.terminated, batch.valid, ahead[name])
+        rows = Transitions(reward, batch.terminated, batch.valid, ahead[name])
         return returns(rows, taken, gamma=gamma)
 
-    return Goals({name: goal(bootstrap or name) for name in ahead}, of_greedy(0, -1))
+    return Goals({name: goal(bootstrap or name) for name in ahead}, of_greedy(0, -1), reward)
 
 
 def gradient(

@@ -15,6 +15,9 @@ from knife_jax.training.exploration import epsilon_greedy
 from knife_jax.training.learner import Act
 from knife_jax.types import PyTree, Trajectory, Variables, batch_axes
 
+ACTING = 1_000
+"""number of the key of what is drawn for values, beside those of ε-greedy actions"""
+
 
 class ActorState(struct.PyTreeNode):
     """Where the E environments of one seed stand."""
@@ -121,7 +124,8 @@ def rollout(
         actor, counted = carry
         now = actor.time_step
         before = None if actor.recent is None else (actor.carry, actor.last_action)
-        recurrent, values = act(variables, actor.carry, now, actor.last_action)
+        own_key = jax.random.fold_in(key, ACTING)
+        recurrent, values = act(variables, actor.carry, now, actor.last_action, own_key)
         action = epsilon_greedy(key, values, now.avail_actions, epsilon)
         env_state, after = env.step(actor.env, action)
         row = (now.obs, now.state, now.avail_actions, now.first, action, after.reward,

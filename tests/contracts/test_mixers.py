@@ -208,6 +208,31 @@ def test_methods_find_the_layers_of_all_networks(name, method, key):
     assert {*after.online["params"]} == {"agent", "mixer"} | critics
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            {"mixer": "iql", "mask_dead": True},
+            "algo.mask_dead=true is refused: must be false with algo.mixer=iql, "
+            "which mixes no values",
+        ),
+        (
+            {"mixer": "rmix", "form": "code", "atoms": 10},
+            "algo.atoms=10 is refused: must be more than algo.risk_levels=10 with "
+            "algo.form=code, which divides by one atom less",
+        ),
+        (
+            {"mixer": "dmix", "acting_levels": "both"},
+            "algo.acting_levels=both is refused: must be one of even, random",
+        ),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(options, said):
+    with pytest.raises(ConfigError) as refused:
+        tiny_config(**options)
+    assert str(refused.value) == said
+
+
 def test_surgery_on_a_mixer_without_neurons_is_refused():
     scope = {"name": "redo", "method": "redo", "scope": "mixer"}
     config = tiny_config(mixer="vdn", plasticity=scope)

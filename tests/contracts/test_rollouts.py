@@ -17,7 +17,7 @@ from knife_jax.envs.base import vectorise
 from knife_jax.training import chunk as training
 from knife_jax.training import replay
 from knife_jax.training.forward import agent_values
-from knife_jax.training.rollout import rollout
+from knife_jax.training.rollout import ACTING, rollout, start
 
 E, T, M = 6, 5, 3
 ROLLOUTS = {"mixer": "vdn", "data": "rollouts", "batch_size": 3, "learning_starts": 0,
@@ -51,6 +51,26 @@ def played(memory):
         actor, windows, _ = play(actor, key)
         rounds.append(windows)
     return trainer, state.patient.online, rounds
+
+
+def test_values_of_exploration_are_drawn_with_keys_of_their_own():
+    """At each step another one, and none that ε-greedy actions are drawn with."""
+    env, n = vectorise(JOINT.env, E), JOINT.env.spec.n_agents
+    shape, keys = (E, n, JOINT.env.spec.n_actions), jax.random.split(jax.random.key(1), T)
+
+    def act(variables, carry, now, last_action, acting_key):
+        return carry, jax.random.uniform(acting_key, shape)
+
+    begun = start(env, jnp.zeros((E, n, 1)), jax.random.key(0))
+    windows = jax.jit(partial(rollout, env, act, {}, length=T))(
+        begun, jnp.zeros(()), jax.random.key(1)
+    )[1]
+    values = [jax.random.uniform(jax.random.fold_in(key, ACTING), shape) for key in keys]
+    best = np.argmax(np.where(windows.avail_actions[:-1], values, -1), axis=-1)
+    np.testing.assert_array_equal(windows.action, best)
+    of_actions = [jax.random.key_data(key) for each in keys for key in jax.random.split(each)]
+    own = [jax.random.key_data(jax.random.fold_in(key, ACTING)) for key in keys]
+    assert len(np.unique(np.concatenate([of_actions, own]), axis=0)) == 3 * T
 
 
 def test_windows_begin_with_the_last_steps_of_the_round_before():

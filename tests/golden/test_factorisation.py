@@ -35,7 +35,9 @@ CASES = [
     ("dmix", {"samples": 3, "acting": 7}, partial(restated.dmix_loss, n_levels=7, samples=3)),
 ]  # fmt: skip
 RISKY = {"atoms": 7, "risk_levels": 3, "quantile_weight": 0.3}
-CASES.append(("rmix", RISKY, partial(restated.rmix_loss, n_levels=3, weight=0.3)))
+RISK = partial(restated.rmix_loss, n_levels=3, weight=0.3)
+AS_RELEASED = partial(RISK, literal=True, mean=lambda z, n: restated.lowest(z, n, n - 1))
+CASES += [("rmix", RISKY, RISK), ("rmix", RISKY | {"form": "code"}, AS_RELEASED)]
 WITHOUT_TARGET = {"target_period": 1, "td_lambda": 0.85, "reward_scale": 10.0, "layer_norm": True}
 PQN = partial(restated.pqn_loss, lam=0.85, reward_scale=10.0)
 CASES += [("vdn", WITHOUT_TARGET | {"encoder_layers": n}, PQN) for n in (1, 3)]
@@ -47,18 +49,9 @@ CASES += [
 BUGS = [
     # the released code has the sign of the residual in a penalty alone, which it makes zero
     ("resq", SMALL, partial(restated.resq_loss, residual=lambda q_r: q_r)),
-    ("rmix", RISKY, partial(restated.rmix_loss, n_levels=3, weight=0.3, literal=True)),
+    ("rmix", RISKY, partial(RISK, literal=True)),
     # the released code divides the sum of the lowest atoms by one less than there are
-    (
-        "rmix",
-        RISKY,
-        partial(
-            restated.rmix_loss,
-            n_levels=3,
-            weight=0.3,
-            mean=lambda z, n: restated.lowest(z, n, n - 1),
-        ),
-    ),
+    ("rmix", RISKY, partial(RISK, mean=lambda z, n: restated.lowest(z, n, n - 1))),
 ]
 """what published code does otherwise"""
 

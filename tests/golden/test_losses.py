@@ -189,7 +189,7 @@ def test_the_squared_error_by_hand():
     """Errors 1, 2 and 3, of which the last does not count, beside errors 1 and 3 at each step."""
     q_tot, several = jnp.array([[1.0], [2.0], [3.0]]), jnp.tile(jnp.array([1.0, 3.0]), (3, 1, 1))
     estimates = {"q_tot": q_tot, "agents": several}
-    goals = Goals({name: jnp.zeros_like(q) for name, q in estimates.items()}, {})
+    goals = Goals({name: jnp.zeros_like(q) for name, q in estimates.items()}, {}, q_tot)
     zeros = jnp.zeros((3, 1, 1))
     joint = Joint({}, jnp.zeros((3, 1, 1), int), zeros, jnp.ones((3, 1, 1, 1), bool))
     errors = squared({"q_tot": q_tot}, goals, joint)

@@ -9,14 +9,14 @@ import optax
 from tiny import tiny_config
 
 from knife_jax.builders.networks import make_networks
-from knife_jax.envs.base import EnvSpec
+from knife_jax.envs.base import EnvSpec, TimeStep
 from knife_jax.mixers.base import mean_of, take_action_values
 from knife_jax.mixers.qmix import QMixer
 from knife_jax.mixers.quantiles import Levels, Quantiles, midpoints, quantile_huber
 from knife_jax.mixers.rmix import cvar
 from knife_jax.nets.agent import RecurrentAgent
 from knife_jax.nets.initialisers import INITS
-from knife_jax.training.forward import estimate, init_networks, joint_at, q_tot, unroll
+from knife_jax.training.forward import act, estimate, init_networks, joint_at, q_tot, unroll
 from knife_jax.types import Trajectory
 
 SPEC = EnvSpec("none", n_agents=3, n_actions=5, obs_size=2, state_size=7, horizon=11, has_win=False)
@@ -67,6 +67,40 @@ def test_levels_are_random_in_learning_and_even_in_acting(key):
         np.testing.assert_allclose(values.values, jnp.mean(values.samples, -1), atol=1e-6)
     drawn = Levels(4001, 1).apply({}, 1, 1, rngs={"samples": key})
     np.testing.assert_allclose(np.sort(drawn[0, 0]), midpoints(4001), atol=0.03)
+
+
+def test_levels_of_exploration_can_be_drawn(key):
+    """As many as are evenly spaced otherwise, and only if a key is given; values are then scattered
+    about those of many levels."""
+    drawn = Levels(SAMPLES, ACTING, draws=True)
+    levels = np.asarray(drawn.apply({}, T, B, rngs={"acting": key}))
+    assert levels.shape == (T, B, ACTING) and len(np.unique(levels)) == levels.size
+    even = np.broadcast_to(midpoints(ACTING), (T, B, ACTING))
+    np.testing.assert_array_equal(drawn.apply({}, T, B), even)
+    never = Levels(SAMPLES, ACTING)
+    np.testing.assert_array_equal(never.apply({}, T, B, rngs={"acting": key}), even)
+    options = {"mixer": "dmix", "samples": SAMPLES}
+    random, many = (
+        make_networks(tiny_config(**options, **acting), SPEC)
+        for acting in ({"acting": 2, "acting_levels": "random"}, {"acting": 501})
+    )
+    n = SPEC.n_agents
+    now = TimeStep(
+        jnp.ones((1, n, SPEC.obs_size)), jnp.ones((1, 7)), jnp.ones((1, n, 5), bool),
+        jnp.zeros(1), *(jnp.zeros(1, bool),) * 4,
+    )  # fmt: skip
+    given = random.initial_carry(1, n), now, jnp.zeros((1, n), int)
+
+    @jax.jit
+    def values(key):
+        variables, keys = init_networks(random, SPEC, key), jax.random.split(key, 3000)
+        draws = jax.vmap(lambda key: act(random, variables, *given, key)[1])(keys)
+        return act(random, variables, *given)[1], draws, act(many, variables, *given)[1]
+
+    fixed, draws, expected = values(key)
+    assert np.min(np.std(draws, axis=0)) > 1e-4 and np.max(np.abs(fixed - draws[0])) > 1e-4
+    error = np.std(draws, axis=0) / np.sqrt(len(draws))
+    assert np.all(np.abs(np.mean(draws, axis=0) - expected) < 5 * error + 1e-5)
 
 
 def test_the_mean_of_z_tot_is_qmixs_value_and_its_shape_the_sums(key):
@@ -125,6 +159,8 @@ def test_cvar_is_the_mean_of_the_lowest_atoms():
     for level in range(10):
         expected = np.mean(ordered[: level + 1])
         np.testing.assert_allclose(cvar(atoms[None], jnp.array(level), 10), [expected], rtol=1e-6)
+    # the sum of 5 over 4
+    np.testing.assert_allclose(cvar(atoms[None], jnp.array(4), 10, 1), [sum(ordered[:5]) / 4])
     # 7 atoms at 1/2: the lowest 4
     seven = cvar(atoms[None, :7], jnp.array(0), 2)
     np.testing.assert_allclose(seven, [np.mean(np.sort(atoms[:7])[:4])], rtol=1e-6)
