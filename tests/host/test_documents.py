@@ -2,7 +2,8 @@
 
 Training itself is left out, and so are measurements: processes are started with ``SITE`` on their
 path, which keeps the configuration in the place of training, and stops the scripts of benchmarks
-once their words are read. One run is trained in earnest, stopped, gone on with and played.
+once their words are read; those of Python are forked from one that has imported what they import.
+One run is trained in earnest, stopped, gone on with and played, by processes from their beginning.
 """
 
 import json
@@ -19,6 +20,7 @@ from pathlib import Path
 import pytest
 import yaml
 from documents import ROOT, commands, pages, refusals
+from forks import Forks
 
 from knife_jax.envs.smacv2 import doctor
 
@@ -72,8 +74,11 @@ IN_EARNEST = (
 )
 """one run: trained, gone on with and played"""
 
-SHORTER = {"python -m knife_jax.bench.plasticity": "--quick --methods none --seeds 2"}
-"""further words for those that would take minutes"""
+SHORTER = {
+    "python -m knife_jax.bench.plasticity": "--quick --methods none --seeds 2",
+    "python -m knife_jax.study predator_prey_sequence": "--methods none,redo",
+}
+"""further words for those that would take long"""
 
 NOT_HERE = {
     "pip install": "installs packages",
@@ -105,42 +110,60 @@ def not_here(command):
 RUN = [c for c in FOUND if not not_here(c) and c not in IN_EARNEST]
 
 
-@pytest.fixture
-def call(tmp_path):
-    """Runs a command in a folder from which it finds what it names."""
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(SITE)
+@pytest.fixture(scope="module")
+def forks(tmp_path_factory):
+    begun = Forks(tmp_path_factory.mktemp("forks"))
+    yield begun
+    begun.close()
+
+
+def caller(folder, forks):
+    """Runs commands in a folder from which they find what they name."""
+    (folder / "site").mkdir()
+    (folder / "site" / "sitecustomize.py").write_text(SITE)
     for name in ("experiments", "tests", "constraints.txt"):
-        (tmp_path / name).symlink_to(ROOT / name)
+        (folder / name).symlink_to(ROOT / name)
     bin_of_python = str(Path(sys.executable).parent)
 
     def called(command, *further, site=True):
         words = [PLACEHOLDERS.get(word, word) for word in shlex.split(command)]
-        path = [str(tmp_path / "site")] * site + [*filter(None, sys.path)]
+        path = [str(folder / "site")] * site + [*filter(None, sys.path)]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
         environment["PATH"] = bin_of_python + os.pathsep + os.environ["PATH"]
         environment["WANDB_MODE"] = "offline"
         if "smacv2" in command:
-            environment |= fake_game.install(tmp_path / "game")
-        if site:
-            environment["PYTHONPATH"] = (
-                f"{tmp_path / 'site'}{os.pathsep}" + environment["PYTHONPATH"]
-            )
+            environment |= fake_game.install(folder / "game")
         while "=" in words[0]:
             name, _, value = words.pop(0).partition("=")
             environment[name] = value
+        if site and words[0] == "python":
+            return forks.run([*words, *further], folder, environment)
         return subprocess.run(
-            [*words, *further], cwd=tmp_path, env=environment, capture_output=True, text=True,
+            [*words, *further], cwd=folder, env=environment, capture_output=True, text=True,
             timeout=600, encoding="utf-8",
         )  # fmt: skip
 
     return called
 
 
+@pytest.fixture
+def call(tmp_path, forks):
+    return caller(tmp_path, forks)
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory, forks):
+    """The folder of a study's runs."""
+    folder = tmp_path_factory.mktemp("studied")
+    study = "python -m knife_jax.study matrix_sequence --methods none,redo"
+    assert caller(folder, forks)(study).returncode == 0
+    return folder / "runs"
+
+
 @pytest.mark.parametrize("command", RUN)
-def test_a_command_that_is_shown(command, call, tmp_path):
+def test_a_command_that_is_shown(command, call, tmp_path, request):
     if "knife_jax.report" in command:
-        assert call("python -m knife_jax.study matrix_sequence --methods none,redo").returncode == 0
+        shutil.copytree(request.getfixturevalue("studied"), tmp_path / "runs")
     done = call(command, *SHORTER.get(command, "").split())
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr and "error: " not in done.stderr
