@@ -50,7 +50,7 @@ def load(target: str | None, args: Mapping[str, Any]) -> Env:
     _check_arguments(target, function, args)
     try:
         made = function(**args)
-    except Exception as error:  # whatever the user's code meets
+    except (Exception, SystemExit) as error:  # whatever the user's code meets
         raise ConfigError(f"env.target={target} is refused: {why('it', error)}") from None
     if not isinstance(made, Env):
         kind = type(made).__name__

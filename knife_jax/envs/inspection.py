@@ -84,10 +84,12 @@ def _traced(
     programs = []
     for _ in range(2):
         # by a new function each time: jax keeps what it has traced before
-        afresh = jax.make_jaxpr(lambda *given: function(*given), return_shape=True)
+        afresh = jax.make_jaxpr(lambda *given: _arrays(function(*given)), return_shape=True)
         try:
             programs.append(afresh(*arguments))
-        except Exception as error:  # whatever the user's code meets
+        except NoArrayError as error:
+            return None, [f"{name} returns {error}, must be an array or a number"]
+        except (Exception, SystemExit) as error:  # whatever the user's code meets
             return None, [why(name, error)]
     (first, returned), (second, _) = programs
     if not (isinstance(returned, tuple) and len(returned) == 2):
@@ -103,6 +105,19 @@ def _traced(
             "count, keep arrays, or draw numbers without its key?)"
         )
     return returned, found
+
+
+class NoArrayError(Exception):
+    """Something that jax cannot hold. The message says where it is, and what."""
+
+
+def _arrays(returned: PyTree) -> PyTree:
+    """What a function of the user's returns. Raises ``NoArrayError`` if not all of it is arrays."""
+    for path, leaf in jax.tree_util.tree_flatten_with_path(returned)[0]:
+        if not isinstance(leaf, jax.Array | np.ndarray | np.number | np.bool | int | float):
+            at = jax.tree_util.keystr(path).removeprefix("[1].").replace("[0]", "a state", 1)
+            raise NoArrayError(f"{at} of type {type(leaf).__name__}")
+    return returned
 
 
 def _equal(first: Any, second: Any) -> bool:

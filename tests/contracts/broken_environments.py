@@ -1,6 +1,7 @@
 """Environments that break their contract, each in one way: functions for ``env.target``."""
 
 import random
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -76,6 +77,10 @@ def seen_as_a_dictionary():
     return changed(THREE, obs=lambda row: {"agent_0": row.obs[0]})
 
 
+def seen_as_text():
+    return changed(THREE, obs=lambda row: "nothing")
+
+
 def batched():
     return changed(THREE, **{name: lambda row, name=name: getattr(row, name)[None]
                              for name in ("obs", "state", "avail_actions", "reward", "terminated",
@@ -133,6 +138,18 @@ def state_of_another_type():
 
 def state_that_grows():
     return with_state(lambda state: state._replace(drawn=jnp.zeros(5)))
+
+
+def state_with_text():
+    return with_state(lambda state: state._replace(time="now"))
+
+
+def exits():
+    sys.exit("bye")
+
+
+def exits_in_reset():
+    return of_reset(lambda key: sys.exit(3))
 
 
 def state_of_another_structure():
