@@ -23,7 +23,7 @@ KEPT = "must not change"
 BROKEN = {
     "a_dictionary": "it returns a value of type dict, must return an Env",
     "fails_to_be_made": "it raises IndexError: list index out of range "
-    "(broken_environments.py, line 40)",
+    "(broken_environments.py, line 41)",
     "without_step": "step is no function",
     "without_spec": "spec is of type dict, must be an EnvSpec",
     "reward_per_agent": "reward of reset is float32 [2], must be float [], "
