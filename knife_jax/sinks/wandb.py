@@ -31,14 +31,19 @@ class WandbSink:
     def write(self, records: Sequence[Record]) -> None:
         for seeds in moments(records):
             if self._step >= self._known:  # the server has the earlier ones
-                self._run.log(history(seeds), step=self._step, commit=True)
+                self._run.log(history(seeds), step=self._step)  # sent when the next one comes
             self._step += 1
 
     def show(self, page: Path) -> None:
-        """Put a page into the run's summary: the history stays one row for each moment."""
+        """Put a page into the row of the last moment, from which media panels and the summary have
+        it: the history stays one row for each moment."""
         from wandb import Html
 
-        self._run.summary[page.stem] = Html(str(page), inject=False)
+        shown = Html(str(page), inject=False)
+        if self._step > self._known:
+            self._run.log({page.stem: shown}, step=self._step - 1)
+        else:  # that row is on the server already
+            self._run.summary[page.stem] = shown
 
     def close(self) -> None:
         self._run.finish()

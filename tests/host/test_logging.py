@@ -231,7 +231,7 @@ def test_what_the_server_knows_is_not_sent_again(tmp_path, monkeypatch):
         def define_metric(self, *_, **__):
             pass
 
-        def log(self, values, step, commit):
+        def log(self, values, step):
             self.sent.append((step, values["env_steps"]))
 
     monkeypatch.setattr(wandb, "init", lambda **_: Online())
@@ -270,7 +270,7 @@ def test_what_the_server_has_beyond_the_checkpoint_is_rewound(
         def finish(self):
             pass
 
-        def log(self, values, step, commit):
+        def log(self, values, step):
             sent.append((step, values["env_steps"]))
 
     def init(*, id=None, resume=None, resume_from=None, **rest):

@@ -25,7 +25,7 @@ from knife_jax.recordings.picture import SIZE
 from knife_jax.records.directory import RECORDING
 from knife_jax.records.lines import read_records
 from knife_jax.sinks.base import FanOut, JsonLines
-from knife_jax.sinks.wandb import open_wandb
+from knife_jax.sinks.wandb import WandbSink, open_wandb
 
 pytestmark = pytest.mark.xdist_group("watch")  # they share programs and pages
 
@@ -180,7 +180,25 @@ def test_wandb_shows_the_recording_and_its_history_stays_as_it_is(run, tmp_path)
         sinks.show(run / RECORDING)
     (shown,) = tmp_path.glob("wandb/offline-run-*/files/media/html/recording_*.html")
     assert shown.read_bytes() == (run / RECORDING).read_bytes()
-    assert wandb_history.logged(tmp_path) == wandb_history.moments(tmp_path)
+    *rows, last = wandb_history.logged(tmp_path)
+    # in the history, which panels of media show
+    media = {name: last.pop(f"recording.{name}") for name in ("_type", "path", "sha256", "size")}
+    assert (media["_type"], media["path"]) == ("html-file", f"media/html/{shown.name}")
+    assert [*rows, last] == wandb_history.moments(tmp_path)
+
+
+def test_a_recording_of_moments_that_wandb_has_already_goes_into_its_summary(run, monkeypatch):
+    class Online:
+        starting_step, summary = 1, {}
+
+        def define_metric(self, *_, **__):
+            pass
+
+    sink = WandbSink(Online())
+    sink.write([{"kind": "train", "seed": 0, "env_steps": 8, "updates": 0, "task": 0,
+                 "wall_time": 1.0, "return": 0.0}])  # fmt: skip
+    sink.show(run / RECORDING)
+    assert [*Online.summary] == ["recording"]
 
 
 @pytest.fixture(params=[1280, 390])
