@@ -304,6 +304,15 @@ def test_the_page_in_a_browser(made, browser, width):
         assert opened.evaluate("document.documentElement.scrollWidth") == width
 
 
+def test_nothing_lies_over_curves_where_there_is_no_pointer(made, browser):
+    for touched in (False, True):
+        opened = browser.new_page(has_touch=touched, is_mobile=touched)
+        opened.goto((made / "report.html").as_uri())
+        opened.locator(".main-svg").first.wait_for(state="attached")
+        assert bool(opened.locator(".modebar-btn").count()) == (not touched)
+        opened.close()
+
+
 def test_the_page_on_paper(made, browser):
     opened = browser.new_page()
     opened.goto((made / "report.html").as_uri())

@@ -35,7 +35,9 @@ NEURONS = (
     ("train", "dormant_pct", "Dormant neurons (%)"),
     ("train", "grafted_units", "Units with a graft"),
 )
-FROM_ZERO = ("win_rate", "stagnant_pct", "dormant_pct", "revival_pct", "slots_used_mean")
+FROM_ZERO = (
+    "win_rate", "stagnant_pct", "dormant_pct", "grafted_units", "revival_pct", "slots_used_mean",
+)  # fmt: skip
 """quantities whose axis begins at 0"""
 WITH_SURGERIES = (*((EVAL, name) for name in ("win_rate", "return")), *(q[:2] for q in NEURONS[:2]))
 """quantities under which surgeries are marked"""

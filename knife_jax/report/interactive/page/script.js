@@ -4,7 +4,7 @@
   const hidden = new Set();
   const roles = { seed: true, band: true };
   const drawn = new Map();
-  const config = { displaylogo: false, responsive: true, displayModeBar: "hover",
+  const config = { displaylogo: false, responsive: true, displayModeBar: matchMedia("(hover: hover)").matches && "hover",
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
   const font = { family: getComputedStyle(document.body).fontFamily, size: 12, color: "#3a4049" };
   const axis = { gridcolor: "#eceef1", linecolor: "#b8bcc4", zeroline: false, ticks: "outside", ticklen: 4,
