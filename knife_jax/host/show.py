@@ -73,7 +73,7 @@ def show_evaluation(summary: Mapping[str, Any], kind: str) -> None:
 
 def _facts(summary: Mapping[str, Any]) -> list[str]:
     wall, compiling = duration(summary["wall_seconds"]), duration(summary["compile_seconds"])
-    work = "loading the compiled program" if summary["compile_cached"] else "compiling"
+    work = "compiling or loading the compiled program" if summary["compile_cached"] else "compiling"
     lines = [
         f"{summary['env_steps']:,} env steps and {summary['updates']:,} updates per seed"
         f" in {wall}, {compiling} of it {work}"
