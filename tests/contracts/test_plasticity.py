@@ -349,7 +349,9 @@ def test_surgery_goes_on_after_saving_and_restoring(name):
 
 def test_a_method_that_acts_at_every_update_is_logged_where_it_did_something():
     cbp = {"name": "cbp", "method": "cbp", "rate": 0.05, "maturity": 5}
-    program = build_in(partial(vectorise, MEMORY.env), tiny_config(seeds=2, plasticity=cbp))
+    program = build_in(
+        partial(vectorise, MEMORY.env), tiny_config(mixer="vdn", seeds=2, plasticity=cbp)
+    )
     state, _, metrics = program.chunk(program.init((0, 1)), program.clock())
     seen = jax.tree.map(np.asarray, metrics["surgery"])
     np.testing.assert_array_equal(seen["fired"], seen["units_operated"] > 0)
