@@ -30,6 +30,8 @@ PLUGINS = ("joblib", "ray", "submitit_local", "submitit_slurm", "optuna")
 """launchers and sweepers of Hydra that the extra ``sweep`` installs"""
 
 STORE = ConfigStore.instance()
+FOUND: dict[tuple[str, ...], DictConfig] = {}
+"""what the package's own files come to, which do not change while a process lives"""
 
 
 def compose(overrides: Sequence[str] = (), config_dir: str | None = None) -> Config:
@@ -52,7 +54,8 @@ def composed(
 ) -> Config:
     """The configuration of one job; ``found`` keeps what groups come to, for further jobs."""
     chosen = tuple(plain(o) for o in overrides if chooses(o))
-    found = {} if found is None else found
+    if found is None:
+        found = {} if config_dir else FOUND
     if chosen not in found:
         found[chosen] = chosen_files(chosen, config_dir)
     values = deepcopy(found[chosen])
