@@ -82,7 +82,7 @@ def method_of(name):
 @cache
 def network(networks):
     """Compiled gradients with all statistics, values and slopes of one kind of network."""
-    agent, mixer = networks
+    agent, mixer = networks.agent, networks.mixer
     wiring = networks.wiring()
     learner = make_learner(
         SPEC, networks, relu_groups(wiring), optax.identity(), gamma=0.9,
