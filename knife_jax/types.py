@@ -8,16 +8,35 @@ Arrays are time-major: ``[T, B, N, ...]``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, NamedTuple
 
 import optax
 from flax import struct
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 PyTree = Any
 Variables = dict[str, PyTree]
 """flax collections: ``params`` is trained, ``grafts`` is frozen."""
+
+
+class Flat(struct.PyTreeNode):
+    """A tree of arrays, stored as one vector."""
+
+    numbers: Float[Array, "P"]
+    unravel: Callable[[Array], PyTree] = struct.field(pytree_node=False)
+
+    @classmethod
+    def of(cls, tree: PyTree) -> Flat:
+        """Return the vector of all numbers of a tree."""
+        return cls(*ravel_pytree(tree))
+
+    @property
+    def tree(self) -> PyTree:
+        """The tree as it was."""
+        return self.unravel(self.numbers)
 
 
 class Patient(NamedTuple):

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from knife_jax.clock import Clock
 from knife_jax.config.algo import AlgoConfig
+from knife_jax.plasticity.flat import flat
 
 
 def learning_rate(algo: AlgoConfig) -> Callable[[Clock], Float[Array, ""]]:
@@ -32,7 +33,7 @@ def make_optimiser(algo: AlgoConfig) -> optax.GradientTransformation:
         "rmsprop": lambda: optax.rmsprop(lr, decay=0.99, eps=algo.eps, eps_in_sqrt=False),
     }
     chain = optax.clip_by_global_norm(algo.grad_clip), makers[algo.optimiser]()
-    return optax.chain(*chain, *[scale_by_clock(learning_rate(algo))] * algo.lr_decay)
+    return flat(optax.chain(*chain, *[scale_by_clock(learning_rate(algo))] * algo.lr_decay))
 
 
 def scale_by_clock(
@@ -42,8 +43,8 @@ def scale_by_clock(
 
     def update(updates, state, params=None, **more):
         del params
-        clock: Clock = more["clock"]
-        return jax.tree.map(lambda u: u * factor(clock), updates), state
+        now = factor(more["clock"])
+        return jax.tree.map(lambda u: u * now, updates), state
 
     return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
 

@@ -34,6 +34,7 @@ from knife_jax.plasticity.base import (
 )
 from knife_jax.plasticity.combine import identity, reset_per_task, surgery, with_monitor
 from knife_jax.plasticity.edits import absorb, blend, redraw, seed_neurons
+from knife_jax.plasticity.flat import flat
 from knife_jax.plasticity.grafting import knife, plasticity_injection
 from knife_jax.plasticity.invariants import change, check_operation
 from knife_jax.plasticity.meters import (
@@ -91,6 +92,7 @@ __all__ = [
     "every_env_steps",
     "every_updates",
     "fixed_norms",
+    "flat",
     "graft",
     "identity",
     "knife",

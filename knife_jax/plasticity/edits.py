@@ -12,6 +12,7 @@ from knife_jax.checks import checked, refuse
 from knife_jax.config.schema import Fraction
 from knife_jax.nets.wiring import Wiring, at, layer, put
 from knife_jax.plasticity.base import Chosen, PerNeuron
+from knife_jax.plasticity.flat import edit_trees
 from knife_jax.plasticity.moments import seed_moments
 from knife_jax.types import Patient, PyTree, Variables
 
@@ -94,13 +95,17 @@ def seed_neurons(
       The optimiser's state with fresh moments of incoming weights, biases and, if said, outgoing
       weights.
     """
-    for group in wiring:
-        mask = chosen[group.name]
-        for leaf in ("kernel", "bias"):
-            opt_state = seed_moments(opt_state, (*group.path, leaf), mask, -1)
-        for reader in group.readers if outgoing else ():
-            opt_state = seed_moments(opt_state, (*reader, "kernel"), mask, -2)
-    return opt_state
+
+    def seeded(state: PyTree) -> PyTree:
+        for group in wiring:
+            mask = chosen[group.name]
+            for leaf in ("kernel", "bias"):
+                state = seed_moments(state, (*group.path, leaf), mask, -1)
+            for reader in group.readers if outgoing else ():
+                state = seed_moments(state, (*reader, "kernel"), mask, -2)
+        return state
+
+    return edit_trees(opt_state, seeded)
 
 
 def absorb(wiring: Wiring, patient: Patient, chosen: Chosen, mean: PerNeuron) -> Patient:

@@ -58,10 +58,11 @@ def seed_moments(
         touched = mask.reshape(shape)
         if field in FIRST:
             return jnp.where(touched, 0.0, leaf)
-        untouched = jnp.where(jnp.all(touched), True, ~touched)
-        total = jnp.sum(jnp.where(untouched, leaf, 0.0), axis=axis, keepdims=True)
-        return jnp.where(touched, total / jnp.sum(untouched), leaf)
+        total = jnp.sum(jnp.where(counted.reshape(shape), leaf, 0.0), axis=axis, keepdims=True)
+        return jnp.where(touched, total / n_counted, leaf)
 
+    counted = ~mask | jnp.all(mask)
+    n_counted = jnp.sum(counted, dtype=jnp.float32)
     known = [of(where) for where, _ in jax.tree_util.tree_leaves_with_path(opt_state)]
     owners = {keys for keys, field in known if field in FIRST + SECOND}
     if owners and path not in owners:

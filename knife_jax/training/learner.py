@@ -35,7 +35,7 @@ from knife_jax.training.forward import (
 )
 from knife_jax.training.losses import masked_mean
 from knife_jax.training.targets import Returns, Transitions, selector
-from knife_jax.types import Patient, PyTree, Trajectory, Variables
+from knife_jax.types import Flat, Patient, PyTree, Trajectory, Variables
 
 MEASURED_WINDOWS = 8
 """activations are averaged over this many windows of a batch: all of it would add several percent
@@ -264,7 +264,7 @@ def gradient(
         ((grads["params"], felt, metrics), jnp.sum(batch.valid)),
         (activation, jnp.sum(measured)),
     )
-    metrics["grad_norm"] = optax.tree.norm(grads)
+    metrics["grad_norm"] = optax.tree.norm(Flat.of(grads))
     return grads, neuron_stats(wiring, params, grads, activation, felt, needs), metrics
 
 
