@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +12,16 @@ from jaxtyping import Array, Float, Int
 from knife_jax.checks import accepted, checked, refuse
 from knife_jax.config.schema import Count, Size
 from knife_jax.nets.initialisers import Init
+from knife_jax.nets.slots import (
+    Given,
+    affine,
+    affine_of,
+    apart,
+    composite,
+    moments_of,
+    neurons,
+    normalised,
+)
 from knife_jax.types import PyTree, Variables
 
 OPEN_SLOTS = "open_slots"
@@ -32,7 +40,7 @@ def with_open_slots(variables: Variables, n: Annotated[Int[Array, ""] | int, _wh
 
     No neuron uses more slots than surgeries were due, which follows from the Clock. ``n`` is to be
     an unbatched value: then a network mapped over seeds computes the open slots alone, since its
-    ``switch`` stays a branch. It is never stored: add it where a network is applied.
+    loop over them stays one. It is never stored: add it where a network is applied.
 
     Args:
       variables: the collections of a network, with or without ``grafts``.
@@ -110,7 +118,7 @@ class GraftedDense(nn.Module):
         fan_in, width, slots = x.shape[-1] + self.ids, self.width, self.slots
         kernel = self.param("kernel", self.init_with.dense, (fan_in, width))
         bias = self.param("bias", self.init_with.bias(fan_in), (width,))
-        z = _affine(x, kernel, bias)
+        z = affine(x, kernel, bias)
         grafts: dict[str, Array] = {}
         if slots:
 
@@ -128,111 +136,24 @@ class GraftedDense(nn.Module):
                 for which in ("kept", "comp"):
                     grafts[f"{which}_rows_{j}"] = frozen(f"{which}_rows_{j}", slots, width, out)
 
-        def over_slots(output: Output, active: Array) -> Any:
-            """The output of as many slots as can be in use."""
-            branches = [partial(output, grafts, n) for n in range(slots + 1)]
-            n = self.get_variable(OPEN_SLOTS, "n") if slots else None
-            if n is None:
-                return branches[slots](x, active)
-            return jax.lax.switch(jnp.minimum(n, slots), branches, x, active)
+        n = self.get_variable(OPEN_SLOTS, "n") if slots else None
+        n_open = slots if n is None else jnp.minimum(n, slots)
 
-        normal = _same
+        given = Given(x)
         if self.layer_norm:
-            normal = _normal_over(over_slots(partial(_composite, _same), z))
-        rectified = lambda z: jax.nn.relu(normal(z))  # noqa: E731
-        active = jax.nn.relu(self.perturb("pre_activation", normal(z)))
-        h, added = active, ()
+            whole: Any = composite(affine_of, given, z, grafts, n_open) if slots else z
+            given = Given(x, moments_of(whole))
+        pre_activation = normalised(z, given.moments)
+        active = jax.nn.relu(self.perturb("pre_activation", pre_activation))
+        h: Any = active
+        added: Any = ()
         if self.readers:
-            added = over_slots(partial(_apart, len(self.readers), rectified), active)
-        else:
-            h = over_slots(partial(_composite, rectified), active)
+            outs = [jnp.zeros((*active.shape[:-1], out), active.dtype) for out in self.readers]
+            added = apart(given, outs, grafts, n_open) if slots else tuple(outs)
+        elif slots:
+            h = composite(neurons, given, active, grafts, n_open)
         self.sow("intermediates", "activation", h)
         return (h, added) if self.readers else h
-
-
-def _affine(
-    x: Float[Array, "*X I0"], kernel: Float[Array, "I W"], bias: Float[Array, " W"]
-) -> Float[Array, "*X W"]:
-    """The layer's input times its kernel, whose rows beyond ``x`` belong to the one-hot ids."""
-    inputs = x.shape[-1]
-    if inputs == kernel.shape[0]:
-        return x @ kernel + bias
-    return x @ kernel[:inputs] + (kernel[inputs:] + bias)
-
-
-def _same(z: Float[Array, "*X W"]) -> Float[Array, "*X W"]:
-    return z
-
-
-def _normal_over(whole: Float[Array, "*X W"]) -> Callable[[Array], Array]:
-    """What normalises pre-activations so that ``whole`` would have mean 0 and variance 1 over the
-    neurons of each row: LayerNorm without scale and offset of its own, so that a neuron stays its
-    column of the kernel and its bias."""
-    mean = jnp.mean(whole, axis=-1, keepdims=True)
-    variance = jnp.mean(jnp.square(whole - mean), axis=-1, keepdims=True)
-    scale = jax.lax.rsqrt(variance + 1e-6)
-    return lambda z: (z - mean) * scale
-
-
-@runtime_checkable
-class Output(Protocol):
-    """``_composite`` or ``_apart``, of the frozen neurons of a layer."""
-
-    def __call__(
-        self,
-        grafts: dict[str, Array],
-        n_slots: int,
-        x: Float[Array, "*X I"],
-        active: Float[Array, "*X W"],
-    ) -> Any:
-        """Return what it says of the layer's input and its active neurons, where no neuron uses
-        more than ``n_slots`` slots."""
-        ...
-
-
-def _composite(
-    of: Callable[[Array], Array],
-    grafts: dict[str, Array],
-    n_slots: int,
-    x: Float[Array, "*X I"],
-    active: Float[Array, "*X W"],
-) -> Float[Array, "*X W"]:
-    """The sums of all neurons that a neuron stands for, each ``of`` its pre-activation, where no
-    neuron uses more than ``n_slots`` slots."""
-    if not n_slots:
-        return active
-    used = grafts["used"]
-
-    def neurons(which: str, slot: int) -> Float[Array, "*X W"]:
-        return of(_affine(x, grafts[f"{which}_kernel"][slot], grafts[f"{which}_bias"][slot]))
-
-    kept = [neurons("kept", s) for s in range(n_slots)] + [active]
-    h = jnp.where(used > 0, kept[0], active)
-    for s in range(n_slots):
-        successor = jnp.where(used > s + 1, kept[s + 1], active)
-        h = jnp.where(used > s, h + (successor - neurons("comp", s)), h)
-    return h
-
-
-def _apart(
-    n_readers: int,
-    of: Callable[[Array], Array],
-    grafts: dict[str, Array],
-    n_slots: int,
-    x: Float[Array, "*X I"],
-    active: Float[Array, "*X W"],
-) -> tuple[Array, ...]:
-    """What frozen neurons with outgoing weights of their own add to each reader, where no neuron
-    uses more than ``n_slots`` slots. Unused slots have outgoing weights 0."""
-    if not grafts:
-        return (jnp.zeros(()),) * n_readers
-    outs = [grafts[f"kept_rows_{j}"].shape[-1] for j in range(n_readers)]
-    added = [jnp.zeros((*active.shape[:-1], out), active.dtype) for out in outs]
-    for s in range(n_slots):
-        for which, sign in (("kept", 1.0), ("comp", -1.0)):
-            h = sign * of(_affine(x, grafts[f"{which}_kernel"][s], grafts[f"{which}_bias"][s]))
-            added = [a + h @ grafts[f"{which}_rows_{j}"][s] for j, a in enumerate(added)]
-    return tuple(added)
 
 
 class Occupancy(NamedTuple):

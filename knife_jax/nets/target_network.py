@@ -29,8 +29,14 @@ def update_target(online: Variables, target: Variables, tau: PositiveFraction) -
     if tau == 1.0:
         return online
 
-    def average(path, o, t):
-        name = str(getattr(path[-1], "key", ""))
-        return o if equal_in_target(name) else t + tau * (o - t)
+    averaged = jax.tree.map(lambda o, t: t + tau * (o - t), online, target)
+    return equalised(online, averaged)
 
-    return jax.tree_util.tree_map_with_path(average, online, target)
+
+def equalised(online: Variables, target: Variables) -> Variables:
+    """Return the target network with the leaves of the online one that are equal in both."""
+
+    def one(path, o, t):
+        return o if equal_in_target(str(getattr(path[-1], "key", ""))) else t
+
+    return jax.tree_util.tree_map_with_path(one, online, target)

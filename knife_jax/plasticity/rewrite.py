@@ -8,6 +8,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from knife_jax.checks import checked, refuse
 from knife_jax.config.schema import Count
+from knife_jax.nets.target_network import equalised
 from knife_jax.nets.wiring import NeuronGroup, Wiring, at, check_slots, layer, put
 from knife_jax.plasticity.base import Chosen, Rewrite
 from knife_jax.plasticity.edits import (
@@ -151,7 +152,8 @@ def graft(wiring: Wiring, slots: Count, readers: Wiring = ()) -> Rewrite:
             return variables
 
         seeded = seed_neurons(wiring, patient.opt_state, chosen, outgoing=bool(drawn))
-        return of_both(patient, grafted)._replace(opt_state=seeded)
+        patient = of_both(patient, grafted)._replace(opt_state=seeded)
+        return patient._replace(target=patient.target and equalised(patient.online, patient.target))
 
     return Rewrite(operable, apply, check)
 

@@ -191,3 +191,68 @@ def test_hard_copy_after_surgery_is_exact(key):
     operated = REWRITE.apply(patient, some(key, patient), key)
     copied = update_target(operated.online, operated.target, 1.0)
     jax.tree.map(np.testing.assert_array_equal, copied, operated.online)
+
+
+def restated(variables, x, layer):
+    """The layer slot by slot, as its docstring says, for automatic differentiation."""
+    own, frozen = variables["params"]["layer"], variables["grafts"]["layer"]
+    affine = lambda kernel, bias: x @ kernel + bias  # noqa: E731
+    z = affine(own["kernel"], own["bias"])
+    kept, comp = (
+        [affine(frozen[f"{which}_kernel"][s], frozen[f"{which}_bias"][s]) for s in range(SLOTS)]
+        for which in ("kept", "comp")
+    )
+
+    def composite(of):
+        total = jnp.where(frozen["used"] > 0, of(kept[0]), of(z))
+        for s in range(SLOTS):
+            follows = kept[s + 1] if s + 1 < SLOTS else z
+            difference = jnp.where(frozen["used"] > s + 1, of(follows), of(z)) - of(comp[s])
+            total = total + jnp.where(frozen["used"] > s, difference, 0.0)
+        return total
+
+    normal = lambda z: z  # noqa: E731
+    if layer.layer_norm:
+        whole = composite(normal)
+        mean, var = jnp.mean(whole, -1, keepdims=True), jnp.var(whole, -1, keepdims=True)
+        normal = lambda z: (z - mean) / jnp.sqrt(var + 1e-6)  # noqa: E731
+    relu = lambda z: jnp.maximum(normal(z), 0.0)  # noqa: E731
+    if not layer.readers:
+        return composite(relu)
+    added = tuple(
+        sum(
+            relu(kept[s]) @ frozen[f"kept_rows_{j}"][s]
+            - relu(comp[s]) @ frozen[f"comp_rows_{j}"][s]
+            for s in range(SLOTS)
+        )
+        for j in range(len(layer.readers))
+    )
+    return relu(z), added
+
+
+@pytest.mark.parametrize("layer_norm", [False, True])
+@pytest.mark.parametrize("readers", [(), (3, 5)])
+def test_gradients_in_weights_and_inputs_are_those_of_the_sum(key, layer_norm, readers):
+    layer = LAYER.clone(layer_norm=layer_norm, readers=readers)
+    variables = layer.init(key, jnp.zeros((ROWS, INPUTS)))
+    online = {name: {"layer": variables[name]} for name in ("params", "grafts")}
+    leaves, structure = jax.tree.flatten(online["grafts"])
+    drawn = [
+        jax.random.randint(k, leaf.shape, 0, SLOTS + 1)
+        if leaf.dtype == jnp.int32
+        else jax.random.normal(k, leaf.shape)
+        for k, leaf in zip(jax.random.split(key, len(leaves)), leaves, strict=True)
+    ]
+    online["grafts"] = jax.tree.unflatten(structure, drawn)
+    x = jax.random.normal(key, (ROWS, INPUTS))
+
+    def loss(apply, params, x):
+        outputs = jax.tree.leaves(apply({**online, "params": params}, x))
+        return sum(jnp.sum(jnp.sin(leaf)) for leaf in outputs)
+
+    ours = partial(loss, lambda v, x: output(v, x, SLOTS, layer))
+    theirs = partial(loss, lambda v, x: restated(v, x, layer))
+    given = online["params"], x
+    got, expected = (jax.jit(jax.value_and_grad(f, (0, 1)))(*given) for f in (ours, theirs))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-4), got, expected)
+    assert float(jnp.min(jnp.max(jnp.abs(expected[1][1]), axis=0))) > 0.1
