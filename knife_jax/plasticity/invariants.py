@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from knife_jax.types import Patient, PyTree, Variables
@@ -33,9 +34,14 @@ def change(
       >>> float(p.change(double, {"params": jnp.zeros(3)}, {"params": jnp.array([0.0, -1.5, 1.0])}))
       3.0
     """
-    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), before, after)
-    found = jax.tree.leaves(jax.lax.map(values, both))
-    return jnp.max(jnp.stack([jnp.max(jnp.abs(leaf[1] - leaf[0])) for leaf in found]))
+
+    def look(_, carry):
+        now, other, seen, _ = carry
+        return other, now, ravel_pytree(values(now))[0], seen
+
+    nothing = jnp.zeros_like(jax.eval_shape(lambda v: ravel_pytree(values(v))[0], before))
+    _, _, new, old = jax.lax.fori_loop(0, 2, look, (before, after, nothing, nothing))
+    return jnp.max(jnp.abs(new - old))
 
 
 def check_operation(before: Patient, after: Patient) -> None:
