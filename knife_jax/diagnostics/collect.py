@@ -22,6 +22,14 @@ from knife_jax.training.trainer import Trainer, trajectories_added
 from knife_jax.types import Patient, PyTree, Trajectory, batch_axes
 
 
+class Measured(NamedTuple):
+    """What a meter knows of a layer, in JAX or NumPy."""
+
+    mean: Float[Any, "W"]
+    age: Int[Any, "W"]
+    """updates since the neuron was last operated on"""
+
+
 class View(NamedTuple):
     """A look at one seed. Only arrays, of JAX or NumPy, so that vmap can stack seeds."""
 
@@ -33,7 +41,7 @@ class View(NamedTuple):
     """outputs of the ReLU layers and of the recurrent layers, a row per time, window and agent"""
     counted: dict[str, Bool[Any, "M"]]
     """the rows that have a transition"""
-    meter: dict[str, Running]
+    meter: dict[str, Measured]
     """the running measurements that the plasticity method keeps"""
     used: dict[str, Int[Any, "W"]]
     """graft slots in use"""
@@ -72,21 +80,19 @@ def look(
     )
 
 
-def stagnation(plasticity: PyTree) -> dict[str, Running]:
+def stagnation(plasticity: PyTree) -> dict[str, Measured]:
     """The running update activity in a plasticity method's state, by neuron group.
 
     It is the last of the method's meters (``plasticity.combine.with_monitor``). The age of a neuron
     is counted from its last operation, which only the method's own meter may have seen.
     """
-    found = jax.tree_util.tree_leaves_with_path(
-        plasticity, is_leaf=lambda leaf: isinstance(leaf, Running)
-    )
-    meters: dict[str, Running] = {}
-    for path, leaf in found:
-        if isinstance(leaf, Running):
-            name = path[-1].key
-            age = jnp.minimum(leaf.age, meters[name].age) if name in meters else leaf.age
-            meters[name] = Running(leaf.mean, age)
+    is_meter = lambda leaf: isinstance(leaf, Running)  # noqa: E731
+    meters: dict[str, Measured] = {}
+    for leaf in filter(is_meter, jax.tree.leaves(plasticity, is_leaf=is_meter)):
+        means, ages = leaf.mean.tree, leaf.age.tree
+        for name, age in ages.items():
+            age = jnp.minimum(age, meters[name].age) if name in meters else age
+            meters[name] = Measured(means[name], age)
     return meters
 
 

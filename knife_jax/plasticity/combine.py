@@ -22,6 +22,9 @@ from knife_jax.plasticity.base import (
     Select,
 )
 
+SELECT = 2
+"""folded into a surgery's key for its selection; rewrites draw from the key itself"""
+
 
 def operated(chosen: Chosen) -> Report:
     """Report how many neurons were chosen."""
@@ -86,11 +89,11 @@ def surgery(
         return meter.init()
 
     def operate(patient, state, key):
-        select_key, rewrite_key = jax.random.split(key)
+        select_key = jax.random.fold_in(key, SELECT)  # costs nothing if nothing is drawn
         operable, mature = rewrite.operable(patient), meter.mature(state)
         allowed = {name: operable[name] & mature[name] for name in operable}
         chosen = select(meter.scores(state), allowed, select_key)
-        patient = rewrite.apply(patient, chosen, rewrite_key)
+        patient = rewrite.apply(patient, chosen, key)
         return patient, meter.forget(state, chosen), operated(chosen)
 
     return PlasticityTransform(

@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from knife_jax.checks import checked
 from knife_jax.config.schema import Count
 from knife_jax.nets.wiring import Wiring
-from knife_jax.plasticity.base import Chosen, Meter, NeuronStats
+from knife_jax.plasticity.base import Chosen, Meter, NeuronStats, PerNeuron
+from knife_jax.plasticity.stats import layer_means
+from knife_jax.types import Flat
 
 EPS = 1e-12
 
 
-def relative(values: Float[Array, "W"]) -> Float[Array, "W"]:
-    """Divide values by their mean in the layer; all 0 if the layer as a whole has collapsed.
+def relative(values: PerNeuron) -> PerNeuron:
+    """Divide values by their means in the layers; all 0 if a layer as a whole has collapsed.
 
     A layer whose mean is 0 or not finite has no neuron that is better than another, so every
     one of them counts as lost rather than none (0/0 would hide a total collapse).
     """
-    mean = jnp.mean(values)
+    flat, mean = Flat.of(values), layer_means(values)
     alive = jnp.isfinite(mean) & (mean > 0)
-    return jnp.where(alive, values / jnp.where(alive, mean, 1.0), 0.0)
+    scores = jnp.where(alive, flat.numbers / jnp.where(alive, mean, 1.0), 0.0)
+    return flat.replace(numbers=scores).tree
 
 
 class Running(NamedTuple):
-    """A running mean per neuron and how many steps it has seen, in JAX or NumPy."""
+    """A running mean per neuron and how many steps it has seen, of all groups together."""
 
-    mean: Float[Any, "W"]
-    age: Int[Any, "W"]
+    mean: Flat
+    """trees of {group: Float[W]}"""
+    age: Flat
+    """trees of {group: Int[W]}"""
 
 
 @checked
@@ -68,30 +74,26 @@ def running(
     needed = window if maturity is None else maturity
 
     def init():
-        return {g.name: Running(jnp.zeros(g.width), jnp.zeros(g.width, jnp.int32)) for g in wiring}
+        zeros = {group.name: jnp.zeros(group.width) for group in wiring}
+        ages = {name: z.astype(jnp.int32) for name, z in zeros.items()}
+        return Running(Flat.of(zeros), Flat.of(ages))
 
-    def update(state, stats: NeuronStats):
-        def step(name: str, running: Running) -> Running:
-            age = running.age + 1
-            rate = jnp.maximum(1.0 / age, 1.0 / window)
-            return Running(running.mean + rate * (value(stats, name) - running.mean), age)
+    def update(state: Running, stats: NeuronStats) -> Running:
+        now = Flat.of({group.name: value(stats, group.name) for group in wiring})
+        age = state.age.numbers + 1
+        rate = jnp.maximum(1.0 / age, 1.0 / window)
+        mean = state.mean.numbers + rate * (now.numbers - state.mean.numbers)
+        return Running(state.mean.replace(numbers=mean), state.age.replace(numbers=age))
 
-        return {name: step(name, running) for name, running in state.items()}
-
-    def forget(state, chosen: Chosen):
-        return {
-            name: Running(
-                jnp.where(chosen[name], 0.0, running.mean),
-                jnp.where(chosen[name], 0, running.age),
-            )
-            for name, running in state.items()
-        }
+    def forget(state: Running, chosen: Chosen) -> Running:
+        gone = Flat.of({group.name: chosen[group.name] for group in wiring}).numbers
+        return jax.tree.map(lambda leaf: jnp.where(gone, jnp.zeros_like(leaf), leaf), state)
 
     return Meter(
         init=init,
         update=update,
-        scores=lambda state: {name: relative(r.mean) for name, r in state.items()},
-        mature=lambda state: {name: r.age >= needed for name, r in state.items()},
+        scores=lambda state: relative(state.mean.tree),
+        mature=lambda state: {name: age >= needed for name, age in state.age.tree.items()},
         forget=forget,
     )
 

@@ -15,9 +15,10 @@ from knife_jax.plasticity.base import Select
 
 
 def ranks(scores: Float[Array, "W"]) -> Int[Array, "W"]:
-    """Rank scores: 0 for the lowest, W - 1 for the highest."""
-    order = jnp.argsort(scores)
-    return jnp.zeros_like(order).at[order].set(jnp.arange(order.size))
+    """Rank scores: 0 for the lowest, W - 1 for the highest; of equal ones the first is lower."""
+    order = jnp.arange(scores.size)
+    lower = (scores < scores[:, None]) | ((scores == scores[:, None]) & (order < order[:, None]))
+    return jnp.sum(lower, axis=1, dtype=jnp.int32)
 
 
 def lowest(

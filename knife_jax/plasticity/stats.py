@@ -10,7 +10,7 @@ from knife_jax.checks import checked, refuse
 from knife_jax.config.schema import Positive
 from knife_jax.nets.wiring import NeuronGroup, Wiring, at, layer
 from knife_jax.plasticity.base import NeuronStats, PerNeuron, Stat
-from knife_jax.types import PyTree
+from knife_jax.types import Flat, PyTree
 
 STAGNANT = 0.25
 """fraction of the layer's mean update activity below which a neuron is stagnant"""
@@ -122,5 +122,15 @@ def dormant_pct(activation: PerNeuron) -> Float[Array, ""]:
 
     Sokar et al. (2023), eq. 1, over all groups. A layer that is silent as a whole is dormant.
     """
-    dormant = [a <= DORMANT * jnp.mean(a) for a in activation.values()]
-    return 100.0 * jnp.mean(jnp.concatenate(dormant))
+    dormant = Flat.of(activation).numbers <= DORMANT * layer_means(activation)
+    return 100.0 * jnp.mean(dormant)
+
+
+def layer_means(values: PerNeuron) -> Float[Array, "P"]:
+    """Return for every neuron the mean of its layer, in the order of ``Flat``."""
+    layers = jax.tree.leaves(dict(values))
+    widths = jnp.array([leaf.size for leaf in layers])
+    most = max(leaf.size for leaf in layers)
+    padded = jnp.stack([jnp.pad(leaf, (0, most - leaf.size)) for leaf in layers])
+    means = jnp.sum(padded, axis=1) / widths
+    return jnp.repeat(means, widths, total_repeat_length=sum(leaf.size for leaf in layers))

@@ -42,10 +42,8 @@ def team_of(state: TrainState, row: int) -> Team:
     """Take a seed, by its row on the axis S; to be called by all processes of a run."""
     kept = devices.fetch((state.patient.online, state.plasticity))
     variables, plasticity = jax.tree.map(lambda leaf: np.array(leaf[row]), kept)
-    scores = {
-        name: relative(jnp.asarray(meter.mean)) for name, meter in stagnation(plasticity).items()
-    }
-    return Team(variables, jax.device_get(scores))
+    means = {name: jnp.asarray(meter.mean) for name, meter in stagnation(plasticity).items()}
+    return Team(variables, jax.device_get(relative(means)) if means else {})
 
 
 def marks_of(
@@ -56,9 +54,9 @@ def marks_of(
     Stagnant and dormant are what ``stagnant_pct`` and ``dormant_pct`` count: an update activity
     below ``threshold``, and a mean activation of at most ``DORMANT`` of the layer's mean.
     """
-    made = {}
-    for name, mean in mean_activity.items():
-        score, activation = team.update_activity.get(name), np.asarray(relative(jnp.asarray(mean)))
+    made, activations = {}, relative({name: jnp.asarray(m) for name, m in mean_activity.items()})
+    for name, relative_activation in activations.items():
+        score, activation = team.update_activity.get(name), np.asarray(relative_activation)
         grafts: Any = team.variables.get("grafts", {})
         for part in name.split("/"):
             grafts = grafts.get(part, {})

@@ -61,7 +61,7 @@ def test_running_mean_is_plain_over_one_window_then_exponential():
         else:
             expected = expected + (activity - expected) / WINDOW
         state = meter.update(state, stats)
-        np.testing.assert_allclose(state["a"].mean, expected, rtol=1e-5)
+        np.testing.assert_allclose(state.mean.tree["a"], expected, rtol=1e-5)
         np.testing.assert_allclose(meter.scores(state)["a"], expected / expected.mean(), rtol=1e-5)
         assert bool(jnp.all(meter.mature(state)["a"])) == (step >= WINDOW)
 
@@ -88,19 +88,23 @@ def test_forgetting_restarts_only_the_operated_neurons():
     chosen = {"a": jnp.arange(7) < 2, "b/c": jnp.zeros(11, bool)}
     after = meter.forget(state, chosen)
     np.testing.assert_array_equal(meter.mature(after)["a"], np.arange(7) >= 2)
-    np.testing.assert_array_equal(after["a"].mean[2:], state["a"].mean[2:])
-    np.testing.assert_array_equal(after["b/c"].mean, state["b/c"].mean)
+    np.testing.assert_array_equal(after.mean.tree["a"][2:], state.mean.tree["a"][2:])
+    np.testing.assert_array_equal(after.mean.tree["b/c"], state.mean.tree["b/c"])
     again = meter.update(after, stats_of(rng))
-    assert jnp.all(again["a"].age[:2] == 1)
+    assert jnp.all(again.age.tree["a"][:2] == 1)
 
 
 @pytest.mark.parametrize("dead", [0.0, np.nan, np.inf])
 def test_a_layer_that_collapsed_as_a_whole_is_stagnant(dead):
-    np.testing.assert_array_equal(relative(jnp.full(7, dead)), np.zeros(7))
+    scores = relative({"alive": jnp.array([1.0, 3.0]), "lost": jnp.full(7, dead)})
+    np.testing.assert_array_equal(scores["lost"], np.zeros(7))
+    np.testing.assert_array_equal(scores["alive"], [0.5, 1.5])
 
 
 def test_relative_by_hand():
-    np.testing.assert_allclose(relative(jnp.array([1.0, 2.0, 6.0])), [1 / 3, 2 / 3, 2.0])
+    np.testing.assert_allclose(
+        relative({"a": jnp.array([1.0, 2.0, 6.0])})["a"], [1 / 3, 2 / 3, 2.0]
+    )
 
 
 def test_pct_below_counts_over_all_layers():
