@@ -34,7 +34,7 @@ from knife_jax.training.budget import Budget
 from knife_jax.training.evaluator import Episodes
 from knife_jax.training.joint import is_small, joint_values
 from knife_jax.training.rollout import ActorState
-from knife_jax.training.state import TrainState, layout, over_shards
+from knife_jax.training.state import Healthy, TrainState, layout, over_shards
 from knife_jax.training.trainer import begin_episodes
 from knife_jax.types import Variables
 
@@ -54,8 +54,10 @@ class Program(NamedTuple):
     place: Callable[[TrainState, Clock], tuple[TrainState, Clock]]
     """arrays of the host, where ``chunk`` takes them"""
     chunk: jax.stages.Wrapped
-    """(TrainState, Clock) -> (TrainState, Clock, Metrics), the state donated. With ``debug.nans``
-    the metrics have the fault ``nan`` beside them."""
+    """(TrainState, Clock) -> (TrainState, Clock, what was seen), the state donated; see
+    ``training.chunk``. With ``debug.nans`` the fault ``nan`` is among what was seen."""
+    freeze: Callable[[TrainState, Healthy], TrainState]
+    """of a chunk's results, if a seed is not ``finite``: that seed gets its networks of before"""
     evaluate: Callable[[TrainState, Key[Array, "S"], int], Episodes]
     """of a task, by its number; with a key for each seed [S]"""
     joint_values: Callable[[TrainState, PRNGKeyArray], Array] | None
@@ -148,6 +150,12 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
         one = partial(joint_values, trainer.env, trainer.learner, key=key)
         return jax.vmap(one)(variables)
 
+    keep = jax.jit(jax.vmap(training.kept_finite))
+
+    def freeze(state: TrainState, healthy: Healthy) -> TrainState:
+        kept = keep(state.finite, Healthy(state.patient, state.plasticity), healthy)
+        return state.replace(patient=kept.patient, plasticity=kept.plasticity)
+
     def place(state: TrainState, clock: Clock) -> tuple[TrainState, Clock]:
         return devices.place((state, clock), mesh, whole)
 
@@ -166,6 +174,7 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
         mesh=dict(mesh.shape),
         place=place,
         chunk=jax.jit(chunk, donate_argnums=0, compiler_options=options),
+        freeze=freeze,
         evaluate=lambda state, keys, task: evaluated(state.patient.online, keys, jnp.int32(task)),
         joint_values=(lambda state, key: joint(state.patient.online, key))
         if is_small(trainer.env) and not tasks.games

@@ -45,8 +45,8 @@ def breaches(
     after: TimeStep,
     begun: Int[Array, "E"],
     steps: Int[Array, "E"],
-) -> dict[str, Int[Array, ""]]:
-    """Count how many of E environments break their contract in one step, by name.
+) -> dict[str, Bool[Array, "E"]]:
+    """Find which of E environments break their contract in one step, by name.
 
     Args:
         spec: the sizes that the environment declares.
@@ -56,13 +56,13 @@ def breaches(
         steps: transitions of the episode up to ``after``.
 
     Returns:
-        The number of environments for each name of ``BREACHES``.
+        Whether each environment does, for each name of ``BREACHES``.
     """
 
     def anywhere(mask: Array) -> Bool[Array, "E"]:
         return jnp.any(mask.reshape(len(mask), -1), axis=1)
 
-    found = {
+    return {
         OVERLONG: (steps == spec.horizon) & ~after.last & ~after.first,
         "avail": anywhere(~jnp.any(now.avail_actions, axis=-1)),
         REWARD: ~jnp.isfinite(after.reward),
@@ -71,7 +71,6 @@ def breaches(
         "paid": now.first & (now.reward != 0),
         "ends": (after.terminated & after.truncated) | (after.won & ~after.last),
     }
-    return {name: jnp.sum(mask, dtype=jnp.int32) for name, mask in found.items()}
 
 
 def check(spec: EnvSpec, counts: Mapping[str, Any]) -> None:

@@ -55,7 +55,8 @@ def rehearse(env: VecEnv, key: PRNGKeyArray) -> Rehearsal:
     zero = jnp.zeros(env.n_envs), jnp.zeros(env.n_envs, jnp.int32)
     keys = jax.random.split(play, n_steps(env.spec))
     _, (found, *rest) = jax.lax.scan(step, (state, now, *zero), keys)
-    return Rehearsal(jax.tree.map(jnp.sum, found), *rest)
+    counts = {name: jnp.sum(broken, dtype=jnp.int32) for name, broken in found.items()}
+    return Rehearsal(counts, *rest)
 
 
 def random_actions(key: PRNGKeyArray, now: TimeStep) -> Int[Array, "*E N"]:

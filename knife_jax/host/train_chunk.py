@@ -25,7 +25,10 @@ def train_chunk(run: RunState, sinks: FanOut) -> None:
     info, progress, began = run.info, run.info.progress, time.perf_counter()
     before, frozen = progress.env_steps, set(progress.frozen)
     run.state, run.clock, metrics = run.chunk(run.state, run.clock)
+    healthy = metrics.pop("healthy")
     clock, metrics = devices.fetch((run.clock, metrics))
+    if not all(metrics["train"]["finite"]):
+        run.state = run.program.freeze(run.state, healthy)
     check_faults(metrics, run.program.spec, info.seeds)
     if run.program.games is not None:
         run.program.games.check()

@@ -38,7 +38,7 @@ WILD = {*"*?[\\"}
 STEP = re.compile("0|[1-9][0-9]{0,18}")
 """how the folder of a checkpoint is named"""
 
-SCHEMA = 5
+SCHEMA = 6
 """version of what is written; another one is refused"""
 
 REMOVALS = 10

@@ -12,11 +12,11 @@ from knife_jax.clock import Clock, crossed
 from knife_jax.nets.graft import occupancy, with_open_slots
 from knife_jax.training import replay
 from knife_jax.training.rollout import EpisodeSums, first_episodes, rollout
-from knife_jax.training.state import TrainState
+from knife_jax.training.state import Healthy, TrainState
 from knife_jax.training.task_switch import clock_at_last_update, switch
 from knife_jax.training.trainer import Trainer, begin_episodes, open_slots, trajectories_added
-from knife_jax.training.updates import learn
-from knife_jax.types import Patient, PyTree
+from knife_jax.training.updates import learn, n_keys
+from knife_jax.types import Flat, Patient, PyTree
 
 MAX_ROUNDS = 4096
 """rounds of the longest chunk, however rare log lines are to be: what each has seen is held until
@@ -52,22 +52,24 @@ def _strongly_typed(leaf: Array) -> Array:
 def chunk(trainer: Trainer, state: TrainState, clock: Clock):
     """Train until a log line is due, or the task or the budget ends.
 
-    Returns the state, the Clock and what was seen, as plain numbers; of the surgeries those of
-    ``most_rounds``, as if each had been.
+    Returns the state, the Clock and what was seen: under ``train``, ``surgery`` and ``breaches``
+    plain numbers, of the surgeries those of ``most_rounds``, as if each had been; under ``healthy``
+    the networks at the start.
 
-    A seed whose networks are no longer finite at the end gets those it had at the start back, and
-    keeps them from then on: ``finite`` is False. What was seen of it in this chunk is void.
+    If a seed's networks are not finite at the end, or were not in an earlier chunk, ``finite`` is
+    False and what was seen of it is void: ``kept_finite`` gives it those of the start back.
     """
     if trainer.sequence is not None:
         state, clock = switch(
             trainer.sequence, partial(begin_episodes, trainer), state, clock, trainer.shards
         )
         trainer = trainer._replace(env=trainer.sequence.env(clock.task))
-    healthy, begin = (state.patient, state.plasticity), clock
+    healthy, begin = Healthy(state.patient, state.plasticity), clock
 
     @partial(jax.jit, inline=True)  # so that what is traced for the shapes is not traced again
     def one_round(state, clock):
-        key, play_key, learn_key = jax.random.split(state.key, 3)
+        keys = jax.random.split(state.key, 2 + n_keys(trainer))
+        key, play_key, learn_keys = keys[0], keys[1], keys[2:]
         actor, windows, sums = _play(
             trainer, state.patient, state.actor, clock, trainer.shards.own(play_key)
         )
@@ -76,7 +78,7 @@ def chunk(trainer: Trainer, state: TrainState, clock: Clock):
         after = clock._replace(rounds=clock.rounds + 1)
         ready = after.rounds - after.replay_since >= trainer.waits
         update = jax.jit(
-            lambda s: learn(trainer, s, _last_read(trainer, clock), after, learn_key), inline=True
+            lambda s: learn(trainer, s, _last_read(trainer, clock), after, learn_keys), inline=True
         )
         skipped = jax.tree.map(
             lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(update, state)[2:]
@@ -84,10 +86,10 @@ def chunk(trainer: Trainer, state: TrainState, clock: Clock):
         state, clock, learnt, surgery = jax.lax.cond(
             ready, update, lambda s: (s, after, *skipped), state
         )
-        return state, clock, (sums, learnt, surgery)
+        return state, clock, (Flat.of(sums), learnt), surgery
 
     def goes_on(carry) -> Array:
-        _, clock, _ = carry
+        _, clock, *_ = carry
         ends = crossed(trainer.log, begin, clock)
         if trainer.sequence is not None:
             ends |= crossed(trainer.sequence.task, begin, clock)
@@ -95,23 +97,32 @@ def chunk(trainer: Trainer, state: TrainState, clock: Clock):
         return (clock.rounds < clock.budget) & ~ends & ~full
 
     def another_round(carry):
-        state, clock, seen = carry
+        state, clock, sums, surgeries = carry
         place = clock.rounds - begin.rounds
-        state, clock, now = one_round(state, clock)
+        state, clock, of_round, surgery = one_round(state, clock)
         put = partial(jax.lax.dynamic_update_index_in_dim, index=place, axis=0)
-        return state, clock, jax.tree.map(put, seen, now)
+        sums = jax.tree.map(jnp.add, sums, of_round)
+        return state, clock, sums, jax.tree.map(put, surgeries, surgery)
 
-    shapes = jax.eval_shape(one_round, state, clock)[2]
-    nothing = jax.tree.map(
-        lambda leaf: jnp.zeros((trainer.most_rounds, *leaf.shape), leaf.dtype), shapes
+    *_, sums, surgery = jax.eval_shape(one_round, state, clock)
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), sums)
+    none_due = jax.tree.map(
+        lambda leaf: jnp.zeros((trainer.most_rounds, *leaf.shape), leaf.dtype), surgery
     )
-    state, clock, seen = jax.lax.while_loop(goes_on, another_round, (state, clock, nothing))
-    sums, learnt, surgery = seen
-    state = _kept_finite(state, healthy)
+    state, clock, (sums, learnt), surgery = jax.lax.while_loop(
+        goes_on, another_round, (state, clock, nothing, none_due)
+    )
+    state = state.replace(finite=state.finite & _finite(Healthy(state.patient, state.plasticity)))
     surgery = {k: v.reshape(-1) for k, v in surgery._asdict().items()}
-    sums = trainer.shards.total(jax.tree.map(jnp.sum, sums))
-    train = _summary(trainer, state, clock, sums, learnt, clock.updates - begin.updates)
-    return state, clock, {"train": train, "surgery": surgery, "breaches": sums.breaches}
+    sums = trainer.shards.total(sums).tree
+    train = _summary(trainer, state, clock, sums, learnt.tree, clock.updates - begin.updates)
+    seen = {"train": train, "surgery": surgery, "breaches": sums.breaches, "healthy": healthy}
+    return state, clock, seen
+
+
+def kept_finite(finite: Array, now: Healthy, healthy: Healthy) -> Healthy:
+    """The networks of one seed after a chunk: if they are not ``finite`` those of before."""
+    return jax.tree.map(lambda new, old: jnp.where(finite, new, old), now, healthy)
 
 
 def _play(trainer: Trainer, patient: Patient, actor, clock: Clock, key: PRNGKeyArray):
@@ -137,18 +148,14 @@ def _last_read(trainer: Trainer, clock: Clock) -> Clock:
     )
 
 
-def _kept_finite(state: TrainState, healthy: tuple[Patient, PyTree]) -> TrainState:
-    """The state, with the networks of before where those of now are not finite, or were not."""
-    now = state.patient, state.plasticity
-    floats = [leaf for leaf in jax.tree.leaves(now) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    finite = state.finite & jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in floats]))
-    kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), now, healthy)
-    return state.replace(patient=kept[0], plasticity=kept[1], finite=finite)
+def _finite(tree: PyTree) -> Array:
+    """Whether all numbers of a tree are finite."""
+    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.all(jnp.isfinite(jnp.concatenate([leaf.reshape(-1) for leaf in floats])))
 
 
 def _summary(trainer: Trainer, state: TrainState, clock: Clock, sums: EpisodeSums, learnt, updates):
     """The chunk in one number per quantity; NaN where nothing was seen."""
-    learnt = jax.tree.map(jnp.sum, learnt)
     last = trainer.learning_rate(clock._replace(updates=clock.updates - 1))
     slots = occupancy(state.patient.online["grafts"], trainer.slots)
 

@@ -30,10 +30,9 @@ def epsilon_greedy(
     epsilon: Float[Array, ""],
 ) -> Int[Array, "E N"]:
     """Return each agent's action: uniformly random with chance ε, else greedy; always available."""
-    coin_key, action_key = jax.random.split(key)
-    explore = jax.random.uniform(coin_key, values.shape[:-1]) < epsilon
-    lottery = jax.random.uniform(action_key, values.shape)
-    return greedy_actions(jnp.where(explore[..., None], lottery, values), avail_actions)
+    drawn = jax.random.uniform(key, (*values.shape[:-1], 1 + values.shape[-1]))
+    coin, lottery = drawn[..., :1], drawn[..., 1:]
+    return greedy_actions(jnp.where(coin < epsilon, lottery, values), avail_actions)
 
 
 def linear(

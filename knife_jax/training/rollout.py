@@ -10,7 +10,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from knife_jax.envs.base import TimeStep, VecEnv
-from knife_jax.envs.contract import breaches
+from knife_jax.envs.contract import BREACHES, breaches
 from knife_jax.training.exploration import epsilon_greedy
 from knife_jax.training.learner import Act
 from knife_jax.types import PyTree, Trajectory, Variables, batch_axes
@@ -40,7 +40,7 @@ class EpisodeSums(NamedTuple):
     returned: Float[Array, ""]
     length: Float[Array, ""]
     won: Float[Array, ""]
-    breaches: dict[str, Int[Array, ""]]
+    breaches: dict[str, Float[Array, ""]]
     """how often the environment broke its contract in these steps"""
 
 
@@ -120,8 +120,8 @@ def rollout(
     number of steps, counting all of them favours short episodes.
     """
 
-    def step(carry: tuple[ActorState, Bool[Array, "E"]], key: PRNGKeyArray):
-        actor, counted = carry
+    def step(carry: tuple[ActorState, Bool[Array, "E"], Float[Array, "K"]], key: PRNGKeyArray):
+        actor, counted, sums = carry
         now = actor.time_step
         before = None if actor.recent is None else (actor.carry, actor.last_action)
         own_key = jax.random.fold_in(key, ACTING)
@@ -133,13 +133,11 @@ def rollout(
         total = actor.episode_return + after.reward
         steps = actor.episode_length + ~after.first
         ending = after.last & counted
-        ended = EpisodeSums(
-            episodes=jnp.sum(ending, dtype=jnp.float32),
-            returned=jnp.sum(jnp.where(ending, total, 0.0)),
-            length=jnp.sum(jnp.where(ending, steps, 0), dtype=jnp.float32),
-            won=jnp.sum(after.won & counted, dtype=jnp.float32),
-            breaches=breaches(env.spec, now, after, actor.episode_length, steps),
-        )
+        ended = [ending, jnp.where(ending, total, 0.0), jnp.where(ending, steps, 0),
+                 after.won & counted]  # fmt: skip
+        broken = breaches(env.spec, now, after, actor.episode_length, steps)
+        summed = [leaf.astype(jnp.float32) for leaf in (*ended, *(broken[n] for n in BREACHES))]
+        sums = sums + jnp.sum(jnp.stack(summed), axis=1)
         actor = ActorState(
             env=env_state,
             time_step=after,
@@ -150,12 +148,13 @@ def rollout(
             recent=actor.recent,
         )
         counted = counted & ~(after.last | after.first) if first_only else counted
-        return (actor, counted), (row, ended, before)
+        return (actor, counted, sums), (row, before)
 
     recent, first_carry, last_action = actor.recent, actor.carry, actor.last_action
     every = jnp.ones_like(actor.time_step.first)
-    (actor, _), (rows, ended, before) = jax.lax.scan(
-        step, (actor, every), jax.random.split(key, length)
+    nothing = jnp.zeros(len(EpisodeSums._fields) - 1 + len(BREACHES))
+    (actor, _, sums), (rows, before) = jax.lax.scan(
+        step, (actor, every, nothing), jax.random.split(key, length)
     )
     obs, state, avail_actions, first, action, reward, terminated, valid = rows
     after = actor.time_step
@@ -183,7 +182,9 @@ def rollout(
         carry, action = (leaf[kept] for leaf in before)
         actor = actor.replace(recent=last.replace(carry=carry, last_action=action))
         windows = _joined(recent, windows)
-    return actor, windows, jax.tree.map(jnp.sum, ended)
+    episodes, returned, duration, won, *broken = sums
+    breached = dict(zip(BREACHES, broken, strict=True))
+    return actor, windows, EpisodeSums(episodes, returned, duration, won, breached)
 
 
 def first_episodes(valid: Bool[Array, "T B"]) -> Bool[Array, "T B"]:

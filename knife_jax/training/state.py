@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from flax import struct
@@ -24,6 +24,13 @@ class TrainState(struct.PyTreeNode):
     key: PRNGKeyArray
     finite: Bool[Array, ""]
     """False once this seed has diverged; its networks then stay as they last were"""
+
+
+class Healthy(NamedTuple):
+    """What a seed that has diverged goes back to."""
+
+    patient: Patient
+    plasticity: PyTree
 
 
 def layout(shards: Shards) -> PyTree:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key
 
 from knife_jax.clock import Clock
 from knife_jax.nets.graft import occupancy, with_open_slots
@@ -16,7 +16,7 @@ from knife_jax.plasticity.stats import dormant_pct, pct_below
 from knife_jax.training import replay
 from knife_jax.training.state import TrainState
 from knife_jax.training.trainer import Trainer, open_slots, trajectories_added
-from knife_jax.types import Patient
+from knife_jax.types import Flat, Patient
 
 
 class Surgery(NamedTuple):
@@ -34,32 +34,35 @@ class Surgery(NamedTuple):
     operates at every update"""
 
 
-def learn(trainer: Trainer, state: TrainState, before: Clock, clock: Clock, key: PRNGKeyArray):
+def n_keys(trainer: Trainer) -> int:
+    """Return how many keys ``learn`` needs: four a gradient step, and one for the order."""
+    return 4 * trainer.updates + 1
+
+
+def learn(trainer: Trainer, state: TrainState, before: Clock, clock: Clock, keys: Key[Array, "K"]):
     """Take the gradient steps of one round, each followed by the surgery that is then due.
 
-    ``before`` is the Clock that triggers read last, ``clock`` that of now. Returns the state, the
-    Clock, sums of the metrics, and a ``Surgery`` for each gradient step.
+    ``before`` is the Clock that triggers read last, ``clock`` that of now; ``n_keys`` says how many
+    keys. Returns the state, the Clock, sums of the metrics (``Flat``), and a ``Surgery`` for each
+    gradient step.
     """
     continual = trainer.plasticity.claims.continual
 
     def update(carry, given):
-        key, chosen = given
+        keys, chosen = given
         patient, measured, before, clock = carry
         began = jnp.where(clock.task > before.task, clock.updates, clock.task_since)
         clock = clock._replace(task_since=began)
-        sample_key, surgery_key = jax.random.split(key)
-        sample_key = trainer.shards.own(sample_key)
+        sample_key, augment_key, gradient_key = map(trainer.shards.own, keys[:3])
         if chosen is None:
             added = trajectories_added(trainer, clock)
             batch = replay.sample(state.replay, sample_key, trainer.batch, added)
         else:
             batch = replay.pick(state.replay, chosen)
-        batch = trainer.plasticity.extras.augment(batch, jax.random.fold_in(sample_key, 1))
+        batch = trainer.plasticity.extras.augment(batch, augment_key)
         n = open_slots(trainer, before)
         online, target = (with_open_slots(v, n) for v in (patient.online, patient.target))
-        grads, stats, metrics = trainer.learner.gradient(
-            online, target, batch, jax.random.fold_in(sample_key, 2)
-        )
+        grads, stats, metrics = trainer.learner.gradient(online, target, batch, gradient_key)
         patient = trainer.learner.step(patient, grads, clock)
         after = clock._replace(updates=clock.updates + 1)
 
@@ -69,7 +72,7 @@ def learn(trainer: Trainer, state: TrainState, before: Clock, clock: Clock, key:
             return trainer.shards.largest(change(values, old.online, new.online))
 
         patient, measured, event = step(
-            trainer.plasticity, patient, measured, stats, before, after, surgery_key,
+            trainer.plasticity, patient, measured, stats, before, after, keys[3],
             compare=None if continual else churn,
         )  # fmt: skip
         metrics["stagnant_pct"] = pct_below(event.scores, trainer.stagnant_threshold)
@@ -85,15 +88,15 @@ def learn(trainer: Trainer, state: TrainState, before: Clock, clock: Clock, key:
             saturated_units=slots.saturated_units,
             churn_max=event.change,
         )
-        return (patient, measured, after, after), (metrics, surgery)
+        return (patient, measured, after, after), (Flat.of(metrics), surgery)
 
     order = None
     if trainer.in_epochs:
-        order_key = trainer.shards.own(jax.random.fold_in(key, trainer.updates))
+        order_key = trainer.shards.own(keys[-1])
         order = replay.epochs(order_key, trainer.capacity, trainer.batch, trainer.updates)
     carry = (state.patient, state.plasticity, before, clock)
     (patient, measured, _, clock), (metrics, surgeries) = jax.lax.scan(
-        update, carry, (jax.random.split(key, trainer.updates), order)
+        update, carry, (keys[:-1].reshape(trainer.updates, 4), order)
     )
-    sums = jax.tree.map(jnp.sum, metrics)
+    sums = metrics.replace(numbers=jnp.sum(metrics.numbers, axis=0))
     return state.replace(patient=patient, plasticity=measured), clock, sums, surgeries

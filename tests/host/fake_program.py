@@ -114,7 +114,7 @@ def chunk_of(config: Config, before_each=lambda clock: None):
             "saturated_units": jnp.zeros(shape, int),
             "churn_max": jnp.broadcast_to(rows[:, None] * 1e-3, shape),
         }
-        return state, after, {"train": train, "surgery": surgery, "breaches": {}}
+        return state, after, {"train": train, "surgery": surgery, "breaches": {}, "healthy": None}
 
     return jax.jit(chunk, donate_argnums=0)
 
@@ -155,6 +155,7 @@ def install(monkeypatch=None, *, has_win: bool = True, before_each=lambda clock:
             optimum=[None],
             place=lambda *trees: jax.tree.map(jnp.array, trees),
             chunk=chunk_of(config, before_each),
+            freeze=lambda state, healthy: state,
             evaluate=evaluate,
             games=None,
             joint_values=None,
