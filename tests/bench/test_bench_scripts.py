@@ -1,6 +1,7 @@
 """What the scripts of experiments/bench compute, and the two sides of their comparison, unrun."""
 
 import dataclasses
+import re
 import sys
 from functools import cache, partial
 from pathlib import Path
@@ -25,6 +26,7 @@ import pieces
 import scaling
 import work
 from chunks import n_bytes
+from kernels import instructions
 from parts import BACKWARD, table
 from settings import MPE, SMAX, PqnSettings
 from sides import jaxmarl_env, one_seed, our_config
@@ -254,3 +256,33 @@ def test_a_record_to_be_read():
     assert "## `python a.py`\n\ndone, 3.0 s\n\nratio 1.25\n" in text
     assert "|  | GB | GFLOP |\n| --- | --- | --- |\n| round | 2 | 1 |\n| peak | 4 |  |" in text
     assert text.endswith("## `python b.py`\n\nexit 1, 1.0 s\n\n    MemoryError\n")
+
+
+PROGRAM = """HloModule jit_f, is_scheduled=true
+
+%fused_computation (p: f32[3]) -> f32[3] {
+  %p = f32[3]{0} parameter(0)
+  ROOT %exponential.1 = f32[3]{0} exponential(%p)
+}
+
+%wrapped_add_computation (p: s32[]) -> s32[] {
+  ROOT %add.2 = s32[] add(%p, %p), metadata={op_name="jit(f)/fusion(x)"}
+}
+
+ENTRY %main.5 (x: f32[3]) -> (f32[3], s32[]) {
+  %x = f32[3]{0} parameter(0)
+  %fusion.1 = f32[3]{0} fusion(%x), kind=kLoop, calls=%fused_computation
+  %wrapped_add.1 = s32[] fusion(%n), kind=kLoop, calls=%wrapped_add_computation
+  ROOT %tuple.3 = (f32[3]{0}, /*index=1*/s32[]) tuple(%fusion.1, %wrapped_add.1)
+}
+"""
+
+
+def test_kernels_are_counted_outside_of_what_they_are_made_of():
+    assert instructions(PROGRAM) == {"parameter": 1, "fusion": 2, "tuple": 1}
+
+
+def test_kernels_of_a_program_are_its_fusions():
+    run = jax.jit(lambda x: jnp.sum(jnp.exp(x)) + jnp.cumsum(x)).lower(jnp.ones(7)).compile()
+    text = run.as_text()
+    assert instructions(text)["fusion"] == len(re.findall(r" fusion\(", text)) > 0
