@@ -98,7 +98,7 @@ def stacked(rows):
     return TimeStep(*(np.array([[row[f] for row in seat] for seat in rows]) for f in range(8)))
 
 
-def act(variables, carry, now, last_action):
+def act(variables, carry, now, last_action, key=None):
     return carry + 1, jnp.sin(jnp.arange(A) * (1 + now.obs[..., :1] + now.obs[..., 1:2]))
 
 

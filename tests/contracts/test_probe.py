@@ -28,6 +28,7 @@ from knife_jax.envs.base import vectorise
 from knife_jax.plasticity.meters import Running
 from knife_jax.plasticity.stats import neuron_stats
 from knife_jax.training.trainer import trajectories_added
+from knife_jax.types import Flat
 
 pytestmark = pytest.mark.xdist_group("probe")
 SEEDS, WINDOWS = 2, 11
@@ -241,8 +242,10 @@ def test_windows_come_from_the_replay():
 
 def test_the_age_of_a_neuron_is_that_of_its_last_operation():
     """ReDo's own meter forgets the neurons operated on, the log's meter beside it does not."""
-    own = {"a": Running(jnp.array([9.0, 9.0]), jnp.array([3, 70]))}
-    beside = {"a": Running(jnp.array([1.0, 2.0]), jnp.array([70, 70]))}
+    own, beside = (
+        Running(Flat.of({"a": jnp.array(mean)}), Flat.of({"a": jnp.array(age)}))
+        for mean, age in (([9.0, 9.0], [3, 70]), ([1.0, 2.0], [70, 70]))
+    )
     found = collect.stagnation((own, beside))
     np.testing.assert_array_equal(found["a"].mean, [1.0, 2.0])
     np.testing.assert_array_equal(found["a"].age, [3, 70])
