@@ -41,12 +41,12 @@ MOST_SECONDS = 1.5
 class Runs:
     """Starts of one run in a folder, with compiled programs kept between them."""
 
-    def __init__(self, scratch: Path, env_steps: int) -> None:
-        self.words = [*WORDS.split(), f"env_steps={env_steps}", "resume=auto"]
+    def __init__(self, words: list[str], cache: Path) -> None:
+        self.words = [*words, "resume=auto"]
         self.env = os.environ | {
             "PYTHONPATH": str(ROOT),
             "JAX_PLATFORMS": "cpu",
-            "JAX_COMPILATION_CACHE_DIR": str(scratch / "cache"),
+            "XDG_CACHE_HOME": str(cache),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }
 
@@ -78,11 +78,12 @@ def committed(folder: Path) -> tuple[int, int]:
     return max((int(n) for n in names if n.isdigit()), default=0), sum("tmp" in n for n in names)
 
 
-def kill_at_random(kills: int, seed: int, env_steps: int, scratch: Path) -> list[dict[str, Any]]:
-    """What each kill interrupted. Raises AssertionError where an end state differs."""
-    chance, runs = random.Random(seed), Runs(scratch, env_steps)
-    startup = runs.undisturbed(scratch / "calm")
-    expected = end_of(scratch / "calm")
+def kill_at_random(
+    runs: Runs, calm: Path, startup: float, kills: int, seed: int, scratch: Path
+) -> list[dict[str, Any]]:
+    """What each kill interrupted. Raises AssertionError if an end state differs from that of the
+    undisturbed run in ``calm``, which took ``startup`` seconds until its first chunk."""
+    chance, expected = random.Random(seed), end_of(calm)
     log: list[dict[str, Any]] = []
     while len(log) < kills:
         victim, through = scratch / f"victim{len(log)}", False
@@ -116,6 +117,9 @@ if __name__ == "__main__":
     parser.add_argument("--env-steps", type=int, default=20_000)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        survived = kill_at_random(args.kills, args.seed, args.env_steps, Path(folder))
+        scratch = Path(folder)
+        runs = Runs([*WORDS.split(), f"env_steps={args.env_steps}"], scratch / "cache")
+        startup = runs.undisturbed(scratch / "calm")
+        survived = kill_at_random(runs, scratch / "calm", startup, args.kills, args.seed, scratch)
     torn = sum(entry["half_written"] > 0 for entry in survived)
     print(json.dumps({"kills": len(survived), "survived": len(survived), "while_saving": torn}))

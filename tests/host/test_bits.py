@@ -9,8 +9,10 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import killer
+import pytest
 from stored import end_of
 
 SIZES = """
@@ -22,26 +24,40 @@ logger.wandb=disabled logger.table=false recording.episodes=0 env.n_envs=14
 """
 
 
-def started(module: str, words: list[str], cache: Path) -> str:
-    """What a process of its own prints, which finds compiled programs in ``cache``."""
-    env = os.environ | {
-        "PYTHONPATH": str(killer.ROOT),
-        "XDG_CACHE_HOME": str(cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-    command = [sys.executable, "-m", f"knife_jax.{module}", *words]
+same_process = pytest.mark.xdist_group("straight")  # they share a run
+
+
+class Straight(NamedTuple):
+    """An undisturbed run."""
+
+    runs: killer.Runs
+    folder: Path
+    startup: float
+    """seconds until its first chunk"""
+    cache: Path
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """Two seeds over four devices."""
+    scratch = tmp_path_factory.mktemp("straight")
+    words = ["env=mpe_predator_prey", "num_seeds=2", "devices=4", "env_steps=2000"]
+    runs = killer.Runs([*SIZES.split(), *words], scratch / "cache")
+    startup = runs.undisturbed(scratch / "run")
+    return Straight(runs, scratch / "run", startup, scratch / "cache")
+
+
+def evaluate(words: list[str], env: dict[str, str]) -> str:
+    """What it prints."""
+    command = [sys.executable, "-m", "knife_jax.evaluate", *words]
     return subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout
 
 
-def train(folder: Path, cache: Path, words: list[str]) -> None:
-    started("train", [*SIZES.split(), "env_steps=2000", *words, f"run_dir={folder}"], cache)
-
-
-def test_a_resumed_run_ends_with_the_bits_of_a_straight_one(tmp_path):
-    """Two seeds over four devices, surgeries on both sides of the break, another process."""
-    words = ["env=mpe_predator_prey", "num_seeds=2", "devices=4"]
-    straight, resumed = tmp_path / "straight", tmp_path / "resumed"
-    train(straight, tmp_path / "cache", words)
+@same_process
+def test_a_resumed_run_ends_with_the_bits_of_a_straight_one(straight, tmp_path):
+    """Surgeries on both sides of the break, another process."""
+    runs, straight, _, cache = straight
+    resumed = tmp_path / "resumed"
     step, sums, rows = end_of(straight)
     surgeries = [row["env_steps"] for row in rows if row["kind"] == "surgery"]
     steps = sorted(int(path.name) for path in (straight / "checkpoints").iterdir())
@@ -50,14 +66,14 @@ def test_a_resumed_run_ends_with_the_bits_of_a_straight_one(tmp_path):
     shutil.copytree(straight, resumed)
     for later in (s for s in steps if s > middle):
         shutil.rmtree(resumed / "checkpoints" / str(later))
-    train(resumed, tmp_path / "cache", [*words, "resume=auto"])
+    assert runs.start(resumed).wait() == 0
     assert end_of(resumed) == (step, sums, rows)
     summary = json.loads((resumed / "summary.json").read_text())
     assert summary["mesh"] == {"seed": 2, "data": 2}
-    assert list((tmp_path / "cache" / "knife_jax").rglob("jit_*-cache")), "nothing was kept"
+    assert list((cache / "knife_jax").rglob("jit_*-cache")), "nothing was kept"
     # the policy is played on any number of devices, here on as many as there are cores
     for words, episodes, kind in (([], 7, "final"), (["--checkpoint", "best"], 70, "absolute")):
-        told = started("evaluate", [str(resumed), *words], tmp_path / "cache")
+        told = evaluate([str(resumed), *words], runs.env)
         assert f"{episodes} episodes per seed" in told
         for seed, returned in enumerate(summary[f"{kind}_return"]):
             assert re.search(rf"\| +{seed} +\| +{returned:.3g}", told)
@@ -66,9 +82,11 @@ def test_a_resumed_run_ends_with_the_bits_of_a_straight_one(tmp_path):
     assert len(set(map(tuple, returns))) == 3, "no two evaluations play the same episodes"
 
 
-def test_kills_at_random_moments_change_nothing(tmp_path):
-    """SMAX, one seed on two devices, a few kills; ``tests/host/killer.py`` does any number."""
-    log = killer.kill_at_random(kills=2, seed=5, env_steps=2000, scratch=tmp_path)
+@same_process
+def test_kills_at_random_moments_change_nothing(straight, tmp_path):
+    """A few kills; ``tests/host/killer.py`` does any number, of a run of SMAX."""
+    runs, calm, startup, _ = straight
+    log = killer.kill_at_random(runs, calm, startup, kills=2, seed=5, scratch=tmp_path)
     assert len(log) == 2
 
 
@@ -79,8 +97,8 @@ def test_processes_that_share_a_run_stop_at_the_same_step(tmp_path):
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
     words = [
-        *SIZES.split(), "env=mpe_predator_prey", "env_steps=1_000_000", "num_seeds=2",
-        "distributed=true", f"run_dir={run}",
+        *SIZES.split(), "env=matrix_game", "env.scenario=two_step", "env_steps=1_000_000",
+        "num_seeds=2", "distributed=true", f"run_dir={run}",
     ]  # fmt: skip
     env = os.environ | {
         "PYTHONPATH": str(killer.ROOT),
