@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import cache
 
 import jax
 import numpy as np
@@ -23,6 +24,7 @@ from knife_jax.records import directory, params
 from knife_jax.records.compare import config_hash, hash_of
 from knife_jax.records.lines import FINAL
 
+pytestmark = pytest.mark.xdist_group("load")  # two share a run
 STEPS = 1234
 SMALL = (
     "env.n_envs=4", "algo.hidden=8", "algo.embed=4", "algo.hyper_hidden=8", "algo.window=4",
@@ -81,12 +83,24 @@ def test_every_environment_and_algorithm_is_met():
     assert {*MIXERS} <= {word.split("_")[0] for word in words.replace("algo=", "").split()}
 
 
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    """The stored run of an environment: its records, networks, folder, and its policy, which has
+    played the evaluation again."""
+
+    @cache
+    def load(env):
+        folder = tmp_path_factory.mktemp(env)
+        stored = store(folder, knife_jax.compose(f"env={env}", *SMALL, *IN[env]))
+        policy = knife_jax.load(folder)
+        return *stored, folder, policy, policy.evaluate()
+
+    return load
+
+
 @pytest.mark.parametrize("env", IN)
-def test_the_stored_evaluation_is_played_again_to_the_bit(env, tmp_path):
-    config = knife_jax.compose(f"env={env}", *SMALL, *IN[env])
-    expected, variables = store(tmp_path / "run", config)
-    policy = knife_jax.load(tmp_path / "run")
-    found = policy.evaluate()
+def test_the_stored_evaluation_is_played_again_to_the_bit(env, loaded):
+    expected, variables, _, policy, found = loaded(env)
     assert found.records == expected and len(expected) == 2 * len(policy.player.tasks.optima)
     assert jax.tree.structure(policy.variables) == jax.tree.structure(variables)
     jax.tree.map(np.testing.assert_array_equal, policy.variables, variables)
@@ -97,21 +111,20 @@ def test_the_stored_evaluation_is_played_again_to_the_bit(env, tmp_path):
     json.dumps(found.returns)  # plain numbers
 
 
-def test_acting_by_hand_gets_the_returns_of_the_evaluation(tmp_path):
+def test_acting_by_hand_gets_the_returns_of_the_evaluation(loaded):
     """Seed by seed and for all seeds at once, inside jit, without the evaluator."""
-    config = knife_jax.compose("env=matrix_game", *SMALL, *IN["matrix_game"])
-    store(tmp_path / "run", config)
-    policy = knife_jax.load(tmp_path / "run")
-    expected = policy.evaluate().episodes[0].returns
+    _, _, folder, policy, found = loaded("matrix_game")
+    expected = found.episodes[0].returns
     env, keys = policy.env(5), episode_keys(FINAL, [3, 4], STEPS)
     act, total = jax.jit(knife_jax.Policy.act), 0.0
-    state, now = jax.vmap(env.reset)(keys)
+    reset, step = jax.jit(jax.vmap(env.reset)), jax.jit(jax.vmap(env.step))
+    state, now = reset(keys)
     carry, one = policy.initial_carry(5), policy[1].initial_carry(5)
     for _ in range(policy.spec.horizon):
         own, one = act(policy[1], now.obs[1], now.avail_actions[1], one)
         actions, carry = act(policy, now.obs, now.avail_actions, carry)
         np.testing.assert_array_equal(own, actions[1])
-        state, now = jax.vmap(env.step)(state, actions)
+        state, now = step(state, actions)
         total += now.reward
     np.testing.assert_array_equal(total, expected)
     masked = np.asarray(now.avail_actions).copy()
@@ -123,7 +136,7 @@ def test_acting_by_hand_gets_the_returns_of_the_evaluation(tmp_path):
         ({"seed": 5}, "seed=5 is refused: .* has 3, 4"),
     ):
         with pytest.raises(knife_jax.RunError, match=text):
-            knife_jax.load(tmp_path / "run", **wrong)
+            knife_jax.load(folder, **wrong)
     with pytest.raises(ValueError, match=r"obs is \[5, 2, \d\]: must be \[2, 2, \d\] or"):
         policy.act(now.obs[0], now.avail_actions[0], carry)
 

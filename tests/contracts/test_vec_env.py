@@ -15,7 +15,6 @@ from knife_jax.config.environments import ENVS as TABLE
 from knife_jax.envs import matrix_games
 from knife_jax.envs.base import Env, EnvSpec, TimeStep, VecEnv, first_step, vectorise
 from knife_jax.envs.predator_prey import predator_prey
-from knife_jax.envs.smax import batched_smax
 from knife_jax.envs.smax.jaxmarl import smax
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "ladder"))
@@ -41,16 +40,7 @@ class Case(NamedTuple):
 CASES = {
     **{
         f"smax/{name}": Case(lambda name=name: smax(name), steps, same_length=False)
-        for name, steps in (("3m", 131), ("2s3z", 229), ("smacv2_5_units", 229))
-    },
-    **{
-        f"smax_batched/{name}": Case(
-            lambda name=name: batched_smax(name, ENVS, reset_period=PERIOD),
-            229,
-            batched=True,
-            same_length=False,
-        )
-        for name in ("2s3z", "smacv2_5_units")
+        for name, steps in (("2s3z", 229), ("smacv2_5_units", 229))
     },
     **{
         f"matrix_game/{name}": Case(
