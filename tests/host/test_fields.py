@@ -106,6 +106,8 @@ def changed(words):
     out = {name: other(name, now.get(name), field_of(config, name)) for name in names}
     if "env.args" in out:
         out["env.args.size"] = out.pop("env.args")
+    if config.algo.mixer == "iql":  # which has nothing to mask in
+        del out["algo.mask_dead"]
     if out["algo.data"] == "rollouts":
         out["algo.batch_size"] = out["env.n_envs"]  # of which it must be a divisor
     return out
