@@ -5,6 +5,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import wandb
 from wandb.proto.wandb_internal_pb2 import Record
 
 from knife_jax.records.series import over_tasks
@@ -46,7 +47,8 @@ def history(path: Path) -> list[dict[str, Any]]:
 
 
 def records(path: Path) -> list[Record]:
-    """All messages of an offline file."""
+    """All messages of an offline file, of a run that is finished."""
+    wandb.teardown()  # its own process has written all only when it has ended
     return [Record.FromString(content) for content in contents(path.read_bytes())]
 
 
