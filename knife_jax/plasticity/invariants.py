@@ -6,10 +6,9 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from knife_jax.types import Patient, PyTree, Variables
+from knife_jax.types import Flat, Patient, PyTree, Variables
 
 
 def change(
@@ -37,9 +36,9 @@ def change(
 
     def look(_, carry):
         now, other, seen, _ = carry
-        return other, now, ravel_pytree(values(now))[0], seen
+        return other, now, Flat.of(values(now)).numbers, seen
 
-    nothing = jnp.zeros_like(jax.eval_shape(lambda v: ravel_pytree(values(v))[0], before))
+    nothing = jnp.zeros_like(jax.eval_shape(lambda v: Flat.of(values(v)).numbers, before))
     _, _, new, old = jax.lax.fori_loop(0, 2, look, (before, after, nothing, nothing))
     return jnp.max(jnp.abs(new - old))
 

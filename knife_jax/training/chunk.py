@@ -151,7 +151,7 @@ def _last_read(trainer: Trainer, clock: Clock) -> Clock:
 def _finite(tree: PyTree) -> Array:
     """Whether all numbers of a tree are finite."""
     floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    return jnp.all(jnp.isfinite(jnp.concatenate([leaf.reshape(-1) for leaf in floats])))
+    return jnp.all(jnp.isfinite(Flat.of(floats).numbers))
 
 
 def _summary(trainer: Trainer, state: TrainState, clock: Clock, sums: EpisodeSums, learnt, updates):

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from knife_jax.clock import Clock, crossed, every_updates
 from knife_jax.envs.base import EnvSpec, TimeStep
-from knife_jax.mixers.base import Error, Goals, mean_of, squared
+from knife_jax.mixers.base import Error, Estimates, Goals, mean_of, squared
 from knife_jax.nets.target_network import update_target
 from knife_jax.nets.wiring import Wiring
 from knife_jax.parallel.shards import WHOLE, Shards
@@ -201,20 +201,18 @@ def td_targets(
     agents = agent_values(networks, target, batch, key=key)[0] if has_target else online
     selecting = selector(online["agent"].values, agents["agent"].values, double_q=double_q)
 
-    def of_greedy(start: int, stop: int | None):
-        action = greedy_actions(selecting[start:stop], batch.avail_actions[start:stop])
+    def of_actions(action: Int[Array, "T B N"], start: int = 0) -> Estimates:
         return estimate(networks, target, joint_at(networks, batch, agents, action, start))[0]
+
+    def of_greedy(start: int, stop: int | None) -> Estimates:
+        action = greedy_actions(selecting[start:stop], batch.avail_actions[start:stop])
+        return of_actions(action, start)
 
     ahead, reward = of_greedy(1, None), reward_scale * batch.reward
 
     def goal(name: str) -> Array:
-        def taken() -> Array:
-            return estimate(networks, target, joint_at(networks, batch, agents, batch.action))[0][
-                name
-            ]
-
         rows = Transitions(reward, batch.terminated, batch.valid, ahead[name])
-        return returns(rows, taken, gamma=gamma)
+        return returns(rows, lambda: of_actions(batch.action)[name], gamma=gamma)
 
     return Goals({name: goal(bootstrap or name) for name in ahead}, of_greedy(0, -1), reward)
 

@@ -13,7 +13,7 @@ from knife_jax.envs.base import TimeStep, VecEnv
 from knife_jax.envs.contract import BREACHES, breaches
 from knife_jax.training.exploration import epsilon_greedy
 from knife_jax.training.learner import Act
-from knife_jax.types import PyTree, Trajectory, Variables, batch_axes
+from knife_jax.types import Flat, PyTree, Trajectory, Variables, batch_axes
 
 ACTING = 1_000
 """number of the key of what is drawn for values, beside those of ε-greedy actions"""
@@ -120,7 +120,7 @@ def rollout(
     number of steps, counting all of them favours short episodes.
     """
 
-    def step(carry: tuple[ActorState, Bool[Array, "E"], Float[Array, "K"]], key: PRNGKeyArray):
+    def step(carry: tuple[ActorState, Bool[Array, "E"], Flat], key: PRNGKeyArray):
         actor, counted, sums = carry
         now = actor.time_step
         before = None if actor.recent is None else (actor.carry, actor.last_action)
@@ -133,11 +133,15 @@ def rollout(
         total = actor.episode_return + after.reward
         steps = actor.episode_length + ~after.first
         ending = after.last & counted
-        ended = [ending, jnp.where(ending, total, 0.0), jnp.where(ending, steps, 0),
-                 after.won & counted]  # fmt: skip
-        broken = breaches(env.spec, now, after, actor.episode_length, steps)
-        summed = [leaf.astype(jnp.float32) for leaf in (*ended, *(broken[n] for n in BREACHES))]
-        sums = sums + jnp.sum(jnp.stack(summed), axis=1)
+        of_each = EpisodeSums(
+            episodes=ending,
+            returned=jnp.where(ending, total, 0.0),
+            length=jnp.where(ending, steps, 0),
+            won=after.won & counted,
+            breaches=breaches(env.spec, now, after, actor.episode_length, steps),
+        )
+        columns = [leaf.astype(jnp.float32) for leaf in jax.tree.leaves(of_each)]
+        sums = sums.replace(numbers=sums.numbers + jnp.sum(jnp.stack(columns), axis=1))
         actor = ActorState(
             env=env_state,
             time_step=after,
@@ -152,7 +156,8 @@ def rollout(
 
     recent, first_carry, last_action = actor.recent, actor.carry, actor.last_action
     every = jnp.ones_like(actor.time_step.first)
-    nothing = jnp.zeros(len(EpisodeSums._fields) - 1 + len(BREACHES))
+    zero = jnp.zeros(())
+    nothing = Flat.of(EpisodeSums(zero, zero, zero, zero, dict.fromkeys(BREACHES, zero)))
     (actor, _, sums), (rows, before) = jax.lax.scan(
         step, (actor, every, nothing), jax.random.split(key, length)
     )
@@ -182,9 +187,7 @@ def rollout(
         carry, action = (leaf[kept] for leaf in before)
         actor = actor.replace(recent=last.replace(carry=carry, last_action=action))
         windows = _joined(recent, windows)
-    episodes, returned, duration, won, *broken = sums
-    breached = dict(zip(BREACHES, broken, strict=True))
-    return actor, windows, EpisodeSums(episodes, returned, duration, won, breached)
+    return actor, windows, sums.tree
 
 
 def first_episodes(valid: Bool[Array, "T B"]) -> Bool[Array, "T B"]:
