@@ -42,7 +42,7 @@ def team_of(state: TrainState, row: int) -> Team:
     """Take a seed, by its row on the axis S; to be called by all processes of a run."""
     kept = devices.fetch((state.patient.online, state.plasticity))
     variables, plasticity = jax.tree.map(lambda leaf: np.array(leaf[row]), kept)
-    means = {name: jnp.asarray(meter.mean) for name, meter in stagnation(plasticity).items()}
+    means = {name: meter.mean for name, meter in stagnation(plasticity).items()}
     return Team(variables, jax.device_get(relative(means)) if means else {})
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import jax
@@ -11,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from knife_jax.config.scenarios import SMAX_SCENARIOS
+from knife_jax.config.schema import nearest
 from knife_jax.envs.base import Env, EnvSpec, TimeStep, VecEnv, first_step
 from knife_jax.envs.lean_import import jaxmarl_module
 from knife_jax.types import PyTree
@@ -73,8 +73,8 @@ def smax(scenario: str, **rules: Any) -> Env:
 def _game(scenario: str, **rules: Any) -> Any:
     """JaxMARL's environment."""
     if scenario not in SMAX_SCENARIOS:
-        close = difflib.get_close_matches(scenario, SMAX_SCENARIOS, n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
+        close = nearest(scenario, SMAX_SCENARIOS, 0.6)
+        hint = "" if close is None else f" (did you mean {close}?)"
         known = ", ".join(SMAX_SCENARIOS)
         raise ValueError(f"no SMAX scenario is called {scenario!r}{hint}; there are {known}")
     module = jaxmarl_module("smax")
