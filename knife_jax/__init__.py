@@ -76,8 +76,8 @@ def build(config: Config) -> Program:
 
     Example:
       >>> program = knife_jax.build(knife_jax.compose("env=matrix_game", "algo=qmix"))
-      >>> program.spec.n_agents, program.spec.n_actions, program.optimum
-      (2, 3, [8.0])
+      >>> program.spec.n_agents, program.spec.n_actions, program.optimum.tolist()
+      (2, 3, [[8.0]])
     """
     from knife_jax.builders.program import build
 

@@ -42,7 +42,7 @@ ENVIRONMENTS = (
 
 def rates(words: str, n_envs: int, n_steps: int, rounds: int) -> list[float]:
     """Steps per second of an environment, run by run."""
-    play = random_play(make_tasks(compose(f"env={words}".split()).env).env(0, n_envs), n_steps)
+    play = random_play(make_tasks(compose(f"env={words}".split()).env, [0]).env(0, n_envs), n_steps)
     play()
     measured = []
     for _ in range(rounds):

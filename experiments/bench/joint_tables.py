@@ -37,7 +37,7 @@ def learnt(algo: str, game: str, seeds: int, steps: int) -> dict:
         f"evaluation.every={steps}",
     )  # fmt: skip
     program = knife_jax.build(config)
-    if program.joint_values is None:
+    if program.joint_values is None or program.optimum is None:
         raise SystemExit(f"--game {game} is refused: its joint actions are too many for a table")
     state, clock = program.place(program.init(range(seeds)), program.clock())
     while clock.rounds < clock.budget:
@@ -48,7 +48,7 @@ def learnt(algo: str, game: str, seeds: int, steps: int) -> dict:
     mean, spread = tables.mean(axis=0).astype(float), float(tables.std(axis=0).max())
     best = [tuple(int(i) for i in np.unravel_index(t.argmax(), t.shape)) for t in tables]
     return {
-        "algo": algo, "updates": int(clock.updates), "optimum": program.optimum[0],
+        "algo": algo, "updates": int(clock.updates), "optimum": float(program.optimum[0, 0]),
         "returns": returns.tolist(), "best": best, "table": mean.round(1).tolist(),
         "spread": round(spread, 1),
     }  # fmt: skip

@@ -50,7 +50,7 @@ class Part(NamedTuple):
 
 def trainer_of(config: Config) -> Trainer:
     """The functions and sizes of a round, unsplit."""
-    tasks = make_tasks(config.env)
+    tasks = make_tasks(config.env, config.seeds)
     return make_trainer(config, tasks.env(0, config.env.n_envs), tasks)
 
 

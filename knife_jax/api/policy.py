@@ -13,6 +13,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from knife_jax.api.inputs import Carry, Given, Sizes, checked
+from knife_jax.builders.envs import own_tasks
 from knife_jax.builders.player import Player
 from knife_jax.config.run import Config
 from knife_jax.config.schema import whole_number
@@ -119,13 +120,18 @@ class Policy(struct.PyTreeNode):
           task: of a sequence of tasks.
 
         Raises:
-          ValueError: its games run outside of jax; ``evaluate`` plays these.
+          ValueError: its games run outside of jax; ``evaluate`` plays these. Or each seed has
+            tasks of its own and this is the policy of several: take that of one, ``policy[s]``.
           ConfigError: ``n_envs`` is no whole number above 0.
         """
         n_envs = whole_number(n_envs, "n_envs", 1)
         if self.player.tasks.games is not None:
             raise ValueError(f"games of env={self.spec.name} are played by Policy.evaluate alone")
-        return self.player.tasks.env(task, n_envs)
+        tasks = self.player.tasks
+        own = own_tasks(tasks, self.config, self.seeds)
+        if own is not None and len(self) > 1:
+            raise ValueError("each seed has tasks of its own: take the policy of one, policy[s]")
+        return tasks.env(task, n_envs, jax.tree.map(lambda leaf: leaf[0], own))
 
     def initial_carry(self, n_envs: int | None = None) -> Carry:
         """Return what agents carry when an episode begins.
@@ -251,7 +257,7 @@ class Policy(struct.PyTreeNode):
         kept = self.kind == ABSOLUTE and episodes is None
         kind, times = (self.kind, ABSOLUTE_TIMES) if kept else (FINAL, 1)
         asked = self.config.evaluation.episodes if episodes is None else episodes
-        greedy = self.player.greedy(len(self), whole_number(asked, "episodes", 1))
+        greedy = self.player.greedy(self.seeds, whole_number(asked, "episodes", 1))
         variables = self.variables
         if not self.has_seeds:
             variables = jax.tree.map(lambda leaf: leaf[None], variables)

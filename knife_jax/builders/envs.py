@@ -2,24 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import jax
 import optax
 
 from knife_jax.clock import every_env_steps
 from knife_jax.config.env import EnvConfig, SequenceConfig
 from knife_jax.config.environments import ENVS
 from knife_jax.config.registry import resolve
-from knife_jax.envs.tasks import Tasks, shuffled
+from knife_jax.config.run import Config
+from knife_jax.envs.tasks import Tasks, TaskSeed, of_each_seed, shuffled
 from knife_jax.training.task_switch import TaskSequence
-from knife_jax.types import Patient
+from knife_jax.types import Patient, PyTree
 
 
-def make_tasks(config: EnvConfig) -> Tasks:
-    """The task of a config, or the tasks of its sequence in the order of training."""
-    tasks = resolve(ENVS[config.name].make)(**config.arguments())
+def make_tasks(config: EnvConfig, seeds: Sequence[int]) -> Tasks:
+    """The task of a config, or the tasks of its sequence in the order of training.
+
+    ``seeds`` are those of the run: each has tasks of its own with ``drawing=per_seed``, which
+    depend on ``task_seed`` and on the seed alone, and not on the other seeds.
+    """
     sequence = config.sequence()
-    if sequence is not None and sequence.order == "shuffled":
-        return shuffled(tasks, sequence.task_seed)
-    return tasks
+    if sequence is None:
+        return resolve(ENVS[config.name].make)(**config.arguments())
+    if sequence.drawing == "shared":
+        return _drawn(sequence, sequence.task_seed)
+    return of_each_seed([_drawn(sequence, (sequence.task_seed, seed)) for seed in seeds])
+
+
+def _drawn(config: SequenceConfig, seed: TaskSeed) -> Tasks:
+    arguments = {**config.arguments(), "task_seed": seed}
+    tasks = resolve(ENVS[config.name].make)(**arguments)
+    return shuffled(tasks, seed) if config.order == "shuffled" else tasks
+
+
+def own_tasks(tasks: Tasks, config: Config, seeds: Sequence[int]) -> PyTree:
+    """What some of a run's seeds have in place of common tasks: leaves [S, K, ...], see ``Tasks``.
+
+    Raises ``ValueError`` for a seed that is none of the run's.
+    """
+    if tasks.own is None:
+        return None
+    places = [config.seeds.index(seed) for seed in seeds]
+    return jax.tree.map(lambda leaf: leaf[places], tasks.own)
 
 
 def make_sequence(
@@ -35,7 +61,7 @@ def make_sequence(
         return patient._replace(opt_state=optimiser.init(patient.online["params"]))
 
     return TaskSequence(
-        env=lambda task: tasks.env(task, n_envs),
+        env=lambda task, own: tasks.env(task, n_envs, own),
         task=every_env_steps(config.steps_per_task, round_steps),
         clear_replay=config.clear_replay,
         on_task_switch=on_task_switch if config.restart_optimiser else lambda patient: patient,

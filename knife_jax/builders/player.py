@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key
+import numpy as np
+from jaxtyping import Array, Float, Key
 
-from knife_jax.builders.envs import make_tasks
-from knife_jax.builders.evaluation import make_evaluation
+from knife_jax.builders.envs import make_tasks, own_tasks
+from knife_jax.builders.evaluation import Evaluation, make_evaluation
 from knife_jax.builders.trainer import make_trainer
 from knife_jax.config.run import Config
 from knife_jax.envs.base import EnvSpec
@@ -29,7 +30,8 @@ class Greedy(NamedTuple):
 
     config: Config
     spec: EnvSpec
-    optimum: list[float | None]
+    n_tasks: int
+    optimum: Float[np.ndarray, "S K"] | None
     task_steps: int | None
     games: Games | None
     evaluate: Callable[[Variables, Key[Array, "S"], int], Episodes]
@@ -45,8 +47,8 @@ class Player:
     learner: Learner
     shapes: Any
     """of the variables of one seed"""
-    greedy: Callable[[int, int], Greedy]
-    """(number of seeds, episodes of each task)"""
+    greedy: Callable[[tuple[int, ...], int], Greedy]
+    """(which of the run's seeds, episodes of each task)"""
 
 
 def make_player(config: Config) -> Player:
@@ -55,21 +57,26 @@ def make_player(config: Config) -> Player:
     Raises ``ConfigError`` if its environment cannot be made.
     """
     config = replace(config, devices=None)
-    tasks = make_tasks(config.env)
+    tasks = make_tasks(config.env, config.seeds)
     trainer = make_trainer(config, tasks.env(0, config.env.n_envs), tasks)
     spec, learner, sequence = trainer.env.spec, trainer.learner, config.env.sequence()
 
     @cache
-    def greedy(n_seeds: int, episodes: int) -> Greedy:
+    def evaluation(n_seeds: int, episodes: int) -> tuple[Config, Evaluation]:
         asked = replace(config, evaluation=replace(config.evaluation, episodes=episodes))
-        evaluated = make_evaluation(tasks, asked, learner, make_mesh(n_seeds, (1,), None))
+        return asked, make_evaluation(tasks, asked, learner, make_mesh(n_seeds, (1,), None))
+
+    def greedy(seeds: tuple[int, ...], episodes: int) -> Greedy:
+        asked, evaluated = evaluation(len(seeds), episodes)
+        own, optima = own_tasks(tasks, config, seeds), tasks.optima(config.num_seeds)
         return Greedy(
             asked,
             spec,
-            tasks.optima,
+            tasks.n,
+            None if optima is None else optima[[config.seeds.index(seed) for seed in seeds]],
             sequence and sequence.steps_per_task,
             tasks.games,
-            lambda variables, keys, task: evaluated(variables, keys, jnp.int32(task)),
+            lambda variables, keys, task: evaluated(variables, keys, jnp.int32(task), own),
         )
 
     def begin(key: Any) -> Variables:

@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.experimental import checkify
-from jaxtyping import Array, Key, PRNGKeyArray
+from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from knife_jax.builders import memory
 from knife_jax.builders.budget import make_budget
-from knife_jax.builders.envs import make_tasks
+from knife_jax.builders.envs import make_tasks, own_tasks
 from knife_jax.builders.evaluation import Recorder, make_evaluation, make_recorder
 from knife_jax.builders.trainer import make_trainer
 from knife_jax.clock import (
@@ -36,7 +37,7 @@ from knife_jax.training.joint import is_small, joint_values
 from knife_jax.training.rollout import ActorState
 from knife_jax.training.state import Healthy, TrainState, layout, over_shards
 from knife_jax.training.trainer import begin_episodes
-from knife_jax.types import Variables
+from knife_jax.types import PyTree, Variables
 
 
 class Program(NamedTuple):
@@ -47,8 +48,9 @@ class Program(NamedTuple):
     init: Callable[[Sequence[int]], TrainState]
     clock: Callable[[], Clock]
     budget: Budget
-    optimum: Sequence[float | None]
-    """the best expected return of each task, where it is known"""
+    n_tasks: int
+    optimum: Float[np.ndarray, "S K"] | None
+    """the best expected return of each seed's tasks, if it is known"""
     mesh: Mapping[str, int]
     """``seed``: devices that the seeds are shared out to; ``data``: over how many each is split"""
     place: Callable[[TrainState, Clock], tuple[TrainState, Clock]]
@@ -95,7 +97,7 @@ def build(config: Config) -> Program:
     """
     check_config(config)
     try:
-        return _assembled(make_tasks(config.env), config)
+        return _assembled(make_tasks(config.env, config.seeds), config)
     except OverflowError:
         raise memory.uncountable(config) from None
 
@@ -112,9 +114,11 @@ def build_tasks(tasks: Tasks, config: Config) -> Program:
     """The same for tasks of one's own. Raises ``ContractError``, see ``build_in``."""
     first, n = tasks.env(0, config.env.n_envs), config.env.n_envs
     contract.check_shapes(first)
-    played = jax.jit(lambda task: rehearse(tasks.env(task, n), jax.random.key(0)))
-    for task in range(tasks.n):
-        contract.check(first.spec, jax.device_get(played(task).breaches))
+    played = jax.jit(lambda task, own: rehearse(tasks.env(task, n, own), jax.random.key(0)))
+    for s in range(1 if tasks.own is None else config.num_seeds):
+        own = jax.tree.map(lambda leaf: leaf[s], tasks.own)  # noqa: B023
+        for task in range(tasks.n):
+            contract.check(first.spec, jax.device_get(played(task, own).breaches))
     return _assembled(tasks, config)
 
 
@@ -136,9 +140,13 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
     evaluated = make_evaluation(tasks, config, trainer.learner, mesh)
 
     @jax.jit
-    def init(keys: Key[Array, "S"]) -> TrainState:
+    def begun_by_seed(keys: Key[Array, "S"], own: PyTree) -> TrainState:
         # seed by seed: an orthogonal initialiser batched over seeds may deadlock on a CPU
-        return jax.lax.map(begin, keys)
+        return jax.lax.map(lambda seed: begin(*seed), (keys, own))
+
+    def init(seeds: Sequence[int]) -> TrainState:
+        keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+        return begun_by_seed(keys, own_tasks(tasks, config, seeds))
 
     @jax.jit
     def actors(state: TrainState) -> ActorState:
@@ -146,9 +154,12 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
         return jax.lax.map(anew, state.key)
 
     @jax.jit
-    def joint(variables: Variables, key: PRNGKeyArray) -> Array:
-        one = partial(joint_values, trainer.env, trainer.learner, key=key)
-        return jax.vmap(one)(variables)
+    def joint(variables: Variables, own: PyTree, key: PRNGKeyArray) -> Array:
+        def one(variables: Variables, own: PyTree) -> Array:
+            first = tasks.env(0, trainer.env.n_envs, own)
+            return joint_values(first, trainer.learner, variables, key)
+
+        return jax.vmap(one)(variables, own)
 
     keep = jax.jit(jax.vmap(training.kept_finite))
 
@@ -160,23 +171,26 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
         return devices.place((state, clock), mesh, whole)
 
     sizes = Sizes(config.probes.windows, config.probes.functions, config.probes.fit_steps)
-    state = jax.eval_shape(begin, jax.random.key(0))
+    state = jax.eval_shape(begin, jax.random.key(0), jax.tree.map(lambda leaf: leaf[0], tasks.own))
     memory.check_state(config, state)
     shapes = state.patient.online["params"]
     options = devices.compiler_options(mesh.local_devices)
     return Program(
         spec=trainer.env.spec,
         n_params=sum(leaf.size for leaf in jax.tree.leaves(shapes)),
-        init=lambda seeds: init(jnp.stack([jax.random.key(seed) for seed in seeds])),
+        init=init,
         clock=lambda: jax.tree.map(jnp.array, begun),
         budget=budget,
-        optimum=tasks.optima,
+        n_tasks=tasks.n,
+        optimum=tasks.optima(config.num_seeds),
         mesh=dict(mesh.shape),
         place=place,
         chunk=jax.jit(chunk, donate_argnums=0, compiler_options=options),
         freeze=freeze,
-        evaluate=lambda state, keys, task: evaluated(state.patient.online, keys, jnp.int32(task)),
-        joint_values=(lambda state, key: joint(state.patient.online, key))
+        evaluate=lambda state, keys, task: evaluated(
+            state.patient.online, keys, jnp.int32(task), state.tasks
+        ),
+        joint_values=(lambda state, key: joint(state.patient.online, state.tasks, key))
         if is_small(trainer.env) and not tasks.games
         else None,
         params=lambda state: state.patient.online,

@@ -48,6 +48,11 @@ class SequenceConfig(EnvConfig):
     steps_per_task: Annotated[Steps, "env steps before the next task"]
     order: Annotated[str, choice("fixed", "shuffled"), "order of the tasks"] = "fixed"
     task_seed: Annotated[Size, "draws the tasks, and their order if it is shuffled"] = 0
+    drawing: Annotated[
+        str,
+        choice("shared", "per_seed"),
+        "all seeds meet the same tasks, or each its own, drawn from task_seed and the seed",
+    ] = "shared"
     clear_replay: Annotated[bool, "the replay is emptied at a switch"] = False
     restart_epsilon: Annotated[bool, "exploration starts anew with each task"] = True
     restart_optimiser: Annotated[bool, "the optimiser starts anew with each task"] = False

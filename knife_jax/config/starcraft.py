@@ -71,3 +71,12 @@ class Smacv2SequenceConfig(BattleConfig, SequenceConfig):
     vary: Annotated[str, choice("weights", "starts", "enemies", "races"), "what differs"] = (
         "weights"
     )
+
+    def check_run(self, run: Config) -> None:
+        """Raise ``ConfigError`` also for tasks that differ between seeds."""
+        super().check_run(run)
+        if self.drawing != "shared":
+            raise ConfigError(
+                f"env.drawing={self.drawing} is refused: must be shared for env={self.name}, "
+                "whose games play the tasks of all seeds"
+            )

@@ -14,7 +14,7 @@ from knife_jax.envs.matrix_games import TABLES, best_return, matrix_game, one_sh
 from knife_jax.envs.predator_prey import Pursuit, predator_prey
 from knife_jax.envs.smax import Mix, batched_smax, load_rules
 from knife_jax.envs.smax.jaxmarl import bounded_state
-from knife_jax.envs.tasks import Tasks
+from knife_jax.envs.tasks import Tasks, TaskSeed
 from knife_jax.types import PyTree
 
 PAYOFF = 10.0
@@ -24,14 +24,16 @@ STAG, HARE = (2.0, 5.0, 10.0), (-2.0, 1.0, 5.0)
 """rewards of the grid predator-prey"""
 
 
-def matrices(payoffs: str, scenario: str, n_actions: int, n_tasks: int, task_seed: int) -> Tasks:
+def matrices(
+    payoffs: str, scenario: str, n_actions: int, n_tasks: int, task_seed: TaskSeed
+) -> Tasks:
     """One-shot games: ``payoffs`` are those of ``scenario``, ``permuted``, or ``representable``."""
     if payoffs == "permuted":
         return permuted_matrices(scenario, n_tasks, task_seed)
     return representable_matrices(n_actions, n_tasks, task_seed)
 
 
-def permuted_matrices(scenario: str, n: int, seed: int) -> Tasks:
+def permuted_matrices(scenario: str, n: int, seed: TaskSeed) -> Tasks:
     """A one-shot game with rows and columns permuted in each task: all equally difficult."""
     rng = np.random.default_rng(seed)
     (payoff,) = TABLES[scenario][0].payoff
@@ -39,7 +41,7 @@ def permuted_matrices(scenario: str, n: int, seed: int) -> Tasks:
                       for _ in range(n)])  # fmt: skip
 
 
-def representable_matrices(n_actions: int, n: int, seed: int) -> Tasks:
+def representable_matrices(n_actions: int, n: int, seed: TaskSeed) -> Tasks:
     """Payoffs (r1[u1] + r2[u2])³, scaled to [0, 10], with r1 and r2 uniform and independent.
 
     A monotone function of a sum: a monotone mixing network can represent all of them.
@@ -61,7 +63,7 @@ def _matrices(payoffs: list[np.ndarray]) -> Tasks:
     )
 
 
-def grid_games(scenario: str, vary: str, n_tasks: int, task_seed: int) -> Tasks:
+def grid_games(scenario: str, vary: str, n_tasks: int, task_seed: TaskSeed) -> Tasks:
     """A grid predator-prey whose numbers are redrawn for each task; sizes are the scenario's.
 
     ``rewards``: of stags and hares from ``STAG`` and ``HARE``. ``punishment``: of a miss,
@@ -82,7 +84,7 @@ def grid_games(scenario: str, vary: str, n_tasks: int, task_seed: int) -> Tasks:
     return Tasks(n_tasks, _stack(games), lambda game, e: grid_predator_prey(game, e, base))
 
 
-def pursuits(n_predators: int, vary: str, n_tasks: int, task_seed: int) -> Tasks:
+def pursuits(n_predators: int, vary: str, n_tasks: int, task_seed: TaskSeed) -> Tasks:
     """An MPE predator-prey whose numbers are redrawn for each task.
 
     ``speed``: the force of the prey, uniform in [0.5, 4]. ``obstacles``: from none to all.
@@ -98,7 +100,7 @@ def pursuits(n_predators: int, vary: str, n_tasks: int, task_seed: int) -> Tasks
     return Tasks(n_tasks, _stack(games), lambda p, e: vectorise(predator_prey(n_predators, p), e))
 
 
-def battles(scenario: str, vary: str, n_tasks: int, task_seed: int) -> Tasks:
+def battles(scenario: str, vary: str, n_tasks: int, task_seed: TaskSeed) -> Tasks:
     """SMAX with another distribution of starts in each task.
 
     ``types``: how likely each type of unit is, uniform over all distributions on those that the

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -36,29 +36,40 @@ class Games(Protocol):
         ...
 
 
+TaskSeed = int | tuple[int, int]
+"""what draws tasks: ``env.task_seed``, with the run's seed if each seed has tasks of its own"""
+
+
 class Tasks(NamedTuple):
-    """K tasks with equal array sizes."""
+    """K tasks with equal array sizes, the same for all S seeds of a run or drawn for each."""
 
     n: int
     params: PyTree
     """leaves [K, ...]: the parameters of each task; None for a single task without parameters"""
     make: Callable[[PyTree, int], VecEnv]
     """(one task's parameters, which may be traced; number of environments)"""
-    optimum: Float[np.ndarray, "K"] | None = None
+    optimum: Float[np.ndarray, "*S K"] | None = None
     """the best expected return of each task, if known"""
     games: Games | None = None
     """what must be opened before an environment is reset, if it is outside of jax"""
     evaluation: Callable[[Int[Array, ""], int, Int[Array, ""]], VecEnv] | None = None
     """(task, number of games, first episode): where ``games`` are evaluated"""
+    own: PyTree = None
+    """leaves [S, K, ...]: what each seed has in place of ``params``; None if all have these"""
 
-    @property
-    def optima(self) -> list[float | None]:
-        """``optimum`` as a list, None for each task whose optimum is not known."""
-        return [None] * self.n if self.optimum is None else self.optimum.tolist()
+    def optima(self, n_seeds: int) -> Float[np.ndarray, "S K"] | None:
+        """``optimum`` of each seed."""
+        if self.optimum is None:
+            return None
+        return np.broadcast_to(self.optimum, (n_seeds, self.n))
 
-    def env(self, task: Int[Array, ""] | int, n_envs: int) -> VecEnv:
-        """The environment of a task; counts beyond K start over."""
-        params = jax.tree.map(lambda leaf: jnp.asarray(leaf)[task % self.n], self.params)
+    def env(self, task: Int[Array, ""] | int, n_envs: int, own: PyTree = None) -> VecEnv:
+        """The environment of a task; counts beyond K start over.
+
+        ``own``, leaves [K, ...], are the tasks of a seed that has its own.
+        """
+        params = self.params if own is None else own
+        params = jax.tree.map(lambda leaf: jnp.asarray(leaf)[task % self.n], params)
         return self.make(params, n_envs)
 
 
@@ -68,7 +79,15 @@ def single(make: Callable[[int], VecEnv], optimum: float | None = None) -> Tasks
     return Tasks(1, None, lambda _, n_envs: make(n_envs), best)
 
 
-def shuffled(tasks: Tasks, seed: int) -> Tasks:
+def of_each_seed(drawings: Sequence[Tasks]) -> Tasks:
+    """The tasks of seeds that have their own, from those of each; all have equal array sizes."""
+    first = drawings[0]
+    own = jax.tree.map(lambda *leaves: np.stack(leaves), *(each.params for each in drawings))
+    known = [each.optimum for each in drawings if each.optimum is not None]
+    return first._replace(own=own, optimum=np.stack(known) if known else None)
+
+
+def shuffled(tasks: Tasks, seed: TaskSeed) -> Tasks:
     """The tasks in a random order."""
     order = np.random.default_rng(seed).permutation(tasks.n)
     params = jax.tree.map(lambda leaf: np.asarray(leaf)[order], tasks.params)

@@ -82,7 +82,7 @@ def play(
     """
     for part in range(times):
         keys = played_keys(program, kind, seeds, env_steps, part, base)
-        for task in range(len(program.optimum)):
+        for task in range(program.n_tasks):
             episodes = devices.fetch(program.evaluate(state, keys, task))
             unfinished, unpaid = ~episodes.ended, ~np.isfinite(episodes.returns)
             contract.check(program.spec, {contract.OVERLONG: unfinished, contract.REWARD: unpaid})
@@ -123,8 +123,8 @@ def greedy_records(
     """Records of what was played: one for each task and seed."""
     records = []
     for task, episodes in joined(played).items():
-        has_win, optimum = program.spec.has_win, program.optimum[task]
-        now = {**stamp, "task": task}
+        has_win, now = program.spec.has_win, {**stamp, "task": task}
+        optimum = None if program.optimum is None else program.optimum[:, task]
         records += evaluation_records(kind, seeds, episodes, has_win, optimum, **now)
     return records
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float
 
 from knife_jax.records.lines import IDENTITY, Record
 
@@ -66,7 +67,7 @@ def evaluation_records(
     seeds: Sequence[int],
     episodes: Episodes,
     has_win: bool,
-    optimum: float | None = None,
+    optimum: Float[np.ndarray, "S"] | None = None,
     **stamp: Any,
 ) -> list[Record]:
     """Means over the whole episodes ``[S, M]`` of each seed, and how many broke off if any did;

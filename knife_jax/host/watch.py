@@ -130,7 +130,7 @@ def leave_recording(ending: Ending, info: RunInfo) -> Path | None:
 
 
 def _task(program: Program, progress: Progress) -> int:
-    return progress.task % len(program.optimum)
+    return progress.task % program.n_tasks
 
 
 def _recording(
@@ -143,7 +143,7 @@ def _recording(
 ) -> tuple[Recorded, About]:
     """Play the episodes, and say which they are."""
     (key,) = played_keys(program, ref.kind, [ref.seed], ref.env_steps)
-    played = program.record(team.variables, key, jnp.int32(ref.task), episodes)
+    played = program.record(team.variables, key, jnp.int32(ref.task), team.tasks, episodes)
     if program.games is not None:
         program.games.check()
     recorded = jax.device_get(played)
@@ -171,7 +171,7 @@ def _note(
     total, what = (
         (ABSOLUTE_TIMES * all_, "absolute metric") if is_best else (all_, "final evaluation")
     )
-    task = f", task {ref.task + 1} of {n}" if (n := len(program.optimum)) > 1 else ""
+    task = f", task {ref.task + 1} of {n}" if (n := program.n_tasks) > 1 else ""
     note = f"The first {kept} of the {total:,} episodes of the {what}{task}."
     same = {"seed": ref.seed, "env_steps": ref.env_steps, "task": ref.task}
     stored = [r["return"] for r in records if r["kind"] == FINAL and same.items() <= r.items()]

@@ -15,7 +15,7 @@ from knife_jax.parallel import devices
 from knife_jax.plasticity.meters import relative
 from knife_jax.plasticity.stats import DORMANT
 from knife_jax.training.state import TrainState
-from knife_jax.types import Variables
+from knife_jax.types import PyTree, Variables
 
 
 class Team(NamedTuple):
@@ -24,6 +24,8 @@ class Team(NamedTuple):
     variables: Variables
     update_activity: Mapping[str, Float[np.ndarray, "W"]]
     """of each neuron, relative to the mean of its layer"""
+    tasks: PyTree = None
+    """leaves [K, ...]: those of a seed that has its own"""
 
 
 class Marks(NamedTuple):
@@ -40,10 +42,10 @@ class Marks(NamedTuple):
 
 def team_of(state: TrainState, row: int) -> Team:
     """Take a seed, by its row on the axis S; to be called by all processes of a run."""
-    kept = devices.fetch((state.patient.online, state.plasticity))
-    variables, plasticity = jax.tree.map(lambda leaf: np.array(leaf[row]), kept)
+    kept = devices.fetch((state.patient.online, state.plasticity, state.tasks))
+    variables, plasticity, tasks = jax.tree.map(lambda leaf: np.array(leaf[row]), kept)
     means = {name: meter.mean for name, meter in stagnation(plasticity).items()}
-    return Team(variables, jax.device_get(relative(means)) if means else {})
+    return Team(variables, jax.device_get(relative(means)) if means else {}, tasks)
 
 
 def marks_of(

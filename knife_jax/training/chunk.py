@@ -23,10 +23,12 @@ MAX_ROUNDS = 4096
 the chunk ends, and so are signals"""
 
 
-def init(trainer: Trainer, key: PRNGKeyArray) -> TrainState:
-    """One seed before its first step, or a shard of it."""
+def init(trainer: Trainer, key: PRNGKeyArray, tasks: PyTree = None) -> TrainState:
+    """One seed before its first step, or a shard of it; ``tasks`` if it has its own."""
     key, net_key, env_key = jax.random.split(key, 3)
     patient = trainer.learner.init(net_key)
+    if trainer.sequence is not None:
+        trainer = trainer._replace(env=trainer.sequence.env(0, tasks))
     actor = begin_episodes(trainer, trainer.env, trainer.shards.own(env_key))
     _, example, _ = jax.eval_shape(
         lambda a, k: _play(trainer, patient, a, Clock.zero(), k), actor, key
@@ -38,6 +40,7 @@ def init(trainer: Trainer, key: PRNGKeyArray) -> TrainState:
         actor=actor,
         key=key,
         finite=jnp.ones((), bool),
+        tasks=jax.tree.map(jnp.asarray, tasks),
     )
     return jax.tree.map(_strongly_typed, state)
 
@@ -63,7 +66,7 @@ def chunk(trainer: Trainer, state: TrainState, clock: Clock):
         state, clock = switch(
             trainer.sequence, partial(begin_episodes, trainer), state, clock, trainer.shards
         )
-        trainer = trainer._replace(env=trainer.sequence.env(clock.task))
+        trainer = trainer._replace(env=trainer.sequence.env(clock.task, state.tasks))
     healthy, begin = Healthy(state.patient, state.plasticity), clock
 
     @partial(jax.jit, inline=True)  # so that what is traced for the shapes is not traced again

@@ -24,6 +24,8 @@ class TrainState(struct.PyTreeNode):
     key: PRNGKeyArray
     finite: Bool[Array, ""]
     """False once this seed has diverged; its networks then stay as they last were"""
+    tasks: PyTree = None
+    """leaves [K, ...]: the tasks of a seed that has its own; see ``envs.tasks.Tasks``"""
 
 
 class Healthy(NamedTuple):
@@ -36,14 +38,15 @@ class Healthy(NamedTuple):
 def layout(shards: Shards) -> PyTree:
     """How the training state lies on the devices; with one shard it has no axis of shards."""
     own = SHARDS if shards.n > 1 else SEEDS
-    specs: dict[str, Any] = dict.fromkeys(("patient", "plasticity", "key", "finite"), SEEDS)
+    whole = ("patient", "plasticity", "key", "finite", "tasks")
+    specs: dict[str, Any] = dict.fromkeys(whole, SEEDS)
     specs |= {"replay": own, "actor": own}
     return TrainState(**specs)
 
 
 def over_shards(
-    f: Callable[[PRNGKeyArray], TrainState], shards: Shards
-) -> Callable[[PRNGKeyArray], TrainState]:
+    f: Callable[[PRNGKeyArray, PyTree], TrainState], shards: Shards
+) -> Callable[[PRNGKeyArray, PyTree], TrainState]:
     """All shards of a state side by side, on one device, of a function that makes one."""
     if shards.n == 1:
         return f

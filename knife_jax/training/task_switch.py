@@ -14,14 +14,15 @@ from knife_jax.envs.base import VecEnv
 from knife_jax.parallel.shards import Shards
 from knife_jax.training.rollout import ActorState
 from knife_jax.training.state import TrainState
-from knife_jax.types import Patient
+from knife_jax.types import Patient, PyTree
 
 
 class TaskSequence(NamedTuple):
     """Which environment is trained when, and what a new task does to the learner by itself."""
 
-    env: Callable[[Int[Array, ""]], VecEnv]
-    """of a task, in the order of training; all have the same sizes"""
+    env: Callable[[Int[Array, ""] | int, PyTree], VecEnv]
+    """of a task, in the order of training, with the seed's own tasks if it has any (``Tasks``);
+    all have the same sizes"""
     task: Trigger
     """the one that is trained when the Clock shows so much; a chunk ends as it changes"""
     clear_replay: bool
@@ -46,7 +47,7 @@ def switch(
 
     def enter():
         key, start_key = jax.random.split(state.key)
-        env = sequence.env(task)
+        env = sequence.env(task, state.tasks)
         actor = state.actor if env.again else begin(env, shards.own(start_key))
         return sequence.on_task_switch(state.patient), actor, key
 

@@ -56,7 +56,7 @@ def test_building_in_a_broken_environment_raises_by_name(text):
 
 def trained(folder, env, monkeypatch, **algo):
     """The exit code of a run whose environment has been put in the place of the configured one."""
-    monkeypatch.setattr(build, "make_tasks", lambda config: single(partial(vectorise, env)))
+    monkeypatch.setattr(build, "make_tasks", lambda config, seeds: single(partial(vectorise, env)))
     config = tiny_config(mixer="vdn", **algo)
     logger = LoggerConfig(wandb="disabled", table=False)
     return train(replace(config, run_dir=str(folder), logger=logger, devices=1))

@@ -8,17 +8,20 @@ import json
 import os
 import subprocess
 import sys
-from functools import cache
+from functools import cache, partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
 
 import knife_jax
+from knife_jax.builders.envs import make_tasks, own_tasks
 from knife_jax.builders.program import build
 from knife_jax.config.environments import ENVS
 from knife_jax.config.mixers import MIXERS
+from knife_jax.envs.sequences import representable_matrices
 from knife_jax.host.evaluate import episode_keys, greedy_records, play
 from knife_jax.records import directory, params
 from knife_jax.records.compare import config_hash, hash_of
@@ -39,7 +42,7 @@ IN = {
     "matrix_game": ("algo=qplex", "env.scenario=two_step", "plasticity=knife_fresh"),
     "custom": ("algo=vdn", "env.target=experiments.examples.own_environment:make"),
     "jaxmarl": ("algo=vdn", "env.id=MPE_simple_spread_v3"),
-    "seq_matrix": ("algo=resq", "env.n_tasks=3"),
+    "seq_matrix": ("algo=resq", "env.n_tasks=3", "env.drawing=per_seed"),
     "seq_grid_predator_prey": ("algo=rmix", "env.n_tasks=2"),
     "seq_mpe_predator_prey": ("algo=iql_wider", "env.n_tasks=2"),
     "seq_smax": ("algo=vdn", "preset=pqn", "env.n_tasks=2"),
@@ -47,24 +50,24 @@ IN = {
 """an algorithm or more for each environment, so that all of both are met"""
 
 
-def drawn(program, seeds):
+def drawn(program, config):
     """A training state of random networks, with random grafts in use; nothing is compiled."""
-    state, random = jax.eval_shape(program.init, seeds), np.random.default_rng(5)
+    state, random = jax.eval_shape(partial(program.init, config.seeds)), np.random.default_rng(5)
 
     def leaf(shape):
         if np.issubdtype(shape.dtype, np.integer):
             return random.integers(0, 2, shape.shape).astype(shape.dtype)
         return random.normal(size=shape.shape).astype(shape.dtype) / 2
 
-    return state.replace(
-        patient=state.patient._replace(online=jax.tree.map(leaf, program.params(state)))
-    )
+    online = jax.tree.map(leaf, program.params(state))
+    tasks = own_tasks(make_tasks(config.env, config.seeds), config, config.seeds)
+    return state.replace(patient=state.patient._replace(online=online), tasks=tasks)
 
 
 def store(folder, config):
     """A run directory of random networks; the records with which such a run ends, and these."""
     program, seeds = build(config), config.seeds
-    state = drawn(program, seeds)
+    state = drawn(program, config)
     directory.begin(folder, config)
     about = {"env_steps": STEPS, "config_hash": config_hash(config)}
     params.write_params(folder / "params.safetensors", program.params(state), about)
@@ -101,7 +104,7 @@ def loaded(tmp_path_factory):
 @pytest.mark.parametrize("env", IN)
 def test_the_stored_evaluation_is_played_again_to_the_bit(env, loaded):
     expected, variables, _, policy, found = loaded(env)
-    assert found.records == expected and len(expected) == 2 * len(policy.player.tasks.optima)
+    assert found.records == expected and len(expected) == 2 * policy.player.tasks.n
     assert jax.tree.structure(policy.variables) == jax.tree.structure(variables)
     jax.tree.map(np.testing.assert_array_equal, policy.variables, variables)
     for task, episodes in enumerate(found.episodes):
@@ -109,6 +112,20 @@ def test_the_stored_evaluation_is_played_again_to_the_bit(env, loaded):
         means = [np.float32(r["return"]) for r in of_task]
         np.testing.assert_array_equal(episodes.returns.mean(axis=1), means)
     json.dumps(found.returns)  # plain numbers
+
+
+def test_the_policy_of_a_seed_with_its_own_tasks_plays_in_these(loaded):
+    _, _, _, policy, found = loaded("seq_matrix")
+    with pytest.raises(ValueError, match="each seed has tasks of its own: take the policy of one"):
+        policy.env(5)
+    for s, seed in enumerate(policy.seeds):
+        game = representable_matrices(5, 3, (0, seed)).params.payoff[2, 0]
+        state, _ = policy[s].env(1, task=2).reset(jax.random.key(0))
+        _, now = policy[s].env(1, task=2).step(state, jnp.array([[3, 4]]))
+        assert float(now.reward[0]) == game[3, 4]
+        np.testing.assert_array_equal(
+            policy[s].evaluate().returns, np.array(found.returns)[s : s + 1]
+        )
 
 
 def test_acting_by_hand_gets_the_returns_of_the_evaluation(loaded):
@@ -234,10 +251,10 @@ def test_networks_of_a_configuration_without_a_newer_field_are_loaded(tmp_path):
     with pytest.raises(knife_jax.RunError, match="safetensors is not that of this config"):
         knife_jax.load(tmp_path)
     about = {"env_steps": STEPS, "config_hash": hash_of(older)}
-    program, seeds = build(config), config.seeds
-    networks = program.params(drawn(program, seeds))
+    program = build(config)
+    networks = program.params(drawn(program, config))
     params.write_params(tmp_path / "params.safetensors", networks, about)
-    assert knife_jax.load(tmp_path).seeds == tuple(seeds)
+    assert knife_jax.load(tmp_path).seeds == tuple(config.seeds)
 
 
 def test_a_run_that_is_trained_further_has_no_recording_of_its_old_policy(tmp_path):

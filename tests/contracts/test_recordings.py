@@ -84,7 +84,7 @@ def played(request):
     """An untrained team's episodes, as recorded and as packed, and how they begin."""
     section, shown = GAMES[request.param]
     config = replace(tiny_config(mixer="vdn"), env=section)
-    tasks = make_tasks(section)
+    tasks = make_tasks(section, (0,))
     env = tasks.env(0, E)
     if shown is None:
         env = env._replace(view=None)
@@ -177,7 +177,7 @@ def test_what_the_networks_say_is_theirs(played):
 
 
 def test_a_view_has_a_name_for_each_body_and_action():
-    view = make_tasks(SmaxConfig(n_envs=1, scenario="2s3z")).env(0, 1).view
+    view = make_tasks(SmaxConfig(n_envs=1, scenario="2s3z"), (0,)).env(0, 1).view
     rules = load_rules("2s3z")
     assert view.actions == (
         "north", "east", "south", "west", "stop", *(f"attack {i}" for i in range(1, 6))

@@ -63,7 +63,7 @@ RUNNING = KNIFE | {"interval": 0, "measure": "running"}
 def compiled(env, **sizes):
     """The program of a sequence, trained, and its traces before and after it ran."""
     config = tiny_config(mixer="vdn", log_every=ROUND, plasticity=RUNNING, **sizes)
-    tasks, traces = counted(make_tasks(env))
+    tasks, traces = counted(make_tasks(env, (0,)))
     program = build_tasks(tasks, replace(config, env=env))
     seeds = tuple(range(config.num_seeds))
     program.chunk.lower(program.init(seeds), program.clock())
@@ -137,8 +137,7 @@ def test_every_task_is_judged_by_one_program_and_its_own_rules(key):
     returns = np.array([episodes.returns for episodes in played])  # [K, S, M]
     assert returns.shape == (50, 2, 19)
     assert (returns.min(2) == returns.max(2)).all(), "one joint action, the same in all episodes"
-    optimum = np.array(program.optimum)
-    assert (returns <= optimum[:, None, None] + 1e-5).all()
+    assert (returns <= program.optimum.T[:, :, None] + 1e-5).all()
     assert len(np.unique(returns[:, 0, 0])) > 25, "the tasks pay differently"
 
 
@@ -286,7 +285,7 @@ def test_the_table_of_joint_actions_is_what_the_learner_acts_on(key):
     program, state, *_ = fifty()
     tables = np.asarray(program.joint_values(state, key))
     assert tables.shape == (2, 5, 5)
-    payoffs = np.asarray(make_tasks(MATRIX).params.payoff)[7, 0]
+    payoffs = np.asarray(make_tasks(MATRIX, (0,)).params.payoff)[7, 0]
     returns = np.asarray(program.evaluate(state, jax.random.split(key), 7).returns)[:, 0]
     for table, paid in zip(tables, returns, strict=True):
         assert payoffs[np.unravel_index(table.argmax(), table.shape)] == pytest.approx(paid)

@@ -66,7 +66,7 @@ CASES = {
 
 def from_table(entry, case):
     """The last of the tasks, made from its section as for training."""
-    tasks = make_tasks(entry.config(n_envs=ENVS, **case.fields))
+    tasks = make_tasks(entry.config(n_envs=ENVS, **case.fields), (0,))
     return tasks.env(tasks.n - 1, ENVS)
 
 

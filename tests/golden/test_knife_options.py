@@ -136,7 +136,7 @@ def test_a_sequence_of_tasks_is_operated_on_one_window_into_each():
         learning_starts=70,
         env_steps=3 * rounds * 35,
     )
-    program = build_tasks(make_tasks(env), dataclasses.replace(config, env=env))
+    program = build_tasks(make_tasks(env, (0,)), dataclasses.replace(config, env=env))
     state, clock, fired = program.init((0,)), program.clock(), []
     while int(clock.rounds) < program.budget.rounds:
         state, clock, metrics = program.chunk(state, clock)

@@ -25,7 +25,8 @@ def program(task_steps, keys, unfinished=False):
     return types.SimpleNamespace(
         spec=EnvSpec("fake", 1, 1, 1, 1, 5, has_win=False),
         task_steps=task_steps,
-        optimum=[7.0, 8.0, 10.0],
+        n_tasks=3,
+        optimum=np.array([[7.0, 8.0, 10.0], [9.0, 8.0, 10.0]]),
         evaluate=evaluate,
         games=None,
     )
@@ -43,7 +44,7 @@ def test_every_task_has_a_row_with_its_regret():
     rows = rows_at(200)
     told = [(row["task"], row["seed"], row["return"], row["regret"]) for row in rows]
     assert told == [
-        (0, 5, 2, 5), (0, 6, 2, 5), (1, 5, 4, 4), (1, 6, 4, 4), (2, 5, 6, 4), (2, 6, 6, 4),
+        (0, 5, 2, 5), (0, 6, 2, 7), (1, 5, 4, 4), (1, 6, 4, 4), (2, 5, 6, 4), (2, 6, 6, 4),
     ]  # fmt: skip
     assert {(row["kind"], row["env_steps"], row["updates"]) for row in rows} == {("eval", 200, 3)}
 

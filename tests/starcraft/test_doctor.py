@@ -176,6 +176,15 @@ def test_what_games_cannot_do_is_refused(words, said):
     assert said in str(error.value) and "\n" not in str(error.value)
 
 
+def test_games_have_the_tasks_of_all_seeds():
+    from knife_jax.cli.compose import compose
+    from knife_jax.config.schema import ConfigError
+
+    said = "env.drawing=per_seed is refused: must be shared for env=seq_smacv2"
+    with pytest.raises(ConfigError, match=said):
+        compose(["env=seq_smacv2", "env.drawing=per_seed"])
+
+
 def test_the_default_preset_is_the_published_one():
     from knife_jax.cli.compose import compose
 
