@@ -82,7 +82,7 @@ def evaluation_records(
 
     values: dict[str, Any] = {"return": mean(episodes.returns)}
     if optimum is not None:
-        values["regret"] = optimum - values["return"]
+        values["regret"] = optimum.astype(values["return"].dtype) - values["return"]
     if has_win:
         values["win_rate"] = mean(episodes.won)
     values["length"] = mean(episodes.lengths)
