@@ -15,7 +15,8 @@ from knife_jax.config.plasticity import (
 )
 from knife_jax.config.schema import Count, Few, PositiveFraction, choice, word
 
-Selection = Annotated[str, choice("stagnant", "random")]
+Selection = Annotated[str, choice("stagnant", "random", "dormant", "gradient", "active")]
+Rewriting = Annotated[str, choice("graft", "recycle")]
 Measure = Annotated[str, choice("running", "pre_switch", "post_switch")]
 OutMode = Annotated[str, choice("shared", "fresh")]
 
@@ -37,7 +38,11 @@ class KnifeConfig(Stagnant, Scoped, Scheduled, PlasticityConfig):
     """Stagnant neurons are grafted."""
 
     method: Annotated[str, choice("knife"), "label"] = "knife"
-    select: Annotated[Selection, "stagnant neurons, or as many at random"] = "stagnant"
+    select: Annotated[
+        Selection,
+        "stagnant neurons; or as many at random, or with the lowest activation, the smallest "
+        "gradients or the highest activation",
+    ] = "stagnant"
     slots: Annotated[Few, "surgeries that one neuron can take"] = 2
     cap: Annotated[PositiveFraction, "largest fraction of a layer in one surgery"] = 0.5
     maturity: Annotated[
@@ -50,9 +55,14 @@ class KnifeConfig(Stagnant, Scoped, Scheduled, PlasticityConfig):
     out_mode: Annotated[OutMode, "new neurons use the old outgoing weights, or their own"] = (
         "shared"
     )
+    rewrite: Annotated[
+        Rewriting, "neurons are grafted; or recycled as by ReDo, whatever slots and out_mode are"
+    ] = "graft"
 
     def networks(self) -> NetworkOptions:
-        """Slots, and outgoing weights if they are the grafts' own."""
+        """Slots, and outgoing weights if they are the grafts' own; none if nothing is grafted."""
+        if self.rewrite == "recycle":
+            return NetworkOptions()
         return NetworkOptions(self.slots, own_outgoing=self.out_mode == "fresh")
 
 

@@ -38,6 +38,8 @@ from knife_jax.plasticity.flat import flat
 from knife_jax.plasticity.grafting import knife, plasticity_injection
 from knife_jax.plasticity.invariants import change, check_operation
 from knife_jax.plasticity.meters import (
+    Ordered,
+    ordered_by,
     relative_activation,
     relative_sensitivity,
     relative_update_activity,
@@ -52,7 +54,7 @@ from knife_jax.plasticity.recycling import pruning, redo, regrama, reverse_redo
 from knife_jax.plasticity.regularise import fixed_norms, l2_init, nap, toward_initial
 from knife_jax.plasticity.resets import marr, reset_full, reset_last, shrink_perturb
 from knife_jax.plasticity.rewrite import graft, prune, recycle
-from knife_jax.plasticity.select import all_units, at_least, at_most, below, random_like
+from knife_jax.plasticity.select import all_units, as_many, at_least, at_most, below, random_like
 from knife_jax.plasticity.stats import dormant_pct, neuron_stats, pct_below
 from knife_jax.types import Patient
 
@@ -68,6 +70,7 @@ __all__ = [
     "NeuronGroup",
     "NeuronStats",
     "Occupancy",
+    "Ordered",
     "Patient",
     "PlasticityTransform",
     "Report",
@@ -78,6 +81,7 @@ __all__ = [
     "after_task_switch",
     "all_units",
     "any_of",
+    "as_many",
     "at_least",
     "at_most",
     "at_task_switch",
@@ -104,6 +108,7 @@ __all__ = [
     "occupancy",
     "once",
     "operate_if_due",
+    "ordered_by",
     "orthogonal_init",
     "pct_below",
     "plasticity_injection",

@@ -146,8 +146,8 @@ class Meter:
     init: Callable[[], PyTree]
     update: Callable[[PyTree, NeuronStats], PyTree]
     """the state after one more gradient step"""
-    scores: Callable[[PyTree], PerNeuron]
-    """what neurons are selected by"""
+    scores: Callable[[PyTree], Any]
+    """what neurons are selected by: ``PerNeuron``, or with ``ordered_by`` two of these"""
     mature: Callable[[PyTree], Chosen]
     """whether a neuron was measured for long enough to be operated on"""
     forget: Callable[[PyTree, Chosen], PyTree]

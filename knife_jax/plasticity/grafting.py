@@ -6,14 +6,33 @@ from dataclasses import replace
 
 from knife_jax.checks import checked
 from knife_jax.clock import Trigger, with_late_switches
-from knife_jax.config.grafting import KnifeConfig, Measure, OutMode, Selection
+from knife_jax.config.grafting import KnifeConfig, Measure, OutMode, Rewriting, Selection
 from knife_jax.config.schema import Count, Positive, PositiveFraction
 from knife_jax.nets.wiring import Wiring, relu_groups, some
-from knife_jax.plasticity.base import Claims, Extras, PlasticityTransform
+from knife_jax.plasticity.base import Claims, Extras, Meter, PlasticityTransform
 from knife_jax.plasticity.combine import reset_per_task, surgery
-from knife_jax.plasticity.meters import relative_update_activity, unmeasured
-from knife_jax.plasticity.rewrite import graft
-from knife_jax.plasticity.select import all_units, below, random_like
+from knife_jax.plasticity.meters import (
+    ordered_by,
+    relative_activation,
+    relative_update_activity,
+    running,
+    unmeasured,
+)
+from knife_jax.plasticity.rewrite import graft, recycle
+from knife_jax.plasticity.select import all_units, as_many, below, random_like
+
+
+def gradient(wiring: Wiring, window: int) -> Meter:
+    """Measure mean ‖g_i‖ over layer mean: update activity without its division by ‖w_i‖."""
+    return running(wiring, window, lambda stats, name: stats.gradient[name])
+
+
+ORDERS = {
+    "dormant": (relative_activation, False),
+    "gradient": (gradient, False),
+    "active": (relative_activation, True),
+}
+"""``select`` -> what puts the neurons in order, and whether the highest come first"""
 
 
 @checked
@@ -29,6 +48,7 @@ def knife(
     select: Selection = KnifeConfig.select,
     measure: Measure = KnifeConfig.measure,
     out_mode: OutMode = KnifeConfig.out_mode,
+    rewrite: Rewriting = KnifeConfig.rewrite,
 ) -> PlasticityTransform:
     """Graft stagnant neurons: KNIFE (arXiv 2606.25335) by its abstract, with our own choices.
 
@@ -44,7 +64,9 @@ def knife(
       window: Updates over which activity is averaged.
       cap: Largest fraction of a layer in one surgery.
       maturity: Updates for which a neuron is measured before its next surgery; ``window`` if None.
-      select: ``"stagnant"``, or ``"random"`` for as many neurons at random: the control.
+      select: ``"stagnant"``. Else as many others: ``"random"`` ones, the control; those with the
+        lowest activation (``"dormant"``), with the smallest gradients not divided by the weights
+        (``"gradient"``), or with the highest activation (``"active"``).
       measure: What a task switch does to the average; without switches the three are one.
         ``"post_switch"``: it starts again, and ``when`` sees the switch one window late.
         ``"pre_switch"``: it starts again after the surgery at the first update of a task, which
@@ -52,6 +74,8 @@ def knife(
       out_mode: ``"shared"``, or ``"fresh"`` for new neurons with outgoing weights of their own, the
         old ones being frozen. This also revives a neuron whose outgoing weights are small; outputs
         are then preserved up to rounding. The layers need ``readers``.
+      rewrite: ``"graft"``; or ``"recycle"``, ReDo's rewrite, which changes outputs, of the same
+        neurons at the same times. ``slots`` and ``out_mode`` are then of no account.
 
     Returns:
       The method; its ``init`` raises ValueError for layers without the slots or readers needed.
@@ -67,15 +91,25 @@ def knife(
       'outputs'
     """
     groups = some(relu_groups(wiring))
-    meter, stagnant = relative_update_activity(groups, window, maturity), below(threshold, cap)
-    rule = random_like(stagnant) if select == "random" else stagnant
-    rewrite = graft(groups, slots, wiring if out_mode == "fresh" else ())
+    activity, rule = relative_update_activity(groups, window, maturity), below(threshold, cap)
+    meter, scores = activity, activity.scores
+    if select == "random":
+        rule = random_like(rule)
+    elif select in ORDERS:
+        order, highest = ORDERS[select]
+        meter, rule = ordered_by(activity, order(groups, window)), as_many(rule, highest=highest)
+        scores = lambda state: activity.scores(state[1])  # noqa: E731
+    if rewrite == "recycle":
+        operation, claims = recycle(groups), Claims()
+    else:
+        operation = graft(groups, slots, wiring if out_mode == "fresh" else ())
+        claims = Claims(preserves="outputs")
     if measure == "post_switch":
         when = with_late_switches(when, window)
-    method = surgery(groups, meter, rule, rewrite, when)
+    method = surgery(groups, meter, rule, operation, when)
     if measure != "running":
         method = reset_per_task(method, meter, after=0 if measure == "post_switch" else 1)
-    return replace(method, claims=Claims(preserves="outputs"), extras=Extras(scores=meter.scores))
+    return replace(method, claims=claims, extras=Extras(scores=scores))
 
 
 @checked

@@ -123,6 +123,42 @@ def relative_sensitivity(wiring: Wiring, window: Count) -> Meter:
     return running(wiring, window, lambda p, name: p.sensitivity[name])
 
 
+class Ordered(NamedTuple):
+    """Scores that say how many neurons are selected, and others that say which."""
+
+    scores: PerNeuron
+    order: PerNeuron
+
+
+@checked
+def ordered_by(meter: Meter, other: Meter) -> Meter:
+    """Measure two things of every neuron, for ``as_many``.
+
+    Args:
+      meter: By its scores the number of neurons is decided.
+      other: By its scores they are put in order; it measures the same groups.
+
+    Returns:
+      The meter of both, whose scores are ``Ordered`` and whose state is (that of ``other``, that of
+      ``meter``). A neuron is mature if it is so for both.
+    """
+
+    def mature(state):
+        theirs = other.mature(state[0])
+        return {name: ours & theirs[name] for name, ours in meter.mature(state[1]).items()}
+
+    return Meter(
+        init=lambda: (other.init(), meter.init()),
+        update=lambda state, stats: (other.update(state[0], stats), meter.update(state[1], stats)),
+        scores=lambda state: Ordered(meter.scores(state[1]), other.scores(state[0])),
+        mature=mature,
+        forget=lambda state, chosen: (
+            other.forget(state[0], chosen),
+            meter.forget(state[1], chosen),
+        ),
+    )
+
+
 @checked
 def unmeasured(wiring: Wiring) -> Meter:
     """Measure nothing: all neurons are mature. For methods that operate on all of them."""

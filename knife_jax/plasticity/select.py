@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from knife_jax.checks import checked
 from knife_jax.config.schema import NotNegative, Positive, PositiveFraction
-from knife_jax.plasticity.base import Select
+from knife_jax.plasticity.base import Chosen, PerNeuron, Select
 
 
 def ranks(scores: Float[Array, "W"]) -> Int[Array, "W"]:
@@ -94,14 +94,43 @@ def random_like(select: Select) -> Select:
     """
 
     def selected(scores, allowed, key):
-        counts = {name: jnp.sum(c) for name, c in select(scores, allowed, key).items()}
         # sorted, as trees are that come back from a compiled function or from a file
         keys = dict(zip(sorted(scores), jax.random.split(key, len(scores)), strict=True))
-        return {
-            name: lowest(
-                jax.random.uniform(keys[name], scores[name].shape), allowed[name], counts[name]
-            )
-            for name in scores
-        }
+        drawn = {name: jax.random.uniform(keys[name], scores[name].shape) for name in scores}
+        return _as_many(select(scores, allowed, key), drawn, allowed)
 
     return selected
+
+
+@checked
+def as_many(select: Select, *, highest: bool = False) -> Select:
+    """Choose as many neurons in each layer as another rule would, in the order of another score.
+
+    It tells whether it matters which neurons are operated on, beside how many.
+
+    Args:
+      select: The rule whose choice gives the numbers.
+      highest: Whether the neurons with the highest scores come first, in place of the lowest.
+
+    Returns:
+      The selection rule, for the scores of ``ordered_by``.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from knife_jax import plasticity as p
+      >>> scores = p.Ordered({"a": jnp.array([0.1, 0.9, 0.2])}, {"a": jnp.array([3.0, 1.0, 2.0])})
+      >>> rule = p.as_many(p.below(0.25, cap=1.0), highest=True)
+      >>> rule(scores, {"a": jnp.ones(3, bool)}, jax.random.key(0))["a"].tolist()
+      [True, False, True]
+    """
+
+    def selected(scores, allowed, key):
+        order = {name: -score if highest else score for name, score in scores.order.items()}
+        return _as_many(select(scores.scores, allowed, key), order, allowed)
+
+    return selected
+
+
+def _as_many(chosen: Chosen, order: PerNeuron, allowed: Chosen) -> Chosen:
+    """The first of the allowed neurons in another order, as many as are chosen."""
+    return {name: lowest(order[name], allowed[name], jnp.sum(chosen[name])) for name in chosen}

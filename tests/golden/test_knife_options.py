@@ -105,6 +105,46 @@ def test_which_task_a_switch_is_measured(measure, expected):
         assert task is None or taken == number[task]
 
 
+@pytest.mark.parametrize("rewrite", ["graft", "recycle"])
+@pytest.mark.parametrize("select", ["stagnant", "dormant", "gradient", "active"])
+def test_which_neurons_are_operated_on_and_how_are_two_choices(select, rewrite):
+    """As many as are stagnant, by a mean over the updates since the switch, restated in NumPy."""
+    wiring = (
+        WIRING[0]._replace(outgoing=("head",)),
+        NeuronGroup("head", 2, INIT.columns, kind="linear"),
+    )
+    config = KnifeConfig(
+        name="knife", window=WINDOW, threshold=0.6, cap=1.0, select=select, rewrite=rewrite
+    )
+    method = METHODS["knife"](wiring, when=at_task_switch, **config.arguments())
+    variables = LAYER.init(jax.random.key(0), jnp.zeros((1, I)))
+    head = {"kernel": jnp.ones((W, 2)), "bias": jnp.zeros(2)}
+    online = {
+        "params": {"agent": variables["params"], "head": head},
+        "grafts": {"agent": variables["grafts"]},
+    }
+    patient = Patient(online, {}, optax.sgd(0.1).init(online["params"]))
+    state, rng = method.init(online), np.random.default_rng(3)
+    seen = rng.uniform(0.1, 2.0, (TASK + WINDOW, 3, W)).astype(np.float32)
+    for step, (activation, gradient, weight) in enumerate(seen, 1):
+        stats = NeuronStats({"agent": activation}, {"agent": gradient}, {"agent": weight})
+        state = method.measure(state, jax.tree.map(jnp.asarray, stats), clock_at(step))
+    activation, gradient, weight = np.moveaxis(seen[TASK:], 1, 0)
+    activity = (gradient / weight).mean(0)
+    stagnant = activity / activity.mean() < 0.6
+    order = {"stagnant": activity, "dormant": activation.mean(0), "gradient": gradient.mean(0)}
+    order["active"] = -order["dormant"]
+    expected = np.sort(np.argsort(order[select])[: stagnant.sum()])
+    assert 1 < len(expected) < W - 1
+    operated, _, report = method.operate(patient, state, jax.random.key(1))
+    used = operated.online["grafts"]["agent"]["used"]
+    silenced = np.flatnonzero((operated.online["params"]["head"]["kernel"] == 0).all(axis=1))
+    assert int(report.units_operated) == len(expected)
+    assert method.claims.preserves == ("outputs" if rewrite == "graft" else "nothing")
+    np.testing.assert_array_equal(np.flatnonzero(used), expected if rewrite == "graft" else [])
+    np.testing.assert_array_equal(silenced, expected if rewrite == "recycle" else [])
+
+
 def test_without_task_switches_it_does_not_matter_when_knife_measures():
     """The library's default is the trainer's, and what it was for whoever has one task."""
     default = METHODS["knife"](WIRING, when=every_updates(4), window=WINDOW)

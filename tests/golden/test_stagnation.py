@@ -8,8 +8,8 @@ import pytest
 from knife_jax.nets.initialisers import INITS
 from knife_jax.nets.wiring import NeuronGroup
 from knife_jax.plasticity.base import NeuronStats
-from knife_jax.plasticity.meters import relative, relative_update_activity
-from knife_jax.plasticity.select import below, random_like
+from knife_jax.plasticity.meters import Ordered, relative, relative_update_activity
+from knife_jax.plasticity.select import as_many, below, random_like
 from knife_jax.plasticity.stats import neuron_stats, pct_below
 
 WIDTHS = {"a": 7, "b/c": 11}
@@ -119,6 +119,20 @@ def test_selection_by_hand(key):
     np.testing.assert_array_equal(chosen, [True, True, True, False, False, False, True])
     capped = below(0.25, cap=0.3)(scores, allowed, key)["a"]  # 0.3 of 7 neurons: 2
     np.testing.assert_array_equal(capped, [False, True, False, False, False, False, True])
+
+
+@pytest.mark.parametrize(
+    ("highest", "expected"),
+    [(False, [0, 0, 0, 1, 0, 1, 1]), (True, [1, 1, 1, 0, 0, 0, 0])],
+)
+def test_as_many_are_taken_in_another_order(highest, expected, key):
+    """Three are stagnant and allowed; the lowest of the order, 0.0, is not allowed."""
+    scores = {"a": jnp.array([0.2, 0.1, 0.24, 0.25, 0.0, 3.0, 0.6])}
+    order = {"a": jnp.array([9.0, 8.0, 7.0, 1.0, 0.0, 2.0, 3.0])}
+    allowed = {"a": jnp.array([True, True, True, True, False, True, True])}
+    rule = as_many(below(0.25, cap=0.5), highest=highest)
+    chosen = rule(Ordered(scores, order), allowed, key)["a"]
+    np.testing.assert_array_equal(chosen, np.array(expected, bool))
 
 
 def test_random_control_takes_as_many_and_ignores_the_scores(key):

@@ -72,6 +72,7 @@ def test_the_default_is_the_main_job():
         ("algo=qmix", "none", None),
         ("algo=qmix_knife", "knife", "stagnant"),
         ("algo=qmix_knife_random", "knife", "random"),
+        ("algo=qmix_knife_recycle_active", "knife", "active"),
         ("algo=qmix_redo", "redo", None),
         ("algo=qmix_knife plasticity=none", "none", None),
         ("plasticity=knife algo=qmix", "knife", "stagnant"),
@@ -100,7 +101,7 @@ def test_a_methods_file_says_only_what_differs_from_its_section(file):
     """A default stands once, in the section: the factory takes it from there."""
     values = yaml.safe_load(file.read_text())
     values = values.get("plasticity", values)
-    inherited = {"knife_fresh": "knife", "knife_random": "knife"}.get(file.stem)
+    inherited = "knife" if file.stem.startswith("knife_") else None
     assert ("defaults" in values) == (inherited is not None)
     values.pop("defaults", None)
     section = PLASTICITIES[inherited or values["method"]]
