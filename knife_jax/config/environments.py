@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from knife_jax.config.custom import CustomConfig
 from knife_jax.config.env import Case, Entry, EnvConfig, SequenceConfig
@@ -18,8 +18,11 @@ from knife_jax.config.scenarios import (
     SMAX_RACES,
     SMAX_SCENARIOS,
 )
-from knife_jax.config.schema import ConfigError, at_least, at_most, choice
+from knife_jax.config.schema import ConfigError, Fraction, at_least, at_most, choice
 from knife_jax.config.starcraft import Smacv2Config, Smacv2SequenceConfig
+
+if TYPE_CHECKING:
+    from knife_jax.config.run import Config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +126,19 @@ class MatrixSequenceConfig(SequenceConfig):
     ] = "representable"
     scenario: Annotated[str, choice(*ONE_SHOT_GAMES), "what is permuted"] = "qtran"
     n_actions: Annotated[int, at_least(2), at_most(64), "of each agent, if representable"] = 5
+    shared: Annotated[
+        Fraction,
+        "of each agent's actions, worth in every task what they are in a common game, if "
+        "representable",
+    ] = 0.0
+
+    def check_run(self, run: Config) -> None:
+        """Raise ``ConfigError`` for permuted payoffs that are to have something in common."""
+        super().check_run(run)
+        if self.shared and self.payoffs == "permuted":
+            raise ConfigError(
+                f"env.shared={self.shared} is refused: must be 0 for env.payoffs=permuted"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,12 +25,12 @@ STAG, HARE = (2.0, 5.0, 10.0), (-2.0, 1.0, 5.0)
 
 
 def matrices(
-    payoffs: str, scenario: str, n_actions: int, n_tasks: int, task_seed: TaskSeed
+    payoffs: str, scenario: str, n_actions: int, shared: float, n_tasks: int, task_seed: TaskSeed
 ) -> Tasks:
     """One-shot games: ``payoffs`` are those of ``scenario``, ``permuted``, or ``representable``."""
     if payoffs == "permuted":
         return permuted_matrices(scenario, n_tasks, task_seed)
-    return representable_matrices(n_actions, n_tasks, task_seed)
+    return representable_matrices(n_actions, n_tasks, task_seed, shared)
 
 
 def permuted_matrices(scenario: str, n: int, seed: TaskSeed) -> Tasks:
@@ -41,15 +41,19 @@ def permuted_matrices(scenario: str, n: int, seed: TaskSeed) -> Tasks:
                       for _ in range(n)])  # fmt: skip
 
 
-def representable_matrices(n_actions: int, n: int, seed: TaskSeed) -> Tasks:
+def representable_matrices(n_actions: int, n: int, seed: TaskSeed, shared: float = 0.0) -> Tasks:
     """Payoffs (r1[u1] + r2[u2])³, scaled to [0, 10], with r1 and r2 uniform and independent.
 
-    A monotone function of a sum: a monotone mixing network can represent all of them.
+    A monotone function of a sum: a monotone mixing network can represent all of them. Of each agent
+    ``shared`` times ``n_actions`` actions, rounded and drawn anew in each task, have the r of a
+    game that all tasks have in common: with 0 nothing carries over, with 1 all tasks are the same.
     """
     rng = np.random.default_rng(seed)
+    values, common = rng.uniform(size=(n, 2, n_actions)), rng.uniform(size=(2, n_actions))
+    places = rng.permuted(np.broadcast_to(np.arange(n_actions), values.shape), axis=-1)
+    values = np.where(places < round(shared * n_actions), common, values)
     tables = []
-    for _ in range(n):
-        first, second = rng.uniform(size=(2, n_actions))
+    for first, second in values:
         payoff = np.add.outer(first, second) ** 3
         tables.append(PAYOFF * (payoff - payoff.min()) / (payoff.max() - payoff.min()))
     return _matrices(tables)

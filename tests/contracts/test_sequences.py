@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +12,11 @@ from tiny import KNIFE, tiny_config
 
 from knife_jax.builders.envs import make_tasks
 from knife_jax.builders.program import build_tasks
+from knife_jax.cli import compose
 from knife_jax.clock import Clock, at_task_switch, crossed
 from knife_jax.config.environments import GridSequenceConfig, MatrixSequenceConfig
 from knife_jax.config.grid_games import SCENARIOS
+from knife_jax.config.schema import ConfigError
 from knife_jax.envs import sequences
 from knife_jax.envs.tasks import Tasks, shuffled
 from knife_jax.training.replay import unpack
@@ -248,6 +250,46 @@ def test_representable_matrices_are_monotone_in_both_agents():
         assert (np.diff(payoff[rows][:, columns], axis=1) >= 0).all()
         best = np.unravel_index(payoff.argmax(), payoff.shape)
         assert best == (rows[-1], columns[-1])
+
+
+def test_games_share_as_much_as_they_are_to_with_one_game():
+    """At most ``shared`` of an agent's actions keep the differences that a common game has."""
+
+    def values(shared):
+        games = sequences.representable_matrices(5, 200, 3, shared).params.payoff[:, 0]
+        return np.cbrt(games.astype(float))
+
+    independent, common = values(0.0), values(1.0)
+    assert (common == common[0]).all() and len(np.unique(independent[:, 0, 0])) > 150
+    rng = np.random.default_rng(3)
+    own, base = rng.uniform(size=(200, 2, 5)), rng.uniform(size=(2, 5))
+    for shared, kept in ((0.2, 1), (0.5, 2), (0.6, 3)):
+        games = sequences.representable_matrices(5, 200, 3, shared).params.payoff[:, 0]
+        places = [[0] * 5, [0] * 5]
+        for game, mine in zip(games, own, strict=True):
+            # the agent's values, up to a scale and a shift, by brute force over which are kept
+            fits = []
+            for first in combinations(range(5), kept):
+                for second in combinations(range(5), kept):
+                    r = mine.copy()
+                    for agent, which in enumerate((first, second)):
+                        r[agent, list(which)] = base[agent, list(which)]
+                    payoff = np.add.outer(*r) ** 3
+                    payoff = 10 * (payoff - payoff.min()) / (payoff.max() - payoff.min())
+                    if np.allclose(payoff, game, atol=1e-4):
+                        fits.append((first, second))
+            assert len(fits) == 1
+            for agent, which in enumerate(fits[0]):
+                for action in which:
+                    places[agent][action] += 1
+        expected = 200 * kept / 5
+        assert np.abs(np.array(places) - expected).max() < 4 * np.sqrt(expected)
+
+
+def test_what_permuted_games_share_is_refused():
+    said = "env.shared=0.5 is refused: must be 0 for env.payoffs=permuted"
+    with pytest.raises(ConfigError, match=said):
+        compose(["env=seq_matrix", "env.payoffs=permuted", "env.shared=0.5"])
 
 
 @pytest.mark.parametrize(
