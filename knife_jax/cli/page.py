@@ -6,7 +6,7 @@ import sys
 
 from knife_jax.cli.arguments import Parser, command, ending
 from knife_jax.cli.repeat import command_of
-from knife_jax.cli.reports import add_runs, beside
+from knife_jax.cli.reports import add_runs, beside, protocol_of
 from knife_jax.console.exit_codes import REFUSED
 from knife_jax.report.interactive.write import write
 
@@ -36,5 +36,6 @@ def main() -> None:
     args = parser.parse_args()
     first = args.runs[0]
     folder = beside(first) if len(args.runs) > 1 else first
-    done = write(args.runs, args.out or folder / PAGE, command(parser.prog), command_of)
+    out = args.out or folder / PAGE
+    done = write(args.runs, out, command(parser.prog), command_of, protocol_of)
     sys.exit(0 if done else REFUSED)

@@ -11,9 +11,9 @@ from omegaconf import DictConfig
 
 from knife_jax.cli.compose import composed
 from knife_jax.cli.words import literal, parse
-from knife_jax.config.plain import flat, to_dict
+from knife_jax.config.plain import to_dict
 from knife_jax.config.schema import ConfigError
-from knife_jax.records.compare import FOLDER_FIELDS
+from knife_jax.records.compare import making_fields
 
 FOUND: dict[tuple[str, ...], DictConfig] = {}
 """what groups come to, for further configurations"""
@@ -25,7 +25,7 @@ def command_of(config: Mapping[str, Any]) -> str | None:
     None if no words of this version do. Choices of files come first, then single fields; fields
     that a configuration of an older version lacks take their defaults.
     """
-    given = {name: value for name, value in flat(config).items() if name not in FOLDER_FIELDS}
+    given = making_fields(config)
     try:
         words = [f"env={given['env.name']}", f"algo={given['algo.name']}"]
         for group, label in (
@@ -50,8 +50,7 @@ def command_of(config: Mapping[str, Any]) -> str | None:
 
 def _fields(words: Sequence[str]) -> dict[str, Any]:
     """The fields that words come to."""
-    fields = flat(to_dict(composed(parse(words).overrides, None, FOUND)))
-    return {name: value for name, value in fields.items() if name not in FOLDER_FIELDS}
+    return making_fields(to_dict(composed(parse(words).overrides, None, FOUND)))
 
 
 def _spelled(value: Any) -> str:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from knife_jax.cli.arguments import Parser, command, ending
-from knife_jax.cli.reports import add_runs, beside
+from knife_jax.cli.reports import add_runs, beside, protocol_of
 from knife_jax.console.exit_codes import REFUSED
 from knife_jax.report.write import write
 
@@ -34,5 +34,5 @@ def main() -> None:
     )
     args = parser.parse_args()
     out = args.out or beside(args.runs[0])
-    done = write(args.runs, out, command(parser.prog), args.marl_eval)
+    done = write(args.runs, out, command(parser.prog), protocol_of, args.marl_eval)
     sys.exit(0 if done else REFUSED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from knife_jax.cli.arguments import Parser, command, ending
-from knife_jax.cli.reports import add_runs, beside
+from knife_jax.cli.reports import add_runs, beside, protocol_of
 from knife_jax.console.exit_codes import REFUSED
 from knife_jax.report.wandb_publish import FILE, publish
 
@@ -30,5 +30,5 @@ def main() -> None:
     )
     args = parser.parse_args()
     out = args.out or beside(args.runs[0]) / FILE
-    done = publish(args.runs, args.project, args.entity, out, command(parser.prog))
+    done = publish(args.runs, args.project, args.entity, out, command(parser.prog), protocol_of)
     sys.exit(0 if done else REFUSED)

@@ -18,6 +18,7 @@ from knife_jax.cli.files import options
 from knife_jax.cli.runner import Runner
 from knife_jax.cli.sweeps import preflight
 from knife_jax.cli.words import parse
+from knife_jax.config.protocol import SECTION, protocol
 from knife_jax.config.run import Config
 from knife_jax.config.schema import ConfigError, nearest, refusal
 from knife_jax.console import messages
@@ -64,15 +65,25 @@ def jobs(
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"--methods: {twice} is given {names.count(twice)} times; give it once")
     known = [file.stem for file in options("plasticity", Path(config_dir) if config_dir else None)]
+    if study.experiment.protocol is not None:
+        for asked, question in protocol(study.experiment.protocol).asked().items():
+            for role in ("method", "against"):
+                said = f"{SECTION}.questions.{asked}.{role}="
+                _check_known(said, getattr(question, role), known)
     for method in names:
-        if method not in known:
-            one_of, meant = f"one of {', '.join(known)}", nearest(method, known)
-            raise ConfigError(refusal(f"--methods {method}", one_of, meant))
+        _check_known("--methods ", method, known)
         algo = study.algo.name if method == "none" else f"{study.algo.name}_{method}"
         words = [*files, f"experiment={name}", f"algo={algo}", *rest]
         words += [f"run_dir={out / method}", "resume=auto"]
         listed.append(Job(method, words, preflight(parse(words))))
     return listed
+
+
+def _check_known(said: str, method: str, known: Sequence[str]) -> None:
+    """Raise ``ConfigError`` if there is no such method."""
+    if method not in known:
+        one_of, meant = f"one of {', '.join(known)}", nearest(method, known)
+        raise ConfigError(refusal(f"{said}{method}", one_of, meant))
 
 
 def is_complete(job: Job, folder: Path) -> bool:
@@ -105,7 +116,9 @@ def run(listed: list[Job], out: Path) -> int:
     # jax is first imported here
     from knife_jax.report.write import write
 
-    reported = write([out / job.method for job in listed], out, command(PROGRAM))
+    asked = listed[0].config.experiment.protocol
+    folders = [out / job.method for job in listed]
+    reported = write(folders, out, command(PROGRAM), lambda _: asked)
     if failed:
         messages.error(f"not complete: {', '.join(failed)}")
     return FAILED if failed or not reported else 0

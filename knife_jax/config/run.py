@@ -15,9 +15,11 @@ from knife_jax.config.env import EnvConfig
 from knife_jax.config.games import GamesConfig
 from knife_jax.config.grafting import NoneConfig
 from knife_jax.config.plasticity import PlasticityConfig
+from knife_jax.config.protocol import protocol
 from knife_jax.config.schema import (
     ConfigError,
     Count,
+    Named,
     Path,
     Section,
     Size,
@@ -42,6 +44,13 @@ class ExperimentConfig(Section):
     section: ClassVar[str] = "experiment"
     name: Annotated[str, word(), "label"] = "none"
     methods: Annotated[str, "what knife_jax.study compares: plasticity methods, a,b,..."] = "none"
+    protocol: Annotated[Named | None, "label"] = None
+    """see ``config.protocol``"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.protocol is not None:
+            protocol(self.protocol)
 
 
 @dataclass(frozen=True, kw_only=True)

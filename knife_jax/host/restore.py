@@ -21,6 +21,7 @@ from knife_jax.host.stored import Checkpoint, newest, start
 from knife_jax.records import directory
 from knife_jax.records.arrays import shapes, to_tree
 from knife_jax.records.checkpoint import Checkpoints
+from knife_jax.records.compare import as_begun
 from knife_jax.records.reading import Status
 from knife_jax.sinks.format import title
 from knife_jax.sinks.terminal import compiling
@@ -50,6 +51,8 @@ def _restore(
     like = jax.eval_shape(partial(start, program, info.seeds))
     check_saving(info.config, like["state"])
     found = None if origin is None else _found(info, origin, shapes(like))
+    if found is not None:
+        info.config = as_begun(info.config, found.about["config"])
     if program.games is not None:
         info.held.callback(program.games.close)
         program.games.open(info.config, info.folder)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from knife_jax.config.plain import to_dict
+from knife_jax.config.plain import flat, to_dict
 from knife_jax.config.run import Config
 from knife_jax.config.schema import shown
 
 FOLDER_FIELDS = ("run_dir", "resume")
 """fields that say in which folder a run is made"""
+
+PROTOCOL = "experiment.protocol"
+"""the field that says how a study is read"""
 
 NON_RESULT_FIELDS = (
     *FOLDER_FIELDS, "devices", "compile_cache", "distributed", "logger", "checkpoint", "probes",
@@ -50,6 +54,18 @@ def result_fields(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]
             inner = isinstance(value, Mapping)
             out |= result_fields(value, f"{key}.") if inner else {key: value}
     return out
+
+
+def making_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted fields that say what is made, wherever it is kept and however it is read."""
+    unsaid = (*FOLDER_FIELDS, PROTOCOL)
+    return {name: value for name, value in flat(values, (PROTOCOL,)).items() if name not in unsaid}
+
+
+def as_begun(config: Config, begun: Mapping[str, Any]) -> Config:
+    """A configuration that goes on, with the protocol that the run began with."""
+    protocol = begun.get("experiment", {}).get("protocol")
+    return replace(config, experiment=replace(config.experiment, protocol=protocol))
 
 
 def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

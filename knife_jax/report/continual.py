@@ -51,6 +51,15 @@ def by_visit(p: Scores) -> Scores:
     return p._replace(values=p.values[:, visits % p.values.shape[1]])
 
 
+def shared(p: Scores, other: Scores) -> tuple[Scores, Scores]:
+    """Two runs on the seeds that both have; none if there are no such seeds."""
+    seeds, ours, theirs = np.intersect1d(p.seeds, other.seeds, return_indices=True)
+    return (
+        p._replace(seeds=seeds, values=p.values[ours]),
+        other._replace(seeds=seeds, values=other.values[theirs]),
+    )
+
+
 def _window(p: Scores, task: int) -> np.ndarray:
     """Which moments lie in the training of a task. Raises ``ValueError`` if none does."""
     moments = np.flatnonzero(p.trained == task)

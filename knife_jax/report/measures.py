@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from jaxtyping import Float
 from knife_jax.report import continual
 from knife_jax.report.continual import Scores
 from knife_jax.report.runs import Run
-from knife_jax.report.stats import Estimate, pooled
+from knife_jax.report.stats import Estimate, pooled, prediction
 
 FRESH = "fresh_per_task"
 """the method that the plasticity gap is measured against"""
@@ -28,34 +28,53 @@ class Compared(NamedTuple):
     """method -> scores in [0, 1], a row for each visit of a task"""
 
 
+def has_own_drawings(config: Mapping[str, Any]) -> bool:
+    """Whether each seed of a run met tasks of its own."""
+    return config["env"].get("drawing") == "per_seed"
+
+
 def compare(runs: Sequence[Run]) -> Compared:
     """Scores on one scale. Raises ``ValueError`` if tasks were not evaluated together."""
     evaluated = [record for run in runs for record in run.of("eval")]
     metric = "win_rate" if all("win_rate" in record for record in evaluated) else "return"
     raw = {run.name: continual.scores(run.records, metric) for run in runs}
-    low, high, scale = _range(evaluated, list(raw.values()), metric)
-    width = np.where(high > low, high - low, 1.0)
-    courses = {
-        name: continual.by_visit(p._replace(values=(p.values - low[:, None]) / width[:, None]))
-        for name, p in raw.items()
-    }
-    return Compared(metric, scale, courses)
-
-
-def _range(evaluated: Sequence[dict[str, Any]], raw: Sequence[Scores], metric: str):
-    """The scores of each task ``[K]`` that count as 0 and 1, and in words what they are."""
-    seen = np.concatenate([p.values.swapaxes(0, 1).reshape(p.values.shape[1], -1) for p in raw], 1)
     if metric == "win_rate":
-        return np.zeros(len(seen)), np.ones(len(seen)), "win rates"
-    low = np.minimum(seen.min(axis=1), 0)
-    zero = (
-        "0 is a return of 0" if (low == 0).all() else "0 the lowest return of any run, if below 0"
-    )
-    best = {r["task"]: r["return"] + r["regret"] for r in evaluated if "regret" in r}
-    if len(best) == len(seen):
-        high = np.array([best[task] for task in sorted(best)])
-        return low, high, f"returns by task: {zero}, 1 the task's optimum"
-    return low, seen.max(axis=1), f"returns by task: {zero}, 1 the best of any run and seed"
+        return Compared(metric, "win rates", {n: continual.by_visit(p) for n, p in raw.items()})
+    own = has_own_drawings(runs[0].config)
+    seen = _extremes([*raw.values()], own)
+    tasks = sorted({record["task"] for record in evaluated})
+    best = {(r["seed"], r["task"]): r["return"] + r["regret"] for r in evaluated if "regret" in r}
+    known = len(best) == len(seen) * len(tasks)
+    courses = dict[str, Scores]()
+    for name, p in raw.items():
+        low, high = np.moveaxis(np.array([seen[seed] for seed in p.seeds]), -1, 0)
+        if known:
+            high = np.array([[best[seed, task] for task in tasks] for seed in p.seeds])
+        width = np.where(high > low, high - low, 1.0)
+        values = (p.values - low[..., None]) / width[..., None]
+        courses[name] = continual.by_visit(p._replace(values=values))
+    below = any((ends[:, 0] < 0).any() for ends in seen.values())
+    zero = "0 the lowest return of any run, if below 0" if below else "0 is a return of 0"
+    one = "the task's optimum" if known else f"the best of any run{' and seed' * (not own)}"
+    return Compared(metric, f"returns by task{' and seed' * own}: {zero}, 1 {one}", courses)
+
+
+def _extremes(raw: Sequence[Scores], own: bool) -> dict[int, Float[np.ndarray, "K 2"]]:
+    """Seed -> the lowest return of any run on each task, or 0, and the best: on its own tasks, or,
+    if all seeds met the same ones, of any seed."""
+    seen: dict[int, list[np.ndarray]] = {}
+    for p in raw:
+        for seed, values in zip(p.seeds.tolist(), p.values, strict=True):
+            seen.setdefault(seed, []).append(values)
+    everything = np.concatenate([values for of_seed in seen.values() for values in of_seed], axis=1)
+
+    def ends(values: np.ndarray) -> np.ndarray:
+        return np.stack([np.minimum(values.min(axis=1), 0), values.max(axis=1)], axis=-1)
+
+    return {
+        seed: ends(np.concatenate(of_seed, axis=1) if own else everything)
+        for seed, of_seed in seen.items()
+    }
 
 
 class Values(NamedTuple):
@@ -64,32 +83,42 @@ class Values(NamedTuple):
     values: Float[np.ndarray, "S K"]
     less: Float[np.ndarray, "S K"] | None = None
 
-    def estimate(self, whole_seeds: bool = False) -> Estimate:
+    def estimate(self) -> Estimate:
         """With its interval."""
-        return pooled(self.values, self.less, whole_seeds)
+        return pooled(self.values, self.less)
+
+    def prediction(self) -> tuple[float, float]:
+        """For one further seed."""
+        return prediction(self.values, self.less)
+
+
+def scored(p: Scores) -> dict[str, Float[np.ndarray, "S K"]]:
+    """The measures of how well a method does, that a protocol can be about."""
+    ends = continual.at_task_end(p)
+    return {"score": ends, "late_score": ends[:, late(ends)], "area": continual.area(p)}
+
+
+def late(values: Float[np.ndarray, "S K"]) -> slice:
+    """The last quarter of the tasks."""
+    n_tasks = values.shape[1]
+    return slice(n_tasks - math.ceil(n_tasks / 4), None)
 
 
 def measure(run: Run, p: Scores, fresh: Scores | None) -> dict[str, Values]:
     """All measures of a method; those of the gap only if there are fresh networks."""
-    ends = continual.at_task_end(p)
-    n_tasks = ends.shape[1]
-    late = slice(n_tasks - math.ceil(n_tasks / 4), None)
-    out = {
-        "score": Values(ends),
-        "late_score": Values(ends[:, late]),
-        "area": Values(continual.area(p)),
-        "forgetting": Values(continual.forgetting(p)),
-    }
+    out = {name: Values(values) for name, values in scored(p).items()}
+    out["forgetting"] = Values(continual.forgetting(p))
+    n_tasks = p.values.shape[1]
     if n_tasks > 1:
         out["recovery_steps"] = Values(continual.recovery_time(p)[:, 1:])
-    if fresh is not None and np.intersect1d(p.seeds, fresh.seeds).size:
-        _, ours, theirs = np.intersect1d(p.seeds, fresh.seeds, return_indices=True)
-        wanted = continual.at_task_end(fresh)[theirs]
-        out["gap"] = Values(wanted, ends[ours])
-        out["late_gap"] = Values(wanted[:, late], ends[ours][:, late])
+    if fresh is not None:
+        p, fresh = continual.shared(p, fresh)
+    if fresh is not None and fresh.seeds.size:
+        wanted, ends = continual.at_task_end(fresh), continual.at_task_end(p)
+        out["gap"] = Values(wanted, ends)
+        out["late_gap"] = Values(wanted[:, late(wanted)], ends[:, late(ends)])
         if n_tasks > 1:
-            slopes = continual.slope(wanted - ends[ours])
-            out["gap_slope"] = Values(slopes[:, None])
+            out["gap_slope"] = Values(continual.slope(wanted - ends)[:, None])
     for name in ("stagnant_pct", "dormant_pct"):
         last = {r["seed"]: r[name] for r in run.of("train") if r.get(name) is not None}
         if last:

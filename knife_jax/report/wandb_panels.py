@@ -21,7 +21,7 @@ with warnings.catch_warnings():
 SCORE = "eval/{metric}"
 SOURCES = {
     SCORE: ("score", "area", "gap_slope", "forgetting", "recovery_steps"),
-    f"{SCORE}, last quarter": ("late_score", "late_gap", "late_gap by seed"),
+    f"{SCORE}, last quarter": ("late_score", "late_gap"),
     "stagnant_pct": ("final_stagnant_pct",),
     "dormant_pct": ("final_dormant_pct",),
     "surgery/churn_max": ("churn_max",),
@@ -91,7 +91,7 @@ def _panels(report: Mapping[str, Any], metric: str) -> list[wr.PanelTypes]:
         shown = [
             COLUMNS[name]
             for name in measures
-            if any(numbers.get(name.partition(" by ")[0]) is not None for numbers in methods)
+            if any(numbers.get(name) is not None for numbers in methods)
         ]
         if not shown:
             continue

@@ -14,6 +14,7 @@ from knife_jax.records import directory
 from knife_jax.report.load import load
 from knife_jax.report.measures import compare
 from knife_jax.report.numbers import numbers
+from knife_jax.report.protocol import ProtocolOf
 from knife_jax.report.runs import folders
 
 if TYPE_CHECKING:
@@ -23,7 +24,12 @@ FILE = "wandb_report.json"
 
 
 def publish(
-    paths: Sequence[Path], project: str, entity: str | None, out: Path, command: str
+    paths: Sequence[Path],
+    project: str,
+    entity: str | None,
+    out: Path,
+    command: str,
+    protocol_of: ProtocolOf,
 ) -> bool:
     """Publish the report on some runs, or write its JSON to ``out``.
 
@@ -46,7 +52,7 @@ def publish(
     except ValueError as error:
         messages.error(f"no report: {error}")
         return False
-    counted = numbers(runs, compared, notes, command)
+    counted = numbers(runs, compared, notes, command, protocol_of)
     report = build(counted, runs, compared.metric, project, entity or "")
     refused = None
     if _signed_in():

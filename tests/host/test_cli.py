@@ -74,7 +74,7 @@ def test_help_needs_no_jax_and_lists_every_group_option_and_field(tmp_path):
         assert re.search(rf"^  {group} ", result.stdout, re.MULTILINE)
         assert all(f" {file.stem}" in result.stdout for file in options(group))
     labels = {"env.name", "experiment.name", "algo.name", "algo.preset", "logger.name"}
-    labels |= {"plasticity.name", "plasticity.method", "algo.mixer"}
+    labels |= {"plasticity.name", "plasticity.method", "algo.mixer", "experiment.protocol"}
     for name, value in to_dict(compose()).items():
         keys = [f"{name}.{key}" for key in value] if isinstance(value, dict) else [name]
         for key in set(keys) - labels:

@@ -26,6 +26,10 @@ def runs(tmp_path):
     return loaded
 
 
+def no_protocol(study):
+    return None
+
+
 def measured(runs):
     compared = compare(runs)
     none, fresh = compared.courses["none"], compared.courses["fresh_per_task"]
@@ -109,7 +113,7 @@ def test_runs_that_cannot_be_compared_are_named_and_left_out(tmp_path, capsys):
     (tmp_path / "snr").mkdir()
     (tmp_path / "snr" / "metrics.jsonl").write_text('{"kind": "tr')
     names = ("none", "redo", "wider", "knife", "cbp", "snr")
-    assert write.write([tmp_path / name for name in names], tmp_path, "the command")
+    assert write.write([tmp_path / name for name in names], tmp_path, "the command", no_protocol)
     told = capsys.readouterr().err.splitlines()
     assert told[0] == "warning: cbp is left out: there is no metrics.jsonl"
     assert told[1] == "warning: snr is left out: there is no config.yaml"
@@ -124,7 +128,8 @@ def test_runs_that_cannot_be_compared_are_named_and_left_out(tmp_path, capsys):
     }  # fmt: skip
     assert record["notes"][-1] == "no plasticity gap: fresh_per_task is not among the runs"
     assert record["notes"][:-1] == [line.removeprefix("warning: ") for line in told]
-    assert (tmp_path / "report.md").read_text().count("\n- ") == 6
+    text = (tmp_path / "report.md").read_text()
+    assert text.count("\n- ") == 6 + text.count("not answered: ") == 6 + 5
 
 
 def test_the_files_of_a_report(tmp_path, runs, monkeypatch, capsys):
@@ -145,11 +150,13 @@ def test_the_files_of_a_report(tmp_path, runs, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert text in printed
     assert printed.endswith(f"\nscores for marl-eval: {tmp_path / 'scores.json'}\n")
-    head, _, fresh, row = [line for line in text.splitlines() if line.startswith("|")]
+    head, _, fresh, row, *_ = [line for line in text.splitlines() if line.startswith("|")]
     cells = dict(zip(head.split(" | "), row.split(" | "), strict=True))
     assert cells["| method"] == "| `none`" and cells["gap, last quarter"] == "0.5 (0.2 to 0.8)"
     assert cells["largest churn"] == "0.5" and cells["units operated |"] == "5 |"
-    assert fresh.split(" | ")[4] == "-"
+    assert cells["same, a further seed"] == "-3.31 to 4.31"
+    cells = dict(zip(head.split(" | "), fresh.split(" | "), strict=True))
+    assert cells["gap, last quarter"] == "-"
     assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
     exported = json.loads((tmp_path / "scores.json").read_text())
     assert list(exported["seq_matrix"]["task_0"]) == ["fresh_per_task", "none"]
@@ -170,7 +177,9 @@ def test_without_any_run_each_is_named_and_an_earlier_report_is_called_so(tmp_pa
     for name in ("none", "redo"):
         (tmp_path / name).mkdir()
     (tmp_path / "report.md").write_text("of yesterday")
-    assert not write.write([tmp_path / "none", tmp_path / "redo"], tmp_path, "the command")
+    assert not write.write(
+        [tmp_path / "none", tmp_path / "redo"], tmp_path, "the command", no_protocol
+    )
     assert capsys.readouterr().err.splitlines() == [
         "warning: none is left out: there is no metrics.jsonl",
         "warning: redo is left out: there is no metrics.jsonl",
@@ -220,7 +229,38 @@ def test_marl_eval_gets_equal_numbers_of_seeds_and_the_best_policy_played_again(
 def test_without_an_absolute_metric_there_is_no_export_but_a_report(tmp_path, capsys):
     content = [row for row in rows(FIRST) if row["kind"] != "absolute"]
     path, out = store(tmp_path / "none", content), tmp_path / "scores.json"
-    assert not write.write([path], tmp_path, "the command", out)
+    assert not write.write([path], tmp_path, "the command", no_protocol, out)
     told = capsys.readouterr().err.splitlines()
     assert told == [f"error: {out} is not written: none has no absolute metric of seed 3, task 0"]
     assert not out.exists() and (tmp_path / "report.md").exists()
+
+
+@pytest.mark.parametrize("optimum", [None, OPTIMUM])
+def test_seeds_with_tasks_of_their_own_are_on_scales_of_their_own(tmp_path, optimum):
+    """Without optima 1 is the best of any run on the task of that seed: 8, 4, 6 of 3 and 4."""
+    paths = [
+        store(tmp_path / "a", rows(FIRST, SECOND, optimum=optimum)),
+        store(tmp_path / "b", rows(np.array(SECOND) / 2, np.array(FIRST) / 2, optimum=optimum)),
+    ]
+    runs = [
+        run._replace(config={**run.config, "env": {**run.config["env"], "drawing": "per_seed"}})
+        for run in load(paths)[0]
+    ]
+    compared = compare(runs)
+    ends = continual.at_task_end(compared.courses["a"])
+    best = optimum or [[4, 6, 8], [8, 3, 4]]
+    np.testing.assert_allclose(ends, np.array([[4, 6, 8], [8, 3, 2]]) / best)
+    said = "1 the task's optimum" if optimum else "1 the best of any run"
+    assert compared.scale == f"returns by task and seed: 0 is a return of 0, {said}"
+
+
+def test_optima_of_tasks_that_seeds_have_drawn_are_their_own(tmp_path):
+    content = [
+        row | ({"regret": 10 + row["seed"] - row["return"]} if row["kind"] == "eval" else {})
+        for row in rows(FIRST, SECOND)
+    ]
+    compared = compare(load([store(tmp_path / "a", content)])[0])
+    np.testing.assert_allclose(
+        continual.at_task_end(compared.courses["a"]),
+        [[4 / 13, 6 / 13, 8 / 13], [8 / 14, 3 / 14, 2 / 14]],
+    )

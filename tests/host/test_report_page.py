@@ -27,6 +27,10 @@ from knife_jax.report.runs import Run, folders
 pytestmark = pytest.mark.xdist_group("report_page")  # they share programs and pages
 
 
+def no_protocol(study):
+    return None
+
+
 def report(monkeypatch, *words):
     """Runs the command and returns its exit code."""
     monkeypatch.setattr(sys, "argv", ["report", *map(str, words)])
@@ -77,7 +81,7 @@ def plain(html):
 
 
 def test_final_scores_are_those_of_report_study(made, text, panels, tmp_path, capsys):
-    assert write.write([made], tmp_path, "the command")
+    assert write.write([made], tmp_path, "the command", no_protocol)
     told = json.loads((tmp_path / "report.json").read_text())["methods"]
     assert {*told} == {"none", "knife"}
     markdown = (tmp_path / "report.md").read_text().splitlines()
@@ -107,9 +111,7 @@ def test_results_and_curves_are_those_of_the_records(made, text, panels):
     last = [r["win_rate"] for r in records if r["kind"] == "eval" and r["env_steps"] == 100_000]
     assert drawn["line"]["y"][-1] == pytest.approx(np.mean(last), rel=1e-5)
     assert drawn["seed"]["y"][-1] == pytest.approx(last[2], rel=1e-5)
-    low, high = np.quantile(
-        stats.iqm(stats.resample(np.array(last)[:, None])[..., 0]), (0.025, 0.975)
-    )
+    low, high = np.quantile(stats.iqm(np.array(last)[stats.drawn(3)]), stats.levels(3))
     band = drawn["band"]
     assert sorted(y for x, y in zip(band["x"], band["y"], strict=True) if x == 100_000) == (
         pytest.approx([low, high], rel=1e-5)
@@ -156,9 +158,8 @@ def test_the_words_of_a_run_come_to_its_configuration(words):
     assert repeat.command_of({**wanted, "of_old": 3}) is None
 
 
-def test_aggregates_are_those_of_rliable():
+def test_aggregates_are_those_of_rliable_with_whole_seeds_drawn():
     scores = np.random.default_rng(3).random((7, 4)) * 1.1
-    other = np.random.default_rng(4).random((5, 4))
     ours = aggregate.aggregates(scores)
     theirs = {
         "IQM": metrics.aggregate_iqm, "median": metrics.aggregate_median,
@@ -166,30 +167,26 @@ def test_aggregates_are_those_of_rliable():
     }  # fmt: skip
     levels = np.linspace(0, 1, 11)
 
-    def of_both(a, b):
-        pairs = metrics.probability_of_improvement(a, b)
+    def of_all(a):
         above = [library.run_score_deviation(a, level) for level in levels]
-        return np.array([*(of(a) for of in theirs.values()), pairs, *above])
+        return np.array([*(of(a) for of in theirs.values()), *above])
 
-    values = of_both(scores, other)
-    found = [*ours.values(), aggregate.improvement(scores, other)]
     profile = aggregate.profile(scores, levels)
-    np.testing.assert_allclose([e.value for e in found], values[:5])
-    np.testing.assert_allclose(profile.value, values[5:])
-    _, intervals = library.get_interval_estimates({"x": (scores, other)}, of_both, reps=2000)
-    low, high = intervals["x"]
-    np.testing.assert_allclose([e.low for e in found], low[:5], atol=0.02)
-    np.testing.assert_allclose([e.high for e in found], high[:5], atol=0.02)
-    np.testing.assert_allclose(profile.low, low[5:], atol=0.04)
-    np.testing.assert_allclose(profile.high, high[5:], atol=0.04)
+    draws = [of_all(scores[seeds]) for seeds in stats.drawn(7)]
+    ends = np.quantile(draws, stats.levels(7), axis=0)
+    for i, wanted in enumerate([of_all(scores), *ends]):
+        np.testing.assert_allclose([e[i] for e in ours.values()], wanted[:4])
+        np.testing.assert_allclose(profile[i], wanted[4:])
 
 
 def test_bands_of_curves_are_the_bootstrap_of_whole_seeds():
     values = np.random.default_rng(5).random((5, 9))
     found = stats.over_seeds(values)
-    draws = stats.iqm(np.moveaxis(stats.resample(values, whole_seeds=True), 1, -1))
+    draws = stats.iqm(np.moveaxis(values[stats.drawn(len(values))], 1, -1))
     np.testing.assert_allclose(found.value, stats.iqm(values.T))
-    np.testing.assert_allclose([found.low, found.high], np.quantile(draws, (0.025, 0.975), axis=0))
+    np.testing.assert_allclose(
+        [found.low, found.high], np.quantile(draws, stats.levels(len(values)), axis=0)
+    )
     values[0, 4:], values[:, 8] = np.nan, np.nan  # a seed that was lost, and a moment without any
     found = stats.over_seeds(values)
     np.testing.assert_allclose(found.value[4:8], stats.iqm(values[1:, 4:8].T))
@@ -241,8 +238,8 @@ def test_runs_that_differ_in_seeds_alone_are_one_method(tmp_path, monkeypatch, m
             alone = {**config, "seed": seed, "num_seeds": 1}
             (run / "config.yaml").write_text(yaml.safe_dump(alone))
             (run / "metrics.jsonl").write_bytes(to_lines([r for r in records if r["seed"] == seed]))
-    assert write.write([tmp_path / "single"], tmp_path / "apart", "the command")
-    assert write.write([made], tmp_path / "one", "the command")
+    assert write.write([tmp_path / "single"], tmp_path / "apart", "the command", no_protocol)
+    assert write.write([made], tmp_path / "one", "the command", no_protocol)
     apart, one = (json.loads((tmp_path / n / "report.json").read_text()) for n in ("apart", "one"))
     for run in (*apart["methods"].values(), *one["methods"].values()):
         del run["wall_seconds"]

@@ -74,8 +74,8 @@ def trained(out):
 def test_every_method_of_the_file_is_a_run_of_its_own(tmp_path):
     listed = jobs("matrix_sequence", None, tmp_path, ["num_seeds=3", "algo.hidden=13"])
     assert [job.method for job in listed] == [
-        "none", "fresh_per_task", "knife", "knife_random", "redo", "reborn",
-        "plasticity_injection", "wider",
+        "none", "fresh_per_task", "wider", "layer_norm", "shrink_perturb", "redo", "reborn",
+        "plasticity_injection", "knife", "knife_random",
     ]  # fmt: skip
     assert [job.config.plasticity.name for job in listed] == [job.method for job in listed]
     assert {job.config.num_seeds for job in listed} == {3}
@@ -83,8 +83,8 @@ def test_every_method_of_the_file_is_a_run_of_its_own(tmp_path):
         "experiment=matrix_sequence", "algo=qmix", "num_seeds=3", "algo.hidden=13",
         f"run_dir={tmp_path / 'none'}", "resume=auto",
     ]  # fmt: skip
-    assert listed[4].words[1] == "algo=qmix_redo"
-    assert listed[4].config.algo.hidden == 13 and listed[4].config.resume == "auto"
+    assert listed[5].words[1] == "algo=qmix_redo"
+    assert listed[5].config.algo.hidden == 13 and listed[5].config.resume == "auto"
 
 
 def test_methods_and_algorithm_can_be_chosen(tmp_path):

@@ -19,9 +19,9 @@ from knife_jax.report.interactive.marks import (
     Trace,
     curve,
     numbers,
-    thinned,
 )
 from knife_jax.report.runs import Run
+from knife_jax.report.stats import thinned
 
 SCORES = (
     (EVAL, "win_rate", "Win rate, greedy evaluation"),

@@ -12,14 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from knife_jax.report.stats import Estimate, over_seeds
+from knife_jax.report.differences import PLAIN
+from knife_jax.report.stats import Estimate, over_seeds, thinned
 
 COLOURS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#7A7A1F",
 )  # fmt: skip
 """of Okabe & Ito, without its yellow, and two of Tol: told apart by colour-blind readers"""
-PLAIN, PLAIN_COLOUR = "none", "#555555"
-"""the method that only trains, in grey if there are others"""
+PLAIN_COLOUR = "#555555"
+"""of the method that only trains, if there are others"""
 DASHES = ("solid", "dash", "dot", "dashdot")
 """for further methods, when the colours come again"""
 
@@ -74,11 +75,6 @@ def numbers(values: Shaped[np.ndarray, "P"]) -> list[float | int | None]:
     if np.issubdtype(values.dtype, np.integer):
         return values.tolist()
     return [float(f"{value:.6g}") if np.isfinite(value) else None for value in values]
-
-
-def thinned(n: int, most: int) -> np.ndarray:
-    """Which of n moments are shown: all, or evenly spaced ones with the first and the last."""
-    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
 
 
 def line(name: str, style: Style, x: np.ndarray, y: np.ndarray, role: str = "line") -> Trace:

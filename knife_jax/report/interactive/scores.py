@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from knife_jax.report import continual
-from knife_jax.report.aggregate import METRICS, aggregates, improvement, profile
+from knife_jax.report.aggregate import METRICS, aggregates, profile
+from knife_jax.report.differences import PLAIN
 from knife_jax.report.figure import POINTS
 from knife_jax.report.interactive.marks import (
-    PLAIN,
     Figure,
     Panel,
     Style,
@@ -20,7 +20,7 @@ from knife_jax.report.interactive.marks import (
     line,
 )
 from knife_jax.report.measures import Compared
-from knife_jax.report.stats import DRAWS, course
+from knife_jax.report.stats import DRAWS, course, probability
 
 LEVELS = np.linspace(0, 1, 51)
 """at which performance profiles are drawn"""
@@ -35,7 +35,7 @@ def figures(compared: Compared, styles: Mapping[str, Style]) -> list[Figure]:
         f"Scores are {compared.scale}; a run is one seed on one task, at the end of the task's "
         "training. Ticks are estimates over all runs of a method, bars "
     )
-    bars = f"their 95 % stratified bootstrap intervals ({DRAWS:,} draws)."
+    bars = f"their 95 % intervals ({DRAWS:,} bootstrap draws of seeds, each with all of its tasks)."
     out = [
         Figure(
             "Aggregate metrics",
@@ -46,7 +46,7 @@ def figures(compared: Compared, styles: Mapping[str, Style]) -> list[Figure]:
         Figure(
             "Performance profiles",
             "The fraction of runs that score above each level; the higher a curve, the better. "
-            "Bands are 95 % stratified bootstrap intervals.",
+            "Bands are 95 % bootstrap intervals.",
             {"": [_profiles(ends, styles)]},
         ),
     ]
@@ -54,14 +54,17 @@ def figures(compared: Compared, styles: Mapping[str, Style]) -> list[Figure]:
         against = PLAIN if PLAIN in ends else next(iter(ends))
         rows = list[Trace]()
         for name in reversed([name for name in ends if name != against]):
-            rows += interval(name, styles[name], improvement(ends[name], ends[against]))
+            pair = continual.shared(compared.courses[name], compared.courses[against])
+            if pair[0].seeds.size:
+                estimate = probability(*map(continual.at_task_end, pair))
+                rows += interval(name, styles[name], estimate)
         layout = {**_rows(len(ends) - 1), "shapes": [_upright(0.5)]}
         layout["xaxis"] = {"range": [-0.02, 1.02], "title": {"text": "probability"}}
         out.append(
             Figure(
                 f"Probability of improvement over {against}",
-                f"How likely a run of each method scores higher than one of {against} on the same "
-                "task, ties counting half. A bar that does not reach 0.5 tells the two apart.",
+                f"How likely each method scores higher than {against} on the same task of the same "
+                "seed, ties counting half. A bar that does not reach 0.5 tells the two apart.",
                 {"": [Panel(f"P(method > {against})", rows, layout)]},
             )
         )

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from knife_jax.config.plain import flat
-from knife_jax.records.compare import FOLDER_FIELDS
+from knife_jax.records.compare import making_fields
 from knife_jax.records.lines import ABSOLUTE, EVAL, FINAL
 from knife_jax.records.reading import Status
 from knife_jax.records.series import over_tasks
@@ -104,12 +103,11 @@ def _evaluated(run: Run, kind: str, name: str) -> str:
 
 def configurations(runs: Sequence[Run], styles: Mapping[str, Style]) -> str:
     """Fields of the configurations side by side; what is not as in most runs is marked."""
-    fields = [flat(run.config) for run in runs]
+    fields = [making_fields(run.config) for run in runs]
     names = list(dict.fromkeys(name for of_run in fields for name in of_run))
     rows = dict[str, list[str]]()
     for name in names:
-        if name not in FOLDER_FIELDS:
-            rows[escape(name)] = [_value(of_run, name) for of_run in fields]
+        rows[escape(name)] = [_value(of_run, name) for of_run in fields]
     head = ["field", *(named(run.name, styles) for run in runs)]
     differing = {name: row for name, row in rows.items() if len({*row}) > 1}
     everything = grid(head, [[name, *_marked(row)] for name, row in rows.items()], "config")

@@ -32,15 +32,22 @@ from knife_jax.report.load import comparable
 from knife_jax.report.measures import compare
 from knife_jax.report.numbers import numbers
 from knife_jax.report.pool import merged, pooled
+from knife_jax.report.protocol import ProtocolOf
 from knife_jax.report.runs import Run, folders, read_all
 from knife_jax.report.stats import DRAWS
-from knife_jax.report.table import about, rows
+from knife_jax.report.table import about, about_pairs, answered, pairs, rows, rules
 
 CommandOf = Callable[[Mapping[str, Any]], str | None]
 """the words that make a configuration again; None if there are none"""
 
 
-def write(paths: Sequence[Path], out: Path, command: str, command_of: CommandOf) -> bool:
+def write(
+    paths: Sequence[Path],
+    out: Path,
+    command: str,
+    command_of: CommandOf,
+    protocol_of: ProtocolOf,
+) -> bool:
     """Write the page about some runs.
 
     A run that cannot be read is named, in one line and on the page, and left out. Returns False,
@@ -57,7 +64,7 @@ def write(paths: Sequence[Path], out: Path, command: str, command_of: CommandOf)
         return False
     for line in broken:
         warn(line)
-    content = html(runs, broken, out, command, command_of)
+    content = html(runs, broken, out, command, command_of, protocol_of)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         directory.write(out, content.encode())
@@ -69,7 +76,12 @@ def write(paths: Sequence[Path], out: Path, command: str, command_of: CommandOf)
 
 
 def html(
-    runs: Sequence[Run], broken: Sequence[str], out: Path, command: str, command_of: CommandOf
+    runs: Sequence[Run],
+    broken: Sequence[str],
+    out: Path,
+    command: str,
+    command_of: CommandOf,
+    protocol_of: ProtocolOf,
 ) -> str:
     """The page about runs, be they at their end or not."""
     together, plots = pooled(runs), Plots()
@@ -85,7 +97,8 @@ def html(
         if of_key
     ]
     sections += drawn[:1]
-    sections += [Section("scores", "Final scores", _scores(compared, look, plots, command))]
+    scored = _scores(compared, look, plots, command, protocol_of)
+    sections += [Section("scores", "Final scores", scored)]
     sections += drawn[1:]
     if recorded := recordings(runs, of_run, out.parent):
         sections.append(Section("recordings", "Recordings", recorded))
@@ -157,7 +170,13 @@ def _curves_said(runs: Sequence[Run]) -> str:
     return f"<p class='about'>{said}</p>"
 
 
-def _scores(runs: Sequence[Run], look: Mapping[str, Style], plots: Plots, command: str) -> str:
+def _scores(
+    runs: Sequence[Run],
+    look: Mapping[str, Style],
+    plots: Plots,
+    command: str,
+    protocol_of: ProtocolOf,
+) -> str:
     """What ``report.study`` says of these runs, and aggregate metrics of the same scores."""
     compared, left_out = comparable(runs)
     out = notes("Not among the final scores", left_out) if left_out else ""
@@ -167,14 +186,22 @@ def _scores(runs: Sequence[Run], look: Mapping[str, Style], plots: Plots, comman
         return out + notes("No scores", [str(error)])
     if scale is None:
         return out or "<p>No run has been evaluated to its end.</p>"
-    report = numbers(compared, scale, left_out, command)
-    columns = [column for column in zip(*rows(report), strict=True) if {*column[1:]} != {"-"}]
-    head, *body = zip(*columns, strict=True)
+    report = numbers(compared, scale, left_out, command, protocol_of)
+    out += _table(rows(report), about(report), look)
+    if report["differences"]:
+        out += _table(pairs(report), about_pairs(report), look)
+    if report["protocol"]:
+        said = [f"{question} {answer}" for question, answer in answered(report)]
+        out += f"<p class='about'>{escape(rules(report))}</p>{notes('Questions', said)}"
+    return out + "".join(plots.figure(figure) for figure in scores.figures(scale, look))
+
+
+def _table(rows: Sequence[Sequence[str]], said: str, look: Mapping[str, Style]) -> str:
+    """A table without the columns that are empty, and what it shows."""
+    head, *body = zip(*(c for c in zip(*rows, strict=True) if {*c[1:]} != {"-"}), strict=True)
     cells = [[named(name, look), *map(escape, rest)] for name, *rest in body]
-    table = grid(head, cells, "numbers")
-    text = escape(about(report).replace("`", ""))
-    figures = "".join(plots.figure(figure) for figure in scores.figures(scale, look))
-    return f"{out}{table}<p class='about'>{text}</p>{figures}"
+    text = escape(said.replace("`", ""))
+    return f"{grid(head, cells, 'numbers')}<p class='about'>{text}</p>"
 
 
 def _configuration(runs: Sequence[Run], look: Mapping[str, Style]) -> str:
