@@ -48,11 +48,16 @@ def draw(report: Mapping[str, Any]) -> bytes:
     return _png(figure)
 
 
+def compared(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The pairs of methods that have seeds in common."""
+    return [pair for pair in report["differences"] if pair["seeds"]]
+
+
 def forest(report: Mapping[str, Any]) -> bytes:
     """A PNG: the differences of all pairs of methods, a row each, with their 95 % intervals and
     those of a further drawing; the smallest effect that matters is shaded."""
-    shown = [pair for pair in report["differences"] if "difference" in pair]
-    figure = Figure(figsize=(9, 1.6 + 0.34 * max(len(shown), 1)), dpi=120, layout="constrained")
+    shown = compared(report)
+    figure = Figure(figsize=(9, 1.6 + 0.34 * len(shown)), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     unit = "drawing" if report["own_drawings"] else "seed"
     if report["protocol"]:
@@ -63,7 +68,7 @@ def forest(report: Mapping[str, Any]) -> bytes:
     for row, pair in enumerate(shown):
         _row(axes, row, pair["difference"], unit if row == 0 else None)
     axes.set_yticks(range(len(shown)), [f"{pair['method']} − {pair['against']}" for pair in shown])
-    axes.set_ylim(max(len(shown), 1) - 0.5, -0.5)
+    axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlabel(f"difference of the {SHOWN[report['primary']]}, on a scale from 0 to 1")
     axes.set_title("← the first method is worse          the first method is better →", fontsize=9)
     axes.spines[["top", "right", "left"]].set_visible(False)

@@ -91,15 +91,14 @@ def _export(runs: Sequence[Run], path: Path) -> None:
 
 def _content(report: Mapping[str, Any]) -> dict[str, bytes]:
     """The files of a report."""
-    return {
-        TABLE: table(report).encode(),
-        FIGURE: figure.draw(report),
-        FOREST: figure.forest(report),
-        NUMBERS: _lines(report).encode(),
-    }
+    content = {TABLE: table(report).encode(), FIGURE: figure.draw(report)}
+    if figure.compared(report):
+        content[FOREST] = figure.forest(report)
+    return content | {NUMBERS: _lines(report).encode()}
 
 
 def _write(content: Mapping[str, bytes], out: Path) -> None:
+    (out / FOREST).unlink(missing_ok=True)  # of an earlier report on more methods
     for name, of_file in content.items():
         directory.write(out / name, of_file)
     say(f"{content[TABLE].decode()}\n{out}: {', '.join(content)}")

@@ -185,8 +185,8 @@ def test_intervals_of_differences_contain_the_truth_and_are_those_of_pairs():
     [(normal(0.5, 1), 10, 471), (mastered, 10, 466), (mastered, 20, 458)],
 )
 def test_one_more_seed_lies_where_it_is_said_to(draw, s, contained):
-    """In 95 % of 500 studies: 475, with a deviation of 5; scores at their upper end follow no normal
-    law, and are a little less often where they are said to be."""
+    """In 95 % of 500 studies: 475, with a deviation of 5; scores at their upper end follow no
+    normal law, and are a little less often where they are said to be."""
     rng, found = np.random.default_rng(0), 0
     for values in (draw(rng, s + 1) for _ in range(500)):
         low, high = prediction(values[:s])

@@ -146,7 +146,6 @@ def study(tmp_path):
 def begin_with(run, protocol):
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["experiment"]["protocol"] = protocol
-    config["env"]["drawing"] = "per_seed"
     (run / "config.yaml").write_text(yaml.safe_dump(config))
 
 

@@ -129,7 +129,7 @@ def test_runs_that_cannot_be_compared_are_named_and_left_out(tmp_path, capsys):
     assert record["notes"][-1] == "no plasticity gap: fresh_per_task is not among the runs"
     assert record["notes"][:-1] == [line.removeprefix("warning: ") for line in told]
     text = (tmp_path / "report.md").read_text()
-    assert text.count("\n- ") == 6 + text.count("not answered: ") == 6 + 5
+    assert text.count("\n- ") == 6 + text.count("- **") == 6 + 5
 
 
 def test_the_files_of_a_report(tmp_path, runs, monkeypatch, capsys):
@@ -154,7 +154,7 @@ def test_the_files_of_a_report(tmp_path, runs, monkeypatch, capsys):
     cells = dict(zip(head.split(" | "), row.split(" | "), strict=True))
     assert cells["| method"] == "| `none`" and cells["gap, last quarter"] == "0.5 (0.2 to 0.8)"
     assert cells["largest churn"] == "0.5" and cells["units operated |"] == "5 |"
-    assert cells["same, a further seed"] == "-3.31 to 4.31"
+    assert cells["same, a further drawing"] == "-6.1 to 7.1"
     cells = dict(zip(head.split(" | "), fresh.split(" | "), strict=True))
     assert cells["gap, last quarter"] == "-"
     assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
@@ -235,23 +235,26 @@ def test_without_an_absolute_metric_there_is_no_export_but_a_report(tmp_path, ca
     assert not out.exists() and (tmp_path / "report.md").exists()
 
 
-@pytest.mark.parametrize("optimum", [None, OPTIMUM])
-def test_seeds_with_tasks_of_their_own_are_on_scales_of_their_own(tmp_path, optimum):
-    """Without optima 1 is the best of any run on the task of that seed: 8, 4, 6 of 3 and 4."""
-    paths = [
-        store(tmp_path / "a", rows(FIRST, SECOND, optimum=optimum)),
-        store(tmp_path / "b", rows(np.array(SECOND) / 2, np.array(FIRST) / 2, optimum=optimum)),
-    ]
-    runs = [
-        run._replace(config={**run.config, "env": {**run.config["env"], "drawing": "per_seed"}})
-        for run in load(paths)[0]
-    ]
-    compared = compare(runs)
+@pytest.mark.parametrize(
+    ("drawing", "optimum", "best", "said"),
+    [
+        ("per_seed", None, [[4, 6, 8], [8, 3, 4]], "task and seed: 0 is a return of 0, 1 the best "
+         "of any run"),
+        ("shared", None, [8, 6, 8], "task: 0 is a return of 0, 1 the best of any run and seed"),
+        ("per_seed", OPTIMUM, OPTIMUM, "task and seed: 0 is a return of 0, 1 the task's optimum"),
+    ],
+)  # fmt: skip
+def test_seeds_with_tasks_of_their_own_are_on_scales_of_their_own(
+    tmp_path, drawing, optimum, best, said
+):
+    config = compose(["experiment=matrix_sequence", f"env.drawing={drawing}"])
+    halves = np.array(SECOND) / 2, np.array(FIRST) / 2
+    store(tmp_path / "a", rows(FIRST, SECOND, optimum=optimum), config)
+    store(tmp_path / "b", rows(*halves, optimum=optimum), config)
+    compared = compare(load([tmp_path / "a", tmp_path / "b"])[0])
     ends = continual.at_task_end(compared.courses["a"])
-    best = optimum or [[4, 6, 8], [8, 3, 4]]
     np.testing.assert_allclose(ends, np.array([[4, 6, 8], [8, 3, 2]]) / best)
-    said = "1 the task's optimum" if optimum else "1 the best of any run"
-    assert compared.scale == f"returns by task and seed: 0 is a return of 0, {said}"
+    assert compared.scale == f"returns by {said}"
 
 
 def test_optima_of_tasks_that_seeds_have_drawn_are_their_own(tmp_path):

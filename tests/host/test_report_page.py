@@ -84,7 +84,7 @@ def test_final_scores_are_those_of_report_study(made, text, panels, tmp_path, ca
     assert write.write([made], tmp_path, "the command", no_protocol)
     told = json.loads((tmp_path / "report.json").read_text())["methods"]
     assert {*told} == {"none", "knife"}
-    markdown = (tmp_path / "report.md").read_text().splitlines()
+    markdown = (tmp_path / "report.md").read_text().split("\n\n")[1].splitlines()
     head, _, *lines = [line.strip("| ").split(" | ") for line in markdown if line[:1] == "|"]
     kept = [i for i in range(len(head)) if {line[i] for line in lines} != {"-"}]
     study = [[line[i].strip("`") for i in kept] for line in lines]
