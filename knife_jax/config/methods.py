@@ -20,6 +20,7 @@ from knife_jax.config.resets import (
     NapConfig,
     ResetFullConfig,
     ResetLastConfig,
+    RestartOptimiserConfig,
     ShrinkPerturbConfig,
 )
 
@@ -34,6 +35,7 @@ PLASTICITIES: dict[str, type[PlasticityConfig]] = {
     "regrama": ReGraMaConfig,
     "reset_last": ResetLastConfig,
     "reset_full": ResetFullConfig,
+    "restart_optimiser": RestartOptimiserConfig,
     "shrink_perturb": ShrinkPerturbConfig,
     "marr": MarrConfig,
     "cbp": CbpConfig,

@@ -26,6 +26,13 @@ class ResetFullConfig(Scheduled, PlasticityConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RestartOptimiserConfig(Scheduled, PlasticityConfig):
+    """The optimiser alone starts again."""
+
+    method: Annotated[str, choice("restart_optimiser"), "label"] = "restart_optimiser"
+
+
+@dataclass(frozen=True, kw_only=True)
 class ShrinkPerturbConfig(Scoped, Scheduled, PlasticityConfig):
     """All weights are blended with fresh ones."""
 

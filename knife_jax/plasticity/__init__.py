@@ -52,7 +52,13 @@ from knife_jax.plasticity.per_update import cbp, snr
 from knife_jax.plasticity.reborn import reborn
 from knife_jax.plasticity.recycling import pruning, redo, regrama, reverse_redo
 from knife_jax.plasticity.regularise import fixed_norms, l2_init, nap, toward_initial
-from knife_jax.plasticity.resets import marr, reset_full, reset_last, shrink_perturb
+from knife_jax.plasticity.resets import (
+    marr,
+    reset_full,
+    reset_last,
+    restart_optimiser,
+    shrink_perturb,
+)
 from knife_jax.plasticity.rewrite import graft, prune, recycle
 from knife_jax.plasticity.select import all_units, as_many, at_least, at_most, below, random_like
 from knife_jax.plasticity.stats import dormant_pct, neuron_stats, pct_below
@@ -128,6 +134,7 @@ __all__ = [
     "reset_last",
     "reset_per_task",
     "restart",
+    "restart_optimiser",
     "reverse_redo",
     "running",
     "seed_moments",

@@ -13,7 +13,13 @@ from knife_jax.plasticity.per_update import cbp, snr
 from knife_jax.plasticity.reborn import reborn
 from knife_jax.plasticity.recycling import pruning, redo, regrama, reverse_redo
 from knife_jax.plasticity.regularise import l2_init, nap
-from knife_jax.plasticity.resets import marr, reset_full, reset_last, shrink_perturb
+from knife_jax.plasticity.resets import (
+    marr,
+    reset_full,
+    reset_last,
+    restart_optimiser,
+    shrink_perturb,
+)
 
 
 @checked
@@ -42,6 +48,7 @@ METHODS: dict[str, Factory] = {
     "regrama": regrama,
     "reset_last": reset_last,
     "reset_full": reset_full,
+    "restart_optimiser": restart_optimiser,
     "shrink_perturb": shrink_perturb,
     "marr": marr,
     "cbp": cbp,

@@ -96,6 +96,29 @@ def reset_full(wiring: Wiring, *, when: Trigger) -> PlasticityTransform:
 
 
 @checked
+def restart_optimiser(wiring: Wiring, *, when: Trigger) -> PlasticityTransform:
+    """Start the optimiser again, and leave the networks as they are (Asadi et al. 2023).
+
+    The control that tells how much of what other methods do is done by fresh moments alone.
+
+    Args:
+      wiring: All layers.
+      when: When a restart is due.
+
+    Returns:
+      The method. It reports all neurons, as the moments of all are fresh.
+    """
+
+    def operate(patient, state, key):
+        del key
+        patient = patient._replace(opt_state=restart(patient.opt_state))
+        return patient, state, operated(_all_of(wiring))
+
+    claims = Claims(preserves="outputs", moments="restarted")
+    return replace(identity(), operate=operate, trigger=when, claims=claims)
+
+
+@checked
 def shrink_perturb(
     wiring: Wiring, *, when: Trigger, share: PositiveFraction = ShrinkPerturbConfig.share
 ) -> PlasticityTransform:
