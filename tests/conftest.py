@@ -22,11 +22,20 @@ os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
 
 import jax
 import pytest
+from host.forks import Forks
 
 jax.devices()  # one, whatever a test that comes first would ask for
 
 # tracing makes many small objects that are no garbage; by default they are scanned again and again
 gc.set_threshold(200_000, 50, 1000)
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory):
+    """Runs programs of Python that need not be begun anew."""
+    begun = Forks(tmp_path_factory.mktemp("forks"))
+    yield begun
+    begun.close()
 
 
 @pytest.fixture

@@ -30,6 +30,9 @@ PLUGINS = ("joblib", "ray", "submitit_local", "submitit_slurm", "optuna")
 """launchers and sweepers of Hydra that the extra ``sweep`` installs"""
 
 STORE = ConfigStore.instance()
+# Hydra copies its sources for each composition: half of its time would go into nodes of the store,
+# which it copies again when it loads one
+STORE.__deepcopy__ = lambda memo: STORE  # type: ignore
 FOUND: dict[tuple[str, ...], DictConfig] = {}
 """what the package's own files come to, which do not change while a process lives"""
 

@@ -5,9 +5,6 @@ end a run.
 """
 
 import json
-import os
-import subprocess
-import sys
 from functools import cache, partial
 
 import jax
@@ -222,15 +219,11 @@ ConfigError: seed=-1 is refused: must be a whole number, at least 0, at most 214
 """
 
 
-def test_what_does_not_fit_a_policy_is_one_line(tmp_path):
+def test_what_does_not_fit_a_policy_is_one_line(forks, tmp_path):
     """As users call it: in a process where no types are checked but by the policy itself."""
     config = knife_jax.compose("env=matrix_game", *SMALL, *IN["matrix_game"])
     store(tmp_path / "run", config)
-    path = os.pathsep.join(filter(None, sys.path))
-    done = subprocess.run(
-        [sys.executable, "-c", SHAPES, str(tmp_path / "run")], capture_output=True, text=True,
-        env=os.environ | {"PYTHONPATH": path},
-    )  # fmt: skip
+    done = forks.run(["python", "-c", SHAPES, str(tmp_path / "run")])
     assert done.returncode == 0, done.stderr
     shown, *lines = done.stdout.splitlines()
     of = "Policy(matrix_game two_step, qplex"

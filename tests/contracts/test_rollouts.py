@@ -92,8 +92,8 @@ def test_windows_begin_with_the_last_steps_of_the_round_before():
 
 def test_only_the_round_is_held_and_goals_come_from_the_network_itself():
     config = tiny_config(
-        **ROLLOUTS | {"mixer": "qmix"}, memory_window=M, plasticity=KNIFE, seeds=2, td_lambda=0.8,
-        layer_norm=True, encoder_layers=2,
+        **ROLLOUTS, memory_window=M, plasticity=KNIFE, seeds=2, td_lambda=0.8, layer_norm=True,
+        encoder_layers=2,
     )  # fmt: skip
     program = build_in(partial(vectorise, MEMORY.env), config)
     state, clock = program.init((0, 1)), program.clock()
@@ -106,6 +106,10 @@ def test_only_the_round_is_held_and_goals_come_from_the_network_itself():
         units += surgery["units_operated"].sum()
     assert int(clock.updates) == 7 * int(clock.rounds)
     assert units > 0 and np.all(np.array(churn) == 0)
+    check_goals(state)
+
+
+def check_goals(state):
     online, target = state.patient.online["params"], state.patient.target["params"]
     jax.tree.map(np.testing.assert_array_equal, online, target)
 
@@ -119,6 +123,7 @@ def test_learns_the_optimal_return_without_a_replay(mixer):
     )  # fmt: skip
     program = build_in(partial(vectorise, JOINT.env), config)
     state, _, _ = program.chunk(program.init((0, 1)), program.clock())
+    check_goals(state)
     episodes = program.evaluate(state, jax.random.split(jax.random.key(7), 2), 0)
     np.testing.assert_allclose(episodes.returns.mean(axis=1), JOINT.optimal_return, atol=0.02)
 

@@ -23,7 +23,7 @@ COMPILED = "/jax/core/compile/backend_compile_duration"
 
 def trained(n_devices: int):
     """The state and the metrics after a few chunks, how often was compiled, and the program."""
-    config = replace(tiny_config(seeds=8, plasticity=KNIFE), devices=n_devices)
+    config = replace(tiny_config(mixer="vdn", seeds=8, plasticity=KNIFE), devices=n_devices)
     program = build_in(partial(vectorise, MEMORY.env), config)
     assert program.mesh == {"seed": n_devices, "data": 1}
     state, clock = program.place(program.init(range(8)), program.clock())

@@ -1,13 +1,10 @@
 """The budget of a run: met to within a round, scheduled by what is trained, of any size."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import fake_program
-import killer
 import numpy as np
 import pytest
 from ladder.environments import MEMORY
@@ -23,6 +20,7 @@ from knife_jax.records.lines import read_records
 from knife_jax.training.budget import Budget
 from knife_jax.training.chunk import MAX_ROUNDS
 
+ROOT = Path(__file__).parents[2]
 WORDS = """
 +env=seq_matrix preset=fast algo=vdn_knife env.n_envs=8 env.steps_per_task=300
 algo.hidden=8 algo.window=4
@@ -38,9 +36,9 @@ EPSILON = [1 - 0.95 * steps / 640 for steps in (320, 96, 288, 192, 320, 96)]
 FAR = 3_000_000_000
 
 
-def launch(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "knife_jax.train", *words]
-    return subprocess.run(command, cwd=killer.ROOT, capture_output=True, text=True)
+@pytest.fixture(scope="session")
+def launch(forks):
+    return lambda *words: forks.run(["python", "-m", "knife_jax.train", *words], ROOT)
 
 
 def of_kind(run: Path, kind: str) -> list[dict]:
@@ -52,7 +50,7 @@ def summary(run: Path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(launch, tmp_path_factory):
     """1000 steps in tasks of 300, with rows every 400, in rounds of 32."""
     run = tmp_path_factory.mktemp("budget") / "run"
     return run, launch(*WORDS.split(), "env_steps=1000", f"run_dir={run}")
@@ -88,7 +86,7 @@ def test_a_method_without_a_moment_is_named_before_the_run(trained):
     )
 
 
-def test_training_goes_on_beyond_32_bits(trained, tmp_path):
+def test_training_goes_on_beyond_32_bits(trained, launch, tmp_path):
     """From the same checkpoint, as if it had been written after three billion steps."""
     stored = Checkpoints(trained[0] / "checkpoints")
     about = stored.about(1024)
@@ -132,7 +130,7 @@ def test_training_goes_on_beyond_32_bits(trained, tmp_path):
         ),
     ],
 )
-def test_what_cannot_be_counted_is_refused_before_compiling(word, line, tmp_path):
+def test_what_cannot_be_counted_is_refused_before_compiling(word, line, launch, tmp_path):
     process = launch(*WORDS.split(), *word.split(), f"run_dir={tmp_path / 'run'}")
     assert process.returncode == 2
     assert process.stderr == f"error: {line}\n"

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,18 +17,14 @@ TRAIN = (
 )
 
 
-def call(words, folder):
+def test_a_file_in_the_working_directory_is_trained_to_its_optimum_and_gone_on_with(
+    forks, tmp_path
+):
     path = os.pathsep.join(filter(None, sys.path))
-    return subprocess.run(
-        [sys.executable, *words.split()[1:]], cwd=folder, capture_output=True, text=True,
-        timeout=300, env=os.environ | {"PYTHONPATH": path},
-    )  # fmt: skip
-
-
-def test_a_file_in_the_working_directory_is_trained_to_its_optimum_and_gone_on_with(tmp_path):
+    call = lambda words: forks.run(words.split(), tmp_path, os.environ | {"PYTHONPATH": path})  # noqa: E731
     assert len(EXAMPLE.read_text().splitlines()) <= 60
     shutil.copy(EXAMPLE, tmp_path / "mine.py")
-    done = call(f"{TRAIN} env_steps=12_000 evaluation.every=12_000", tmp_path)
+    done = call(f"{TRAIN} env_steps=12_000 evaluation.every=12_000")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("custom mine:make length=3, vdn, seed 0: ")
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
@@ -41,7 +36,7 @@ def test_a_file_in_the_working_directory_is_trained_to_its_optimum_and_gone_on_w
 
     with (tmp_path / "mine.py").open("a") as file:
         file.write("# another remark\n")
-    further = call(f"{TRAIN} env_steps=14_000 evaluation.every=14_000", tmp_path)
+    further = call(f"{TRAIN} env_steps=14_000 evaluation.every=14_000")
     assert further.returncode == 0
     assert further.stderr.splitlines()[0] == (
         "warning: the code of the environment, mine.py, is not what the checkpoint had"

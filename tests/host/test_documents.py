@@ -20,7 +20,6 @@ from pathlib import Path
 import pytest
 import yaml
 from documents import ROOT, commands, pages, refusals
-from forks import Forks
 
 from knife_jax.envs.smacv2 import doctor
 
@@ -108,13 +107,6 @@ def not_here(command):
 
 
 RUN = [c for c in FOUND if not not_here(c) and c not in IN_EARNEST]
-
-
-@pytest.fixture(scope="module")
-def forks(tmp_path_factory):
-    begun = Forks(tmp_path_factory.mktemp("forks"))
-    yield begun
-    begun.close()
 
 
 def caller(folder, forks):

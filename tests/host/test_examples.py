@@ -1,6 +1,7 @@
-"""The examples, run as a user runs them: in processes of their own, checked by what they print.
+"""The examples, run in processes of their own as a user runs them, checked by what they print.
 
-Those of an environment, a mixer and a method of one's own are trained by ``test_guides``.
+That of the README begins anew and is compiled as for a user, since it takes longer to run than to
+compile. Those of an environment, a mixer and a method of one's own are trained by ``test_guides``.
 """
 
 import ast
@@ -14,23 +15,20 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "experiments" / "examples"
+PATH = os.pathsep.join(filter(None, sys.path))
+ENV = os.environ | {"PYTHONPATH": PATH, "WANDB_MODE": "disabled"}
+
+
+def printed(done):
+    assert done.returncode == 0, done.stderr
+    assert "warning" not in done.stderr
+    return done.stdout
 
 
 @pytest.fixture
-def call(tmp_path):
-    """Runs Python with some words in an empty folder and returns what it prints."""
-
-    def called(*words):
-        path = os.pathsep.join(filter(None, sys.path))
-        done = subprocess.run(
-            [sys.executable, *map(str, words)], capture_output=True, text=True, timeout=600,
-            cwd=tmp_path, env=os.environ | {"PYTHONPATH": path, "WANDB_MODE": "disabled"},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert "warning" not in done.stderr
-        return done.stdout
-
-    return called
+def call(forks, tmp_path):
+    """Runs an example in an empty folder and returns what it prints."""
+    return lambda name: printed(forks.run(["python", str(FOLDER / name)], tmp_path, ENV))
 
 
 def test_every_example_is_short_and_says_how_it_is_run():
@@ -44,10 +42,14 @@ def test_every_example_is_short_and_says_how_it_is_run():
         assert any(way in command for way in ways for command in shown), example
 
 
-def test_the_python_of_the_readme(call):
+def test_the_python_of_the_readme(tmp_path):
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     assert len(code.splitlines()) <= 14
-    out = call("-c", code)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=ENV | {"XLA_FLAGS": ""}, timeout=600,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    out = printed(done)
     told = out.rpartition("recording.html\n")[2]  # after the progress
     numbers = [float(n) for n in re.findall(r"-?\d+\.?\d*", told)]
     steps, returns, actions = numbers[:3], numbers[3:9], numbers[9:]
@@ -57,8 +59,8 @@ def test_the_python_of_the_readme(call):
     assert re.search(r"units operated on per seed: [1-9]", out)
 
 
-def test_reading_metrics(call, tmp_path):
-    out = call(FOLDER / "read_metrics.py")
+def test_reading_metrics(call):
+    out = call("read_metrics.py")
     records = {kind: int(n) for kind, n in re.findall(r"records of kind (\w+): (\d+)", out)}
     assert records.pop("surgery") >= 2 and records == {
         "train": 8, "eval": 16, "probe": 0, "final": 4, "absolute": 4,
@@ -74,7 +76,7 @@ def test_reading_metrics(call, tmp_path):
 
 
 def test_surgery_on_an_mlp(call):
-    out = call(FOLDER / "surgery_on_an_mlp.py")
+    out = call("surgery_on_an_mlp.py")
     losses = re.findall(r"(.+): loss (.+) after the first task, (.+) after the last", out)
     (_, before, without), (_, same, with_redo) = losses
     assert before == same and float(before) < 0.01

@@ -75,12 +75,9 @@ for call in (
 """
 
 
-def test_what_is_of_the_wrong_type_is_one_line(tmp_path):
+def test_what_is_of_the_wrong_type_is_one_line(forks, tmp_path):
     path = os.pathsep.join(filter(None, sys.path))
-    done = subprocess.run(
-        [sys.executable, "-c", WRONG],
-        capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": path},
-    )  # fmt: skip
+    done = forks.run(["python", "-c", WRONG], tmp_path, os.environ | {"PYTHONPATH": path})
     assert done.stdout.splitlines() == [
         "cannot read 5: write 'field=value' or 'group=option'",
         "cannot read ['env=smax']: write 'field=value' or 'group=option'",

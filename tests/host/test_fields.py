@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import re
-import subprocess
 import sys
 
 import pytest
@@ -121,16 +120,18 @@ def typed(values):
     ]
 
 
-def run(*words, cwd, site=None):
-    path = os.pathsep.join(filter(None, [site and str(site), *sys.path]))
-    return subprocess.run(
-        [sys.executable, "-m", "knife_jax.train", *words], cwd=cwd, capture_output=True,
-        text=True, timeout=120, env=os.environ | {"PYTHONPATH": path}, encoding="utf-8",
-    )  # fmt: skip
+@pytest.fixture
+def run(forks):
+    def called(*words, cwd, site=None):
+        path = os.pathsep.join(filter(None, [site and str(site), *sys.path]))
+        env = os.environ | {"PYTHONPATH": path}
+        return forks.run(["python", "-m", "knife_jax.train", *words], cwd, env)
+
+    return called
 
 
 @pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: next(iter(choice.values())))
-def test_every_field_can_be_set_in_a_single_run(choice, tmp_path):
+def test_every_field_can_be_set_in_a_single_run(choice, run, tmp_path):
     words = [f"{group}={name}" for group, name in choice.items()]
     values = changed(words)
     result = run(*words, *typed(values), "--cfg", "job", cwd=tmp_path)
@@ -146,7 +147,7 @@ def site(tmp_path):
     return tmp_path / "site"
 
 
-def test_every_field_can_be_set_in_a_sweep(tmp_path, site):
+def test_every_field_can_be_set_in_a_sweep(run, tmp_path, site):
     words = ["env=seq_matrix", "algo=qmix_knife"]
     values = changed(words)
     del values["env.order"], values["seed"]
@@ -167,7 +168,7 @@ def test_every_field_can_be_set_in_a_sweep(tmp_path, site):
     assert orders == ["fixed", "fixed", "shuffled", "shuffled"]
 
 
-def test_a_search_can_choose_fields_that_no_file_spells(tmp_path, site):
+def test_a_search_can_choose_fields_that_no_file_spells(run, tmp_path, site):
     folder = tmp_path / "my, own é files"
     (folder / "search").mkdir(parents=True)
     (folder / "env").mkdir()

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -34,14 +33,11 @@ WORDS = (
 )  # fmt: skip
 
 
-def test_an_environment_a_mixer_and_a_method_from_outside_the_package(tmp_path):
+def test_an_environment_a_mixer_and_a_method_from_outside_the_package(forks, tmp_path):
     assert [path.stem for path in EXAMPLES] == ["own_environment", "own_mixer", "own_method"]
     places = ",".join([str(ROOT / EXAMPLES[0].parent), *(path.stem for path in EXAMPLES)])
-    path = os.pathsep.join(filter(None, sys.path))
-    done = subprocess.run(
-        [sys.executable, "-c", TRAIN, places, *WORDS], cwd=tmp_path, capture_output=True,
-        text=True, timeout=600, env=os.environ | {"PYTHONPATH": path},
-    )  # fmt: skip
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = forks.run(["python", "-c", TRAIN, places, *WORDS], tmp_path, env)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("custom own_environment:make length=5, weighted, seed 0: ")
     found = re.search(r"surgeries: (\d+), units operated on per seed: (\d+)", done.stdout)

@@ -74,18 +74,15 @@ def test_a_second_process_is_refused_by_the_name_of_the_first_and_a_dead_one_nev
     assert not (run / LOCK).exists()
 
 
-def test_the_program_refuses_what_is_in_use_and_what_it_would_train_over(tmp_path):
-    """The real process: it loads jax, but neither compiles nor writes."""
+def test_the_program_refuses_what_is_in_use_and_what_it_would_train_over(forks, tmp_path):
+    """It neither compiles nor writes."""
     run = tmp_path / "run"
     run.mkdir()
     (run / "metrics.jsonl").write_text('{"kind": "train"}\n')
 
     def told():
         words = ["env=matrix_game", "logger.wandb=disabled", f"run_dir={run}", "resume=auto"]
-        done = subprocess.run(
-            [sys.executable, "-m", "knife_jax.train", *words],
-            capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
+        done = forks.run(["python", "-m", "knife_jax.train", *words])
         assert (done.returncode, done.stdout) == (2, "") and done.stderr.count("\n") == 1
         return done.stderr
 

@@ -51,12 +51,9 @@ def test_what_no_machine_can_hold_is_refused_by_its_field_and_the_figure(field, 
     assert line.endswith("this machine has 24 GiB") or line.endswith("cannot be counted")
 
 
-def test_the_launched_process_says_so_at_once_and_leaves_nothing(tmp_path):
+def test_the_launched_process_says_so_at_once_and_leaves_nothing(forks, tmp_path):
     words = ["algo.hidden=1000000000", f"run_dir={tmp_path / 'run'}"]
-    command = [sys.executable, "-m", "knife_jax.train", *words]
-    ended = subprocess.run(
-        command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
-    )
+    ended = forks.run(["python", "-m", "knife_jax.train", *words])
     assert ended.returncode == 2 and ended.stdout == ""
     (line,) = ended.stderr.splitlines()
     assert line.startswith(

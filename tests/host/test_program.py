@@ -78,10 +78,10 @@ ESCAPE = "\x1b]0;owned\x07\x1b[31m"
         ("bench.plasticity", ["--methods", ESCAPE]),
     ],
 )
-def test_no_word_commands_the_terminal(program, words):
-    process = begin(program, *words)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 2
+def test_no_word_commands_the_terminal(program, words, forks):
+    done = forks.run(["python", "-m", f"knife_jax.{program}", *words])
+    out, err = done.stdout, done.stderr
+    assert done.returncode == 2
     assert printable(out + err) == out + err
     assert err.startswith("error: ") and err.count("\n") == 1 and "\\x1b" in err
 

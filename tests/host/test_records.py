@@ -3,8 +3,6 @@
 import json
 import random
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -301,15 +299,12 @@ def test_a_torn_row_of_the_end_is_dropped_and_one_of_the_course_is_missed(study,
         assert note.startswith("none is left out: ")
 
 
-def test_the_report_as_a_program(study, tmp_path):
+def test_the_report_as_a_program(study, forks, tmp_path):
     (study / "none" / "summary.json").write_text("null")
     (study / "none" / "metrics.jsonl").unlink()
     link_to_itself(study / "wider")
     words = [str(study), "--marl-eval", str(tmp_path / "new" / "scores.json")]
-    done = subprocess.run(
-        [sys.executable, "-m", "knife_jax.report.study", *words],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    done = forks.run(["python", "-m", "knife_jax.report.study", *words])
     assert done.returncode == 0
     assert done.stderr.splitlines() == [
         "warning: none is left out: there is no metrics.jsonl",

@@ -1,8 +1,5 @@
 """A planted key reaches no file, no line and no report."""
 
-import subprocess
-import sys
-
 import fake_program
 import pytest
 
@@ -134,10 +131,8 @@ def test_a_choice_is_no_secret(monkeypatch):
 
 
 @pytest.mark.parametrize("word", [f"env.n_envs={KEY}", f"+logger.api_key={KEY}", f"{KEY}"])
-def test_a_refused_word_is_shown_without_it(word):
-    done = subprocess.run(
-        [sys.executable, "-m", "knife_jax.train", word], capture_output=True, text=True, check=False
-    )
+def test_a_refused_word_is_shown_without_it(word, forks):
+    done = forks.run(["python", "-m", "knife_jax.train", word])
     assert done.returncode == 2 and done.stderr.startswith("error: ")
     assert KEY not in done.stdout + done.stderr
 

@@ -51,20 +51,35 @@ if "knife_jax.train" in sys.orig_argv:
 
 
 @pytest.fixture
-def start(tmp_path):
-    """Starts the entry in a folder, with the fake loop."""
+def env(tmp_path):
+    """The environment of the entry, with the fake loop."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(FAKE_LOOP.format(here=str(HERE)))
+    path = [str(tmp_path / "site"), *filter(None, sys.path)]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(path)}
 
-    def started(*words, **environment):
-        path = os.pathsep.join([str(tmp_path / "site"), *filter(None, sys.path)])
+
+@pytest.fixture
+def start(tmp_path, env):
+    """Starts the entry in a folder."""
+
+    def started(*words, waits):
         return subprocess.Popen(
-            [sys.executable, "-m", "knife_jax.study", *words],
-            cwd=tmp_path, env={**os.environ, "PYTHONPATH": path, **environment},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            [sys.executable, "-m", "knife_jax.study", *words], cwd=tmp_path,
+            env=env | {"WAITS": waits}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
     return started
+
+
+@pytest.fixture
+def study(forks, tmp_path, env):
+    """Runs the entry in a folder to its end."""
+
+    def run(*words, **environment):
+        return forks.run(["python", "-m", "knife_jax.study", *words], tmp_path, env | environment)
+
+    return run
 
 
 def trained(out):
@@ -158,12 +173,12 @@ def test_a_damaged_run_is_not_complete(tmp_path, name, content):
     assert not is_complete(job, run)
 
 
-def test_a_study_goes_on_past_a_failure_and_again_from_where_it_was(tmp_path, start):
+def test_a_study_goes_on_past_a_failure_and_again_from_where_it_was(tmp_path, study):
     words = ("matrix_sequence", "--methods", "none,redo,fresh_per_task", "num_seeds=4")
-    out, err = (process := start(*words, FAILS="redo")).communicate(timeout=120)
-    assert process.returncode == FAILED
-    assert trained(out) == ["none", "redo", "fresh_per_task"]
-    assert err.splitlines() == [
+    done = study(*words, FAILS="redo")
+    assert done.returncode == FAILED
+    assert trained(done.stdout) == ["none", "redo", "fresh_per_task"]
+    assert done.stderr.splitlines() == [
         "error: redo ended with code 1; the others go on",
         "warning: redo is left out: there is no metrics.jsonl",
         "error: not complete: redo",
@@ -173,46 +188,46 @@ def test_a_study_goes_on_past_a_failure_and_again_from_where_it_was(tmp_path, st
     assert list(record["methods"]) == ["none", "fresh_per_task"]
     assert record["command"] == f"python -m knife_jax.study {' '.join(words)}"
     assert record["methods"]["none"]["wall_seconds"] == 2.5 and record["versions"] == {"jax": "0"}
-    out, err = (process := start(*words)).communicate(timeout=120)
-    assert (process.returncode, err, trained(out)) == (0, "", ["redo"])
-    assert "trained redo 4 auto" in out and "method 1 of 3: none is complete" in out
+    done = study(*words)
+    assert (done.returncode, done.stderr, trained(done.stdout)) == (0, "", ["redo"])
+    assert "trained redo 4 auto" in done.stdout
+    assert "method 1 of 3: none is complete" in done.stdout
     record = json.loads((folder / "report.json").read_text())
     assert list(record["methods"]) == ["none", "redo", "fresh_per_task"]
 
 
-def test_a_study_has_its_folder_alone_and_its_run_ends_with_it(tmp_path, start):
+def test_a_study_has_its_folder_alone_and_its_run_ends_with_it(tmp_path, start, study):
     """A second one is refused by the name of the first; a kill reaches the run at hand."""
-    first = start("matrix_sequence", "--methods", "redo", WAITS="redo")
+    first = start("matrix_sequence", "--methods", "redo", waits="redo")
     while first.stdout.readline() != "waiting\n":
         assert first.poll() is None
-    second = start("matrix_sequence", "--methods", "none")
-    out, err = second.communicate(timeout=120)
-    assert (second.returncode, out) == (REFUSED, "")
-    assert err.startswith(f"error: --out {Path('runs/matrix_sequence')} is in use by process ")
-    assert f" {first.pid} on " in err and err.count("\n") == 1
+    second = study("matrix_sequence", "--methods", "none")
+    assert (second.returncode, second.stdout) == (REFUSED, "")
+    assert second.stderr.startswith(
+        f"error: --out {Path('runs/matrix_sequence')} is in use by process {first.pid} on "
+    )
+    assert second.stderr.count("\n") == 1
     first.kill()
-    out, err = first.communicate(timeout=120)  # until the run has closed them, too
+    _, err = first.communicate(timeout=120)  # until the run has closed them, too
     assert err == "SIGTERM: ending after this chunk; Ctrl-C again leaves at once\n"
     run = store(tmp_path / "run", rows(FIRST))
-    inside = start("matrix_sequence", "--methods", "none", "--out", "run")
-    out, err = inside.communicate(timeout=120)
-    assert (inside.returncode, out) == (REFUSED, "")
-    assert err == (
+    inside = study("matrix_sequence", "--methods", "none", "--out", "run")
+    assert (inside.returncode, inside.stdout) == (REFUSED, "")
+    assert inside.stderr == (
         "error: --out run is refused: it holds a run (config.yaml, metrics.jsonl); "
         "choose a folder for the study alone\n"
     )
     assert sorted(path.name for path in run.iterdir()) == ["config.yaml", "metrics.jsonl"]
     file = tmp_path / "file"
     file.write_text("mine")
-    third = start("matrix_sequence", "--methods", "none", "--out", "file")
-    out, err = third.communicate(timeout=120)
-    assert (third.returncode, out) == (REFUSED, "")
-    assert err == "error: --out file cannot be written: File exists\n"
+    third = study("matrix_sequence", "--methods", "none", "--out", "file")
+    assert (third.returncode, third.stdout) == (REFUSED, "")
+    assert third.stderr == "error: --out file cannot be written: File exists\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_the_run_at_hand_and_the_study(start, number):
-    process = start("matrix_sequence", "--methods", "none,redo,wider", WAITS="redo")
+    process = start("matrix_sequence", "--methods", "none,redo,wider", waits="redo")
     while process.stdout.readline() != "waiting\n":
         assert process.poll() is None
     process.send_signal(number)
@@ -225,19 +240,17 @@ def test_a_signal_stops_the_run_at_hand_and_the_study(start, number):
     ]
 
 
-def test_the_command_line_is_refused_in_one_line_or_explained(start):
-    process = start("matrix", "--methods", "none")
-    out, err = process.communicate(timeout=120)
-    assert (process.returncode, out) == (REFUSED, "")
-    assert (
-        err.startswith("error: experiment=matrix is refused (did you mean ")
-        and err.count("\n") == 1
-    )
+def test_the_command_line_is_refused_in_one_line_or_explained(study):
+    done = study("matrix", "--methods", "none")
+    assert (done.returncode, done.stdout) == (REFUSED, "")
+    assert done.stderr.startswith("error: experiment=matrix is refused (did you mean ")
+    assert done.stderr.count("\n") == 1
     for words, told in {
         ("--resume",): "unrecognized arguments: --resume; see --help",
         ("--method=none",): "unrecognized arguments: --method=none; did you mean '--methods'?",
     }.items():
-        out, err = start("matrix_sequence", *words).communicate(timeout=120)
-        assert (out, err) == ("", f"error: {told}\n")
-    out, err = start("--help").communicate(timeout=120)
-    assert "matrix_sequence, predator_prey_sequence" in " ".join(out.split()) and err == ""
+        done = study("matrix_sequence", *words)
+        assert (done.stdout, done.stderr) == ("", f"error: {told}\n")
+    done = study("--help")
+    assert "matrix_sequence, predator_prey_sequence" in " ".join(done.stdout.split())
+    assert done.stderr == ""

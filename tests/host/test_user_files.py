@@ -1,6 +1,5 @@
 """Files of ``--config-dir``: they win over the package's, everywhere, and the program says so."""
 
-import subprocess
 import sys
 
 import pytest
@@ -67,9 +66,9 @@ def test_a_study_takes_them(folder, tmp_path):
     assert preflight(parse(job.words)) == job.config
 
 
-def test_it_is_said_which_files_take_the_places_of_others(folder, tmp_path):
-    command = [sys.executable, "-m", "knife_jax.train", "--config-dir", str(folder), "--cfg", "job"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, encoding="utf-8")
+def test_it_is_said_which_files_take_the_places_of_others(folder, forks, tmp_path):
+    command = ["python", "-m", "knife_jax.train", "--config-dir", str(folder), "--cfg", "job"]
+    done = forks.run(command, tmp_path)
     assert done.returncode == 0 and yaml.safe_load(done.stdout)["env_steps"] == 777
     assert done.stderr == (
         f"--config-dir {folder} is read first: env/smax.yaml, "

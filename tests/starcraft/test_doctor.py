@@ -1,7 +1,6 @@
 """What the doctor says of an installation, whole or with one defect planted."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -139,10 +138,9 @@ def test_a_game_that_does_not_play_is_named(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("env", ["smacv2", "seq_smacv2"])
-def test_training_without_a_game_is_refused_in_one_line(env, tmp_path):
-    words = [sys.executable, "-m", "knife_jax.train", f"+env={env}", "+algo=qmix_knife"]
-    environment = os.environ | {"SC2PATH": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, cwd=tmp_path)
+def test_training_without_a_game_is_refused_in_one_line(env, forks, tmp_path):
+    words = ["python", "-m", "knife_jax.train", f"+env={env}", "+algo=qmix_knife"]
+    done = forks.run(words, tmp_path, os.environ | {"SC2PATH": str(tmp_path)})
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         f"error: env={env} is refused: SC2PATH={tmp_path} holds no StarCraft II "
