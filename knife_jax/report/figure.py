@@ -45,7 +45,7 @@ def draw(report: Mapping[str, Any]) -> bytes:
     for axes in (left, *rights):
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right upper", frameon=False, fontsize=8)
-    return _png(figure)
+    return as_png(figure)
 
 
 def compared(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -74,7 +74,7 @@ def forest(report: Mapping[str, Any]) -> bytes:
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
-    return _png(figure)
+    return as_png(figure)
 
 
 def _row(axes: Axes, row: int, difference: Mapping[str, Any], unit: str | None) -> None:
@@ -93,7 +93,8 @@ def _looks() -> list[dict[str, Any]]:
     return [{"color": colour, "ls": dashes} for dashes in ("-", "--", ":") for colour in colours]
 
 
-def _png(figure: Figure) -> bytes:
+def as_png(figure: Figure) -> bytes:
+    """The bytes of a PNG file."""
     out = io.BytesIO()
     figure.savefig(out, format="png")
     return out.getvalue()

@@ -17,6 +17,7 @@ from knife_jax.console.scrub import scrub
 from knife_jax.records.series import series
 from knife_jax.report import continual
 from knife_jax.report.differences import as_json, differences
+from knife_jax.report.grid import choices
 from knife_jax.report.measures import FRESH, Compared, has_own_drawings, measure, surgery
 from knife_jax.report.protocol import ProtocolOf, added, answers, began_with, changes, present
 from knife_jax.report.runs import Run
@@ -72,6 +73,7 @@ def numbers(
             }
             for run in runs
         },
+        "choices": choices(runs),
         "courses": {run.name: _courses(run, compared) for run in runs},
     }
 

@@ -11,7 +11,7 @@ from typing import Any
 from knife_jax.console import messages
 from knife_jax.console.messages import say, warn
 from knife_jax.records import directory
-from knife_jax.report import figure, marl_eval
+from knife_jax.report import figure, grid, marl_eval
 from knife_jax.report.load import load
 from knife_jax.report.measures import compare
 from knife_jax.report.numbers import numbers
@@ -19,7 +19,8 @@ from knife_jax.report.protocol import ProtocolOf
 from knife_jax.report.runs import Run, folders, is_run
 from knife_jax.report.table import table
 
-TABLE, FIGURE, FOREST, NUMBERS = "report.md", "report.png", "differences.png", "report.json"
+TABLE, NUMBERS = "report.md", "report.json"
+FIGURE, FOREST, GRID = "report.png", "differences.png", "selections.png"
 
 
 def write(
@@ -94,11 +95,14 @@ def _content(report: Mapping[str, Any]) -> dict[str, bytes]:
     content = {TABLE: table(report).encode(), FIGURE: figure.draw(report)}
     if figure.compared(report):
         content[FOREST] = figure.forest(report)
+    if grid.cells(report):
+        content[GRID] = grid.draw(report)
     return content | {NUMBERS: _lines(report).encode()}
 
 
 def _write(content: Mapping[str, bytes], out: Path) -> None:
-    (out / FOREST).unlink(missing_ok=True)  # of an earlier report on more methods
+    for name in (FOREST, GRID):  # of an earlier report on more methods
+        (out / name).unlink(missing_ok=True)
     for name, of_file in content.items():
         directory.write(out / name, of_file)
     say(f"{content[TABLE].decode()}\n{out}: {', '.join(content)}")

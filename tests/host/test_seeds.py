@@ -16,7 +16,8 @@ PATHS = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
 TRAINED = """
 env=matrix_game preset=jaxmarl algo=vdn_knife algo.hidden=64 algo.window=5
 algo.batch_size=34 algo.buffer_size=203 algo.updates_per_round=3 algo.learning_starts=105
-plasticity.interval=300 plasticity.window=10 plasticity.threshold=0.8 log_every=500 evaluation.every=500 evaluation.episodes=7
+plasticity.interval=300 plasticity.window=10 plasticity.threshold=0.8
+log_every=500 evaluation.every=500 evaluation.episodes=7
 logger.wandb=disabled logger.table=false probes.every=0
 recording.episodes=0 env.n_envs=14 env_steps=500 num_seeds=4
 """
