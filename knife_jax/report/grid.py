@@ -1,4 +1,4 @@
-"""Which neurons are operated on against what becomes of them: the table of KNIFE and its controls."""
+"""Which neurons are operated on against what becomes of them: KNIFE and its controls."""
 
 from __future__ import annotations
 
@@ -76,8 +76,9 @@ def draw(report: Mapping[str, Any]) -> bytes:
 
 def _references(report: Mapping[str, Any]) -> str:
     said = {PLAIN: "no surgery", FRESH: "a fresh network for each task"}
-    known = {name: report["methods"].get(name) for name in said}
-    measured = {
-        said[name]: numbers[report["primary"]] for name, numbers in known.items() if numbers
-    }
-    return ";  ".join(f"{name}: {cell(m['iqm'], m['interval'])}" for name, m in measured.items())
+    out = []
+    for name in said:
+        if name in report["methods"]:
+            measured = report["methods"][name][report["primary"]]
+            out.append(f"{said[name]}: {cell(measured['iqm'], measured['interval'])}")
+    return ";  ".join(out)
