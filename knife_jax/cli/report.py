@@ -8,6 +8,7 @@ from pathlib import Path
 from knife_jax.cli.arguments import Parser, command, ending
 from knife_jax.cli.reports import add_runs, beside, protocol_of
 from knife_jax.console.exit_codes import REFUSED
+from knife_jax.report.levels import folders_of_levels, written
 from knife_jax.report.write import write
 
 
@@ -17,7 +18,8 @@ def main() -> None:
         prog="python -m knife_jax.report.study",
         description="Compare the runs of a study, one for each method: a table (Markdown), a "
         "figure and all numbers (JSON), from their metrics.jsonl alone. Runs that have not come to "
-        "their end, or are damaged, are named and left out.",
+        "their end, or are damaged, are named and left out. In the folder of a study at several "
+        "levels each of them is reported on, and all together.",
     )
     add_runs(parser)
     parser.add_argument(
@@ -33,6 +35,11 @@ def main() -> None:
         help="export scores for marl-eval (JSON)",
     )
     args = parser.parse_args()
-    out = args.out or beside(args.runs[0])
+    study = args.runs[0]
+    if len(args.runs) == 1 and args.marl_eval is None and (at := folders_of_levels(study)):
+        out = args.out or study
+        done = [write([path], out / path.name, command(parser.prog), protocol_of) for path in at]
+        sys.exit(0 if all([*done, written(out)]) else REFUSED)
+    out = args.out or beside(study)
     done = write(args.runs, out, command(parser.prog), protocol_of, args.marl_eval)
     sys.exit(0 if done else REFUSED)

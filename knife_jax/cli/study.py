@@ -1,4 +1,5 @@
-"""``python -m knife_jax.study NAME``: an experiment's methods one after the other, then a report.
+"""``python -m knife_jax.study NAME``: an experiment's methods one after the other, then a report;
+if the experiment has levels, all methods at each of these.
 
 Each method is a training run of all seeds, with ``resume=auto`` in a process of its own: the
 same command again resumes it.
@@ -34,9 +35,10 @@ PROGRAM = "python -m knife_jax.study"
 
 
 class Job(NamedTuple):
-    """One method of a study."""
+    """One method of a study, at one of its levels if it has any."""
 
     method: str
+    folder: Path
     words: list[str]
     """of the command line of ``knife_jax.train``"""
     config: Config
@@ -48,8 +50,9 @@ def jobs(
     out: Path,
     overrides: Sequence[str],
     config_dir: str | None = None,
+    levels: str | None = None,
 ) -> list[Job]:
-    """What a study trains, in order; ``methods=None`` are those of its file.
+    """What a study trains, in order; ``methods`` and ``levels`` are by default those of its file.
 
     Raises ``ConfigError``.
     """
@@ -72,11 +75,30 @@ def jobs(
                 _check_known(said, getattr(question, role), known)
     for method in names:
         _check_known("--methods ", method, known)
-        algo = study.algo.name if method == "none" else f"{study.algo.name}_{method}"
-        words = [*files, f"experiment={name}", f"algo={algo}", *rest]
-        words += [f"run_dir={out / method}", "resume=auto"]
-        listed.append(Job(method, words, preflight(parse(words))))
+    for level in _levels(levels or study.experiment.levels):
+        for method in names:
+            algo = study.algo.name if method == "none" else f"{study.algo.name}_{method}"
+            words = [*files, f"experiment={name}", f"algo={algo}", *rest, *level]
+            folder = Path(out, *level, method)
+            words += [f"run_dir={folder}", "resume=auto"]
+            listed.append(Job(method, folder, words, preflight(parse(words))))
     return listed
+
+
+def _levels(field: str | None) -> list[list[str]]:
+    """The words of each level: none if there are no levels. Raises ``ConfigError``."""
+    if field is None:
+        return [[]]
+    name, _, values = field.partition("=")
+    listed = [value.strip() for value in values.split(",")]
+    try:
+        distinct = {float(value) for value in listed}
+    except ValueError:
+        distinct = set[float]()
+    if not name or len(distinct) < len(listed) or len(listed) < 2:
+        given = f"--levels {field}"
+        raise ConfigError(refusal(given, "FIELD=a,b,... with two different numbers or more"))
+    return [[f"{name}={value}"] for value in listed]
 
 
 def _check_known(said: str, method: str, known: Sequence[str]) -> None:
@@ -86,10 +108,10 @@ def _check_known(said: str, method: str, known: Sequence[str]) -> None:
         raise ConfigError(refusal(f"{said}{method}", one_of, meant))
 
 
-def is_complete(job: Job, folder: Path) -> bool:
+def is_complete(job: Job) -> bool:
     """Whether this very run has come to its end. Free of jax."""
     try:
-        summary = read_run(folder).summary
+        summary = read_run(job.folder).summary
     except RecordError:  # training puts back what its checkpoint holds
         return False
     ended = summary.get("status") == Status.COMPLETE
@@ -101,8 +123,8 @@ def run(listed: list[Job], out: Path) -> int:
     failed = []
     with Runner() as runner:
         for i, job in enumerate(listed):
-            label = f"study, method {i + 1} of {len(listed)}: {job.method}"
-            if is_complete(job, out / job.method):
+            label = f"study, run {i + 1} of {len(listed)}: {job.folder.relative_to(out)}"
+            if is_complete(job):
                 say(f"{label} is complete")
                 continue
             say(f"{label}\npython -m knife_jax.train {shlex.join(job.words)}")
@@ -111,17 +133,25 @@ def run(listed: list[Job], out: Path) -> int:
                 note("interrupted: the same command goes on from here")
                 return code
             if code != 0:
-                messages.error(f"{job.method} ended with code {code}; the others go on")
-                failed.append(job.method)
-    # jax is first imported here
-    from knife_jax.report.write import write
-
-    asked = listed[0].config.experiment.protocol
-    folders = [out / job.method for job in listed]
-    reported = write(folders, out, command(PROGRAM), lambda _: asked)
+                failed.append(str(job.folder.relative_to(out)))
+                messages.error(f"{failed[-1]} ended with code {code}; the others go on")
+    reported = _report(listed, out)
     if failed:
         messages.error(f"not complete: {', '.join(failed)}")
     return FAILED if failed or not reported else 0
+
+
+def _report(listed: Sequence[Job], out: Path) -> bool:
+    """Report on the runs of each level, and on all levels. Returns whether all could be written."""
+    # jax is first imported here
+    from knife_jax.report import levels
+    from knife_jax.report.write import write
+
+    asked, done = listed[0].config.experiment.protocol, True
+    for folder in dict.fromkeys(job.folder.parent for job in listed):
+        runs = [job.folder for job in listed if job.folder.parent == folder]
+        done = write(runs, folder, command(PROGRAM), lambda _: asked) and done
+    return levels.written(out) and done if listed[0].folder.parent != out else done
 
 
 def main() -> None:
@@ -132,7 +162,7 @@ def main() -> None:
         if held_files := files_of_run(out):
             text = f"--out {out} is refused: it holds a run ({', '.join(held_files)})"
             raise ConfigError(f"{text}; choose a folder for the study alone")
-        listed = jobs(args.name, args.methods, out, args.overrides, args.config_dir)
+        listed = jobs(args.name, args.methods, out, args.overrides, args.config_dir, args.levels)
     except ConfigError as error:
         messages.error(str(error))
         sys.exit(REFUSED)
@@ -157,6 +187,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("overrides", nargs="*", help="field=value, for every run")
     parser.add_argument(
         "--methods", metavar="A,B,...", help="plasticity methods (default: those of the file)"
+    )
+    parser.add_argument(
+        "--levels",
+        metavar="FIELD=A,B,...",
+        help="all methods at each of these levels of a field (default: those of the file, or none)",
     )
     parser.add_argument(
         "--config-dir", metavar="FOLDER", help="your own files, which win over the package's"

@@ -49,13 +49,14 @@ class Protocol(NamedTuple):
     drawings: Annotated[Count, "seeds of each method, with tasks of their own each"]
     smallest_effect: Annotated[Positive, "differences below it do not matter; the scale is 0 to 1"]
     exclusion: Annotated[Text, "which runs and seeds are left out, in words"]
-    questions: Annotated[Named, "name -> question"]
+    questions: Annotated[Named, "name -> question; null = one of another study, not asked here"]
 
     def asked(self) -> dict[str, Question]:
         """The questions by name."""
         return {
             name: _read(Question, values, f"{SECTION}.questions.{name}")
             for name, values in self.questions.items()
+            if values is not None
         }
 
 

@@ -44,6 +44,9 @@ class ExperimentConfig(Section):
     section: ClassVar[str] = "experiment"
     name: Annotated[str, word(), "label"] = "none"
     methods: Annotated[str, "what knife_jax.study compares: plasticity methods, a,b,..."] = "none"
+    levels: Annotated[
+        str | None, "FIELD=a,b,...: all methods at each of these levels of a field, in numbers"
+    ] = None
     protocol: Annotated[Named | None, "label"] = None
     """see ``config.protocol``"""
 

@@ -26,7 +26,7 @@ def draw(report: Mapping[str, Any]) -> bytes:
     grid = figure.add_gridspec(2, 2, width_ratios=(3, 2))
     left = figure.add_subplot(grid[:, 0])
     rights = [figure.add_subplot(grid[i, 1]) for i in range(2)]
-    for (name, courses), look in zip(report["courses"].items(), _looks(), strict=False):
+    for (name, courses), look in zip(report["courses"].items(), looks(), strict=False):
         places, estimate = course(np.array(courses["task_end_by_seed"]), POINTS)
         band = {"color": look["color"], "alpha": 0.12, "lw": 0}
         left.fill_between(places + 1, estimate.low, estimate.high, **band)
@@ -87,7 +87,7 @@ def _row(axes: Axes, row: int, difference: Mapping[str, Any], unit: str | None) 
         axes.plot(further, [row] * 2, color="#0072B2", lw=0.8, zorder=2, label=labels[2])
 
 
-def _looks() -> list[dict[str, Any]]:
+def looks() -> list[dict[str, Any]]:
     """How methods are told apart: by colour, and when the colours come again by dashes."""
     colours = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
     return [{"color": colour, "ls": dashes} for dashes in ("-", "--", ":") for colour in colours]

@@ -73,7 +73,7 @@ def added(now: Mapping[str, Any], began: Mapping[str, Mapping[str, Any]]) -> dic
         without = [
             r for r, then in began.items() if then.get("questions", {}).get(name) != question
         ]
-        if without:
+        if question is not None and without:
             out[name] = listed(without)
     return out
 

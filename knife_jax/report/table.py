@@ -34,7 +34,7 @@ def rows(report: Mapping[str, Any]) -> list[list[str]]:
     for shown, column in SHOWN.items():
         head.append(column)
         for row, numbers in zip(out, methods, strict=True):
-            row.append(_cell(numbers.get(shown)))
+            row.append(measured(numbers.get(shown)))
         if shown == report["primary"]:
             head.append(f"same, a further {_unit(report)}")
             for row, numbers in zip(out, methods, strict=True):
@@ -50,7 +50,7 @@ def pairs(report: Mapping[str, Any]) -> list[list[str]]:
     out = [["method", "less", what, f"same, a further {unit}", "P(higher score)", f"{unit}s"]]
     for pair in report["differences"]:
         difference = pair.get("difference")
-        cells = [_cell(difference), _further(difference), _cell(pair.get("probability"))]
+        cells = [measured(difference), _further(difference), measured(pair.get("probability"))]
         out.append([pair["method"], pair["against"], *cells, str(len(pair["seeds"]))])
     return out
 
@@ -87,9 +87,9 @@ def about_pairs(report: Mapping[str, Any]) -> str:
 def table(report: Mapping[str, Any]) -> str:
     """The report as Markdown: what is measured, a row for each method and for each pair of them,
     the questions of the protocol with their answers, and notes."""
-    parts = [about(report), _grid(rows(report), 1)]
+    parts = [about(report), grid(rows(report), 1)]
     if report["differences"]:
-        parts += [about_pairs(report), _grid(pairs(report), 2)]
+        parts += [about_pairs(report), grid(pairs(report), 2)]
     if report["protocol"]:
         parts += [rules(report), "\n".join(f"- **{q}** {a}" for q, a in answered(report))]
     if report["notes"]:
@@ -115,7 +115,7 @@ def answered(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     wanted = report["protocol"]["drawings"]
     for asked in report["answers"]:
         if "outcome" in asked:
-            said = f"{OUTCOMES[asked['outcome']]}: {_cell(asked['difference'])}"
+            said = f"{OUTCOMES[asked['outcome']]}: {measured(asked['difference'])}"
             if (drawings := _drawings(report, asked["seeds"])) < wanted:
                 said += f", on {drawings} of {wanted} drawings"
             said += f". {asked['reading']}"
@@ -126,7 +126,7 @@ def answered(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield asked["asks"], said
 
 
-def _grid(rows: Sequence[Sequence[str]], named: int) -> str:
+def grid(rows: Sequence[Sequence[str]], named: int) -> str:
     """A table in Markdown; the first cells of each row are names."""
     head, *body = rows
     cells = [head, *([*(f"`{c}`" for c in row[:named]), *row[named:]] for row in body)]
@@ -157,8 +157,9 @@ def _further(measured: Mapping[str, Any] | None) -> str:
     return "-" if further is None else " to ".join(map(number, further))
 
 
-def _cell(measured: Mapping[str, Any] | None) -> str:
-    return "-" if measured is None else cell(measured["iqm"], measured["interval"])
+def measured(measure: Mapping[str, Any] | None) -> str:
+    """A measure of the report with its interval; a dash if there is none."""
+    return "-" if measure is None else cell(measure["iqm"], measure["interval"])
 
 
 def number(value: float) -> str:

@@ -44,7 +44,7 @@ def test_the_groups_are_those_promised():
         type(compose([f"plasticity={name}"]).plasticity).__name__ for name in PLASTICITY
     }
     assert [file.stem for file in options("logger")] == ["local", "tensorboard", "wandb"]
-    assert EXPERIMENTS == ["matrix_sequence", "predator_prey_sequence"]
+    assert EXPERIMENTS == ["matrix_sequence", "matrix_shared", "predator_prey_sequence"]
 
 
 @pytest.mark.parametrize(("names", "algo", "logger"), JOBS)
@@ -120,7 +120,7 @@ def test_an_experiment_fixes_all_but_the_method(name):
     assert plain == compose([f"experiment={name}"]) and plain.plasticity.method == "none"
     assert plain.num_seeds >= 10 and plain.env_steps >= plain.env.n_tasks * plain.env.steps_per_task
     methods = plain.experiment.methods.split(",")
-    assert {*methods} <= {*PLASTICITY} and len({*methods}) == len(methods) >= 11
+    assert {*methods} <= {*PLASTICITY} and len({*methods}) == len(methods) >= 6
     for method in {*methods} - {"none"}:
         config = compose([f"experiment={name}", f"algo=qmix_{method}"])
         assert config.plasticity.name == method
@@ -131,7 +131,7 @@ def test_an_experiment_fixes_all_but_the_method(name):
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_what_an_experiment_tells_a_method_is_told_to_no_other(name):
     own = {file.stem for file in (configs_dir() / "experiment" / name).glob("*.yaml")}
-    assert own >= {"redo", "plasticity_injection"}
+    assert own >= {"redo", "knife"}
     for method in (*own, "none", "knife", "l2_init"):
         told = compose([f"experiment={name}", f"plasticity={method}"])
         alone = compose([f"plasticity={method}"])
