@@ -16,10 +16,11 @@ def main() -> None:
     """Report on finished runs; exit with 2 and one line if there are none."""
     parser = Parser(
         prog="python -m knife_jax.report.study",
-        description="Compare the runs of a study, one for each method: a table (Markdown), a "
-        "figure and all numbers (JSON), from their metrics.jsonl alone. Runs that have not come to "
-        "their end, or are damaged, are named and left out. In the folder of a study at several "
-        "levels each of them is reported on, and all together.",
+        description="Compare the runs of a study, one for each method: tables and the answers to "
+        "what it asked (Markdown), figures and all numbers (JSON), from their records alone. Runs "
+        "that have not come to their end, or are damaged, are named and left out. In the folder of "
+        "a study at several levels each of them is reported on, and all together. From a folder "
+        "with report.json and no runs the other files are made again.",
     )
     add_runs(parser)
     parser.add_argument(

@@ -180,7 +180,8 @@ def _arguments() -> argparse.Namespace:
     parser = Parser(
         prog=PROGRAM,
         description="Train all methods of a study, each with all seeds in one program, and report "
-        "on them. What is complete is left alone, what was interrupted is resumed.",
+        "on them: differences of methods, and answers to the questions of experiment.protocol in "
+        "its file. What is complete is left alone, what was interrupted is resumed.",
         epilog="Ctrl-C or SIGTERM: the run at hand saves itself, and the study ends.",
     )
     parser.add_argument("name", metavar="NAME", help=f"configs/experiment/NAME.yaml: {known}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import isnan
 from typing import Any
 
 from knife_jax.config.protocol import Question
@@ -10,6 +11,8 @@ from knife_jax.report import continual
 from knife_jax.report.measures import Compared, Values, scored
 from knife_jax.report.stats import Estimate, probability
 
+DIGITS = 6
+"""after the decimal point"""
 PLAIN = "none"
 """the method that only trains, with which every other one is compared"""
 
@@ -41,10 +44,13 @@ def _pairs(methods: Sequence[str], questions: Sequence[Question]) -> Iterator[tu
 
 def as_json(values: Values) -> dict[str, Any]:
     """A measure with its interval, and that of one further seed; None with a single seed."""
-    low, high = values.prediction()
-    return _shown(values.estimate()) | {"further": None if low != low else [low, high]}
+    return _shown(values.estimate()) | {"further": _ends(*values.prediction())}
 
 
 def _shown(estimate: Estimate) -> dict[str, Any]:
     value, low, high = map(float, estimate)
-    return {"iqm": value, "interval": None if low != low else [low, high]}
+    return {"iqm": round(value, DIGITS), "interval": _ends(low, high)}
+
+
+def _ends(low: float, high: float) -> list[float] | None:
+    return None if isnan(low) else [round(low, DIGITS), round(high, DIGITS)]

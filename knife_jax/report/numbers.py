@@ -104,7 +104,7 @@ def _courses(run: Run, compared: Compared) -> dict[str, Any]:
     """What figures show of a method: scores at task ends by seed, in the order of training, and
     neurons over training, means over seeds."""
     ends = continual.at_task_end(compared.courses[run.name])
-    out: dict[str, Any] = {"task_end_by_seed": np.round(ends, 4).tolist()}
+    out: dict[str, Any] = {"task_end_by_seed": np.round(ends, 3).tolist()}
     for name in NEURONS:
         steps, values = series(run.records, "train", name)
         if steps.size:

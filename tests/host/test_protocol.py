@@ -240,11 +240,11 @@ def test_the_folder_of_a_record_makes_the_report_again_without_runs(study, tmp_p
 
 
 def test_a_record_of_a_large_study_is_small(study, tmp_path):
-    """Eleven methods of 20 seeds on 100 tasks, none of whose scores is a round number."""
+    """Twenty methods of 20 seeds on 100 tasks, none of whose scores is a round number."""
     _, record = reported(study)
-    scores = [[round(0.3 + (7 * i + 13 * k) % 97 / 199, 4) for k in range(100)] for i in range(20)]
+    scores = [[round(0.3 + (7 * i + 13 * k) % 97 / 199, 3) for k in range(100)] for i in range(20)]
     pair = record["differences"][0]
-    record["methods"] = {f"method_{i}": record["methods"]["none"] for i in range(11)}
+    record["methods"] = {f"method_{i}": record["methods"]["none"] for i in range(20)}
     record["differences"] = [{**pair, "method": name} for name in record["methods"]] * 2
     record["courses"] = {
         name: {**record["courses"]["none"], "task_end_by_seed": scores}
