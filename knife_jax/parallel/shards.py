@@ -10,11 +10,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, PRNGKeyArray
 
-from knife_jax.types import PyTree
+from knife_jax.types import Flat, PyTree
 
 AXIS = "data"
 """the name of the axis that the shards are mapped over"""
@@ -58,14 +57,15 @@ class Shards(NamedTuple):
         if self.n == 1:
             return tuple(mean for mean, _ in parts)
 
-        def times(mean: PyTree, c: Array) -> PyTree:
-            return jax.tree.map(lambda m: m * c, mean), c.astype(jnp.float32)
-
-        def over(sums: PyTree, c: Array) -> PyTree:
-            return jax.tree.map(lambda s: s / jnp.maximum(c, 1), sums)
-
-        flat, shaped = ravel_pytree([times(*part) for part in parts])
-        return tuple(over(*part) for part in shaped(jax.lax.psum(flat, AXIS)))
+        flat = [Flat.of(mean) for mean, _ in parts]
+        counts = [c.astype(jnp.float32) for _, c in parts]
+        sums = [part.numbers * c for part, c in zip(flat, counts, strict=True)]
+        totals = Flat.of((sums, counts))
+        sums, counts = totals.replace(numbers=jax.lax.psum(totals.numbers, AXIS)).tree
+        return tuple(
+            part.replace(numbers=total / jnp.maximum(c, 1)).tree
+            for part, total, c in zip(flat, sums, counts, strict=True)
+        )
 
 
 WHOLE = Shards()
