@@ -1,5 +1,6 @@
 """The batched SMAX beside JaxMARL: single steps, starts, and what it adds as a VecEnv."""
 
+import dataclasses
 import functools
 
 import jax
@@ -110,15 +111,17 @@ def uneven(request):
     n, m = request.param
     name = f"uneven_{n}_vs_{m}"
     register_scenario(name, Scenario(jnp.zeros(n + m, jnp.uint8), n, m, True, True))
-    yield name
+    types = np.zeros(n + m, np.int32)
+    yield dataclasses.replace(
+        load_rules("smacv2_5_units"), scenario=name, n_allies=n, n_enemies=m, unit_types=types
+    )
     del MAP_NAME_TO_SCENARIO[name]
 
 
-def starts_agree(scenario, key):
+def starts_agree(rules, key):
     from jaxmarl.environments.smax import HeuristicEnemySMAX, map_name_to_scenario
 
-    rules = load_rules(scenario)
-    theirs = HeuristicEnemySMAX(scenario=map_name_to_scenario(scenario))
+    theirs = HeuristicEnemySMAX(scenario=map_name_to_scenario(rules.scenario))
     keys = jax.random.split(key, 31)
     _, state = jax.jit(jax.vmap(theirs.reset))(keys)
     draws = jax.jit(jax.vmap(functools.partial(jaxmarl_draws, rules), out_axes=1))(keys)
@@ -134,7 +137,7 @@ def starts_agree(scenario, key):
 
 @pytest.mark.parametrize("scenario", ["3s_vs_5z", "smacv2_5_units"])
 def test_starts_are_jaxmarls(scenario, key):
-    starts_agree(scenario, key)
+    starts_agree(load_rules(scenario), key)
 
 
 @pytest.mark.parametrize("uneven", [(3, 5), (5, 2)], indirect=True)
@@ -147,7 +150,11 @@ def test_every_named_scenario_has_jaxmarls_sizes(scenario):
     from jaxmarl.environments.smax import HeuristicEnemySMAX, map_name_to_scenario
 
     theirs = HeuristicEnemySMAX(scenario=map_name_to_scenario(scenario))
-    spec = batched_smax(scenario, 2).spec
+    rules, spec = load_rules(scenario), batched_smax(scenario, 2).spec
+    units = (rules.random_types, rules.random_positions, rules.unit_types.tolist())
+    table = map_name_to_scenario(scenario)
+    drawn = (table.smacv2_unit_type_generation, table.smacv2_position_generation)
+    assert units == (*drawn, np.asarray(table.unit_types).tolist())
     assert spec == (
         f"smax/{scenario}",
         theirs.num_allies,
@@ -157,6 +164,34 @@ def test_every_named_scenario_has_jaxmarls_sizes(scenario):
         101,
         True,
     )
+
+
+def test_the_numbers_of_the_rules_are_jaxmarls():
+    from jaxmarl.environments.smax import HeuristicEnemySMAX, map_name_to_scenario
+
+    rules, theirs = load_rules("3m"), HeuristicEnemySMAX(scenario=map_name_to_scenario("3m"))
+    of_types = {
+        "health": theirs.unit_type_health,
+        "velocity": theirs.unit_type_velocities,
+        "damage": theirs.unit_type_attacks,
+        "reach": theirs.unit_type_attack_ranges,
+        "sight": theirs.unit_type_sight_ranges,
+        "radius": theirs.unit_type_radiuses,
+        "reload": theirs.unit_type_weapon_cooldowns,
+    }
+    assert rules.by_type.keys() == of_types.keys()
+    for name, numbers in of_types.items():
+        np.testing.assert_array_equal(rules.by_type[name], np.asarray(numbers, np.float32), name)
+    mine = (rules.width, rules.height, rules.dt, rules.substeps, rules.time_limit, rules.win_bonus)
+    assert mine == (
+        theirs.map_width, theirs.map_height, theirs.time_per_step, theirs.world_steps_per_env_step,
+        theirs.max_steps, theirs.won_battle_bonus,
+    )  # fmt: skip
+    assert rules.n_types == theirs.unit_type_bits
+    assert (theirs.enemy_shoots, theirs.walls_cause_death, theirs.see_enemy_actions) == (True,) * 3
+    ways = (theirs.attack_mode, theirs.observation_type, theirs.action_type)
+    assert ways == ("closest", "unit_list", "discrete")
+    assert (theirs.use_self_play_reward, theirs.num_movement_actions) == (False, 5)
 
 
 def test_an_unknown_scenario_is_refused_with_the_known_ones():

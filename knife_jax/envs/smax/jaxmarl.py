@@ -13,6 +13,7 @@ from knife_jax.config.scenarios import SMAX_SCENARIOS
 from knife_jax.config.schema import nearest
 from knife_jax.envs.base import Env, EnvSpec, TimeStep, VecEnv, first_step
 from knife_jax.envs.lean_import import jaxmarl_module
+from knife_jax.envs.smax.rules import BY_TYPE, N_TYPES, SIZE
 from knife_jax.types import PyTree
 
 
@@ -81,9 +82,6 @@ def _game(scenario: str, **rules: Any) -> Any:
     return module.HeuristicEnemySMAX(scenario=module.map_name_to_scenario(scenario), **rules)
 
 
-MAP_SIZE, N_TYPES = 32.0, 6
-
-
 def bounded_state(env: VecEnv) -> VecEnv:
     """The environment with every entry of the global state scaled to [0, 1].
 
@@ -94,8 +92,7 @@ def bounded_state(env: VecEnv) -> VecEnv:
     fractions of their number. Observations are bounded already.
     """
     n_units = env.spec.state_size // (N_TYPES + 6)
-    # equal in every scenario
-    reload = np.asarray(_game(SMAX_SCENARIOS[0]).unit_type_weapon_cooldowns, np.float32)
+    reload = np.asarray(BY_TYPE["reload"], np.float32)
 
     def bound(now: TimeStep) -> TimeStep:
         split = n_units * (N_TYPES + 4)
@@ -103,7 +100,7 @@ def bounded_state(env: VecEnv) -> VecEnv:
         health, position, cooldown, kind = jnp.split(units, [1, 3, 4], axis=-1)
         of_type = kind @ reload[:, None]  # 0 for the dead, whose cooldown is 0, too
         cooldown = jnp.clip(cooldown / jnp.where(of_type > 0, of_type, 1.0), 0.0, 1.0)
-        units = jnp.concatenate([health, position / MAP_SIZE, cooldown, kind], axis=-1)
+        units = jnp.concatenate([health, position / SIZE, cooldown, kind], axis=-1)
         teams, types = jnp.split(now.state[..., split:], 2, axis=-1)
         flat = units.reshape(*now.state.shape[:-1], split)
         return now.replace(state=jnp.concatenate([flat, teams, types / N_TYPES], axis=-1))

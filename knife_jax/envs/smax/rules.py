@@ -1,14 +1,13 @@
-"""The numbers of one SMAX scenario, read from JaxMARL's own tables when it is built."""
+"""The numbers of one SMAX scenario."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from knife_jax.config.scenarios import SMAX_RACES
-from knife_jax.envs.lean_import import jaxmarl_module
+from knife_jax.config.scenarios import SMAX_DRAWN, SMAX_RACES, SMAX_SCENARIOS
 
 FEATURES = ("health", "velocity", "damage", "reach", "sight", "radius", "reload")
 """what differs between unit types; ``reach`` is the attack range, ``reload`` the mean cooldown"""
@@ -66,60 +65,66 @@ class Rules:
         return 1 if shortest > (self.substeps - 2) * self.dt else self.substeps
 
 
-def load_rules(scenario: str) -> Rules:
-    """Read `scenario` from JaxMARL's registry; raises ValueError if there is none of that name.
+SIZE, N_TYPES = 32.0, 6
+"""of the square map, and how many types of units there are: marine, marauder, stalker, zealot,
+zergling, hydralisk"""
 
-    The rules are those of ``jaxmarl.make("HeuristicEnemySMAX", scenario=...)`` with nothing else
-    set. A JaxMARL whose defaults are others raises ValueError as well. ``SMAX_RACES`` are ours: the
-    generators of SMACv2's scenario of that name with the two of its three unit types that SMAX has.
+BY_TYPE = {
+    "health": (45, 125, 160, 150, 35, 80),
+    "velocity": (3.15, 2.25, 4.13, 3.15, 4.13, 3.15),
+    "damage": (9, 10, 13, 8, 5, 12),
+    "reach": (5, 6, 6, 2, 2, 5),
+    "sight": (9, 10, 10, 9, 8, 9),
+    "radius": (0.375, 0.5625, 0.625, 0.5, 0.375, 0.625),
+    "reload": (0.61, 1.07, 1.87, 0.86, 0.5, 0.59),
+}
+"""JaxMARL's numbers of each type"""
+
+NAMED = {"m": 0, "s": 2, "z": 3, "h": 5}
+"""types in the names of scenarios: ``3s5z_vs_3s6z``"""
+
+
+def load_rules(scenario: str) -> Rules:
+    """The rules of a scenario; raises ValueError if there is none of that name.
+
+    They are those of ``jaxmarl.make("HeuristicEnemySMAX", scenario=...)`` with nothing else set,
+    restated here, because to import that takes longer than to build all else of a run.
+    ``SMAX_RACES`` are ours: the generators of SMACv2's scenario of that name with the two of its
+    three unit types that SMAX has.
     """
     if scenario in SMAX_RACES:
         return _race(scenario)
-    module = jaxmarl_module("smax")
-    scenarios = module.smax_env.MAP_NAME_TO_SCENARIO
-    if scenario not in scenarios:
-        known = ", ".join(sorted(scenarios))
+    if scenario not in SMAX_SCENARIOS:
+        known = ", ".join(sorted(SMAX_SCENARIOS))
         raise ValueError(f"no SMAX scenario named {scenario!r}; there are {known}")
-    table = scenarios[scenario]
-    env: Any = module.HeuristicEnemySMAX(scenario=table)
-    expected = {
-        "enemy_shoots": True,
-        "attack_mode": "closest",
-        "walls_cause_death": True,
-        "see_enemy_actions": True,
-        "use_self_play_reward": False,
-        "observation_type": "unit_list",
-        "action_type": "discrete",
-        "num_movement_actions": 5,
-    }
-    other = [name for name, value in expected.items() if getattr(env, name) != value]
-    if other:
-        raise ValueError(f"this JaxMARL has other defaults for {', '.join(other)}")
-    tables = {
-        "health": env.unit_type_health,
-        "velocity": env.unit_type_velocities,
-        "damage": env.unit_type_attacks,
-        "reach": env.unit_type_attack_ranges,
-        "sight": env.unit_type_sight_ranges,
-        "radius": env.unit_type_radiuses,
-        "reload": env.unit_type_weapon_cooldowns,
-    }
+    drawn = scenario in SMAX_DRAWN
+    if drawn:
+        allies = enemies = [0] * int(scenario.split("_")[1])
+    else:
+        ours, _, theirs = scenario.partition("_vs_")
+        allies, enemies = _units(ours), _units(theirs or ours)
     return Rules(
         scenario=scenario,
-        n_allies=env.num_allies,
-        n_enemies=env.num_enemies,
-        n_types=env.unit_type_bits,
-        unit_types=np.asarray(table.unit_types, np.int32),
-        random_types=bool(table.smacv2_unit_type_generation),
-        random_positions=bool(table.smacv2_position_generation),
-        by_type={name: np.asarray(tables[name], np.float32) for name in FEATURES},
-        width=float(env.map_width),
-        height=float(env.map_height),
-        dt=float(env.time_per_step),
-        substeps=int(env.world_steps_per_env_step),
-        time_limit=int(env.max_steps),
-        win_bonus=float(env.won_battle_bonus),
+        n_allies=len(allies),
+        n_enemies=len(enemies),
+        n_types=N_TYPES,
+        unit_types=np.asarray(allies + enemies, np.int32),
+        random_types=drawn,
+        random_positions=drawn,
+        by_type={name: np.asarray(BY_TYPE[name], np.float32) for name in FEATURES},
+        width=SIZE,
+        height=SIZE,
+        dt=1 / 16,
+        substeps=8,
+        time_limit=100,
+        win_bonus=1.0,
     )
+
+
+def _units(team: str) -> list[int]:
+    """The types of the units of a team, in order."""
+    found = re.findall(r"(\d+)([a-z])", team)
+    return [kind for n, letter in found for kind in [NAMED[letter]] * int(n)]
 
 
 RACE_TYPES = {"terran": (0, 1), "protoss": (2, 3), "zerg": (4, 5)}

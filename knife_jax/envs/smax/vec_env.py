@@ -40,7 +40,7 @@ def batched_smax(
     environment keeps one start ready; each step redraws one in `reset_period` of them in turn, so
     two battles share a start only if the first is over in fewer than `reset_period` steps.
     ``mix`` replaces the scenario's own way of drawing types and places.
-    Raises ValueError if neither JaxMARL nor this package has such a scenario.
+    Raises ValueError as ``load_rules`` does.
     """
     if n_envs < 1 or reset_period < 1:
         raise ValueError(f"n_envs={n_envs} and reset_period={reset_period} must be positive")
