@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -22,6 +23,8 @@ def run(module: str) -> None:
     program that has something to save handles the signal itself.
     """
     signal.signal(signal.SIGINT, leave)
+    # imports and tracing make a million small objects that are no garbage: look at them less often
+    gc.set_threshold(200_000, 50, 1000)
     import_module("knife_jax.console.streams").outlast_readers()
     try:
         import_module(module).main()

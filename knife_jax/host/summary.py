@@ -21,7 +21,6 @@ from knife_jax.records.lines import ABSOLUTE, FINAL, Record, read_records
 from knife_jax.records.params import write_params
 from knife_jax.records.reading import ROWS, ROWS_SUM, Status, records_sum, sealed
 from knife_jax.records.series import over_tasks
-from knife_jax.sinks import plot
 from knife_jax.sinks.format import title
 
 RESERVE, RESERVED_BYTES = ".reserve", 64 * 2**10
@@ -61,6 +60,8 @@ def write(info: RunInfo, status: Status) -> dict[str, Any]:
 
 def write_results(run: RunState) -> None:
     """Write the networks of all seeds and the learning curve."""
+    from knife_jax.sinks import plot
+
     info = run.info
     notes = {name: info.facts()[name] for name in ("seeds", "config_hash", "versions")}
     notes["env_steps"] = info.progress.env_steps

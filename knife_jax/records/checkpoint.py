@@ -18,14 +18,13 @@ import time
 from collections.abc import Mapping
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 import xxhash
 
 from knife_jax.console.messages import one_line
@@ -68,16 +67,26 @@ class Checkpoints:
     """The checkpoints of a run: ``folder/ENV_STEPS``, written while training continues."""
 
     def __init__(self, folder: Path) -> None:
-        _hush()
         self._folder = Path(os.path.realpath(folder))
         self._link, self._orbax_folder = None, self._folder
         if WILD & {*str(self._folder)}:
             self._link = TemporaryDirectory(prefix="knife_jax-")
             self._orbax_folder = Path(self._link.name, "checkpoints")
             self._orbax_folder.symlink_to(self._folder)
-        self._writer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
         self._thread = ThreadPoolExecutor(1)
         self._pending: Future[None] | None = None
+
+    @cached_property
+    def _orbax(self) -> Any:
+        """Orbax: a third of a second to import, which no run need wait for at its start."""
+        _hush()
+        import orbax.checkpoint
+
+        return orbax.checkpoint
+
+    @cached_property
+    def _writer(self) -> Any:
+        return self._orbax.AsyncCheckpointer(self._orbax.CompositeCheckpointHandler())
 
     def steps(self) -> list[int]:
         """The committed steps, newest first."""
@@ -97,9 +106,10 @@ class Checkpoints:
         """In a thread: even to begin takes Orbax half a second of a run of 230 MB."""
         table = {name: _entry(array) for name, array in arrays.items()}
         described = {**about, "schema": SCHEMA, "arrays": table}
-        items = ocp.args.Composite(
-            state=ocp.args.StandardSave({k: a for k, a in arrays.items() if a.size}),
-            about=ocp.args.JsonSave({"about": described, "sum": json_sum(described)}),
+        args = self._orbax.args
+        items = args.Composite(
+            state=args.StandardSave({k: a for k, a in arrays.items() if a.size}),
+            about=args.JsonSave({"about": described, "sum": json_sum(described)}),
         )
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -130,15 +140,16 @@ class Checkpoints:
         with contextlib.suppress(NotSavedError):
             self.wait()
         self._thread.shutdown()
-        with contextlib.suppress(Exception):  # raises what failed before, again
-            self._writer.close()
+        if "_writer" in vars(self):
+            with contextlib.suppress(Exception):  # raises what failed before, again
+                self._writer.close()
         if self._link is not None:
             self._link.cleanup()
 
     def about(self, step: int) -> dict[str, Any]:
         """The description stored with a step. Raises ``DamagedError``."""
         try:
-            restored = self._restore(step, about=ocp.args.JsonRestore())["about"]
+            restored = self._restore(step, about=self._orbax.args.JsonRestore())["about"]
             described, stored_sum = restored["about"], restored["sum"]
         except Exception as error:
             raise DamagedError(f"its description cannot be read ({one_line(error)})") from error
@@ -152,7 +163,7 @@ class Checkpoints:
         empty = {name: np.empty(entry["shape"], entry["dtype"]) for name, entry in table.items()}
         like = {name: array for name, array in empty.items() if array.size}
         try:
-            found = self._restore(step, state=ocp.args.StandardRestore(like))["state"]
+            found = self._restore(step, state=self._orbax.args.StandardRestore(like))["state"]
         except Exception as error:
             raise DamagedError(f"its arrays cannot be read ({one_line(error)})") from error
         arrays = {name: np.asarray(found.get(name, empty[name])) for name in table}
@@ -194,7 +205,7 @@ class Checkpoints:
 
     def _restore(self, step: int, **items: Any) -> Any:
         return self._writer.restore(
-            self._orbax_folder / str(step), args=ocp.args.Composite(**items)
+            self._orbax_folder / str(step), args=self._orbax.args.Composite(**items)
         )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -68,14 +69,23 @@ class JsonLines:
 class FanOut:
     """One sink that is the record of the run, and mirrors of it, which see means over tasks.
 
-    An error of the record is raised. A mirror that fails is dropped with one warning line.
+    An error of the record is raised. A mirror that fails is dropped with one warning line. Those
+    that are ``starting``, by name, are waited for before anything is written: they may read the
+    record.
     """
 
-    def __init__(self, log: Sink, mirrors: Iterable[Sink]) -> None:
+    def __init__(
+        self,
+        log: Sink,
+        mirrors: Iterable[Sink],
+        starting: Mapping[str, Future[Sink]] | None = None,
+    ) -> None:
         self._log = log
         self._mirrors = list(mirrors)
+        self._starting = dict(starting or {})
 
     def write(self, records: Sequence[Record]) -> None:
+        self._await_mirrors()
         self._log.write(records)
         means = over_tasks(records)
         self._with_mirrors(lambda mirror: mirror.write(means))
@@ -83,6 +93,14 @@ class FanOut:
     def show(self, page: Path) -> None:
         """Hand a page of the run directory to the mirrors that can show it."""
         self._with_mirrors(lambda mirror: mirror.show(page) if isinstance(mirror, Shows) else None)
+
+    def _await_mirrors(self) -> None:
+        for name in list(self._starting):
+            try:
+                self._mirrors.append(self._starting[name].result())
+            except Exception as error:
+                warn(f"{name} is switched off: {one_line(error)}")
+            del self._starting[name]
 
     def _with_mirrors(self, call: Callable[[Sink], None]) -> None:
         for mirror in tuple(self._mirrors):
@@ -93,6 +111,7 @@ class FanOut:
                 warn(f"{type(mirror).__name__} failed and is switched off: {one_line(error)}")
 
     def close(self) -> None:
+        self._await_mirrors()
         self._log.close()
         for mirror in self._mirrors:
             try:

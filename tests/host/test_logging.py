@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,6 +110,34 @@ def test_a_failing_mirror_is_dropped_with_one_line(capsys):
     assert record.closed and other.closed
     expected = "warning: Memory failed and is switched off: OSError: no room\n"
     assert capsys.readouterr().err == expected
+
+
+def test_mirrors_that_start_are_waited_for_before_the_record_is_written(capsys):
+    """They read it as they start: what is written then would reach them twice."""
+    record, mirror, found = Memory(), Memory(), []
+
+    class Start(Future):
+        def result(self):
+            found.append(list(record.rows))
+            return super().result()
+
+    starting, failing = Start(), Start()
+    starting.set_result(mirror)
+    failing.set_exception(OSError("no room"))
+    with FanOut(record, [], {"A": starting, "B": failing}) as sinks:
+        for i in range(2):
+            sinks.write([{"seed": i}])
+    assert found == [[], []] and record.rows == mirror.rows == [{"seed": 0}, {"seed": 1}]
+    assert mirror.closed
+    assert capsys.readouterr().err == "warning: B is switched off: OSError: no room\n"
+
+
+def test_mirrors_that_start_are_closed_though_nothing_was_written():
+    record, mirror, starting = Memory(), Memory(), Future()
+    starting.set_result(mirror)
+    with FanOut(record, [], {"A": starting}):
+        pass
+    assert record.closed and mirror.closed
 
 
 def test_a_failing_record_is_an_error():
