@@ -66,10 +66,9 @@ def our_memory(scenario: str, settings: Settings) -> dict[str, float]:
 
     config = dataclasses.replace(our_config(scenario, settings, ROUNDS), devices=1)
     program = build(config)
-    state, clock = jax.eval_shape(lambda: (program.init([0]), program.clock()))
-    ring = n_bytes(state.replay)
+    ring, clock = n_bytes(program.shapes.replay), jax.eval_shape(program.clock)
     return _memory(ring, settings) | {
-        "program_bytes": program_bytes(program.chunk.lower(state, clock).compile())
+        "program_bytes": program_bytes(program.chunk.lower(program.shapes, clock).compile())
     }
 
 

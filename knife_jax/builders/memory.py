@@ -64,8 +64,8 @@ def check_sizes(config: Config, spec: EnvSpec | None = None) -> None:
 
 
 def check_state(config: Config, state: TrainState) -> None:
-    """The same for the training state of all seeds; ``state`` has the shapes of one."""
-    _fit(config, config.num_seeds * _bytes(state), _room())
+    """The same for the shapes of the training state of all seeds."""
+    _fit(config, _bytes(state), _room())
 
 
 def check_saving(config: Config, state: Any) -> None:

@@ -45,6 +45,8 @@ class Program(NamedTuple):
 
     spec: EnvSpec
     n_params: int
+    shapes: TrainState
+    """of what ``init`` makes"""
     init: Callable[[Sequence[int]], TrainState]
     clock: Callable[[], Clock]
     budget: Budget
@@ -62,6 +64,9 @@ class Program(NamedTuple):
     """of a chunk's results, if a seed is not ``finite``: that seed gets its networks of before"""
     evaluate: Callable[[TrainState, Key[Array, "S"], int], Episodes]
     """of a task, by its number; with a key for each seed [S]"""
+    compile_evaluation: Callable[[TrainState, Key[Array, "S"]], None]
+    """so that ``evaluate`` need not, with arguments of the same shapes, placed alike; nothing is
+    compiled if it plays games outside of jax"""
     joint_values: Callable[[TrainState, PRNGKeyArray], Array] | None
     """[S, A, A]: Q_tot of all joint actions of two agents when an episode begins"""
     params: Callable[[TrainState], Variables]
@@ -139,7 +144,7 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
     begin = over_shards(partial(training.init, trainer), shards)
     evaluated = make_evaluation(tasks, config, trainer.learner, mesh)
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=devices.options_once())
     def begun_by_seed(keys: Key[Array, "S"], own: PyTree) -> TrainState:
         # seed by seed: an orthogonal initialiser batched over seeds may deadlock on a CPU
         return jax.lax.map(lambda seed: begin(*seed), (keys, own))
@@ -147,6 +152,13 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
     def init(seeds: Sequence[int]) -> TrainState:
         keys = jnp.stack([jax.random.key(seed) for seed in seeds])
         return begun_by_seed(keys, own_tasks(tasks, config, seeds))
+
+    def evaluation_of(state: TrainState, keys: Key[Array, "S"], task: int) -> tuple:
+        return state.patient.online, keys, jnp.int32(task), state.tasks
+
+    def compile_evaluation(state: TrainState, keys: Key[Array, "S"]) -> None:
+        if isinstance(evaluated, jax.stages.Wrapped):
+            evaluated.lower(*evaluation_of(state, keys, 0)).compile()
 
     @jax.jit
     def actors(state: TrainState) -> ActorState:
@@ -171,13 +183,15 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
         return devices.place((state, clock), mesh, whole)
 
     sizes = Sizes(config.probes.windows, config.probes.functions, config.probes.fit_steps)
-    state = jax.eval_shape(begin, jax.random.key(0), jax.tree.map(lambda leaf: leaf[0], tasks.own))
+    keys = jax.eval_shape(partial(jax.random.split, num=config.num_seeds), jax.random.key(0))
+    state = jax.eval_shape(begun_by_seed, keys, tasks.own)
     memory.check_state(config, state)
-    shapes = state.patient.online["params"]
+    params = jax.tree.leaves(state.patient.online["params"])
     options = devices.compiler_options(mesh.local_devices)
     return Program(
         spec=trainer.env.spec,
-        n_params=sum(leaf.size for leaf in jax.tree.leaves(shapes)),
+        n_params=sum(leaf.size for leaf in params) // config.num_seeds,
+        shapes=state,
         init=init,
         clock=lambda: jax.tree.map(jnp.array, begun),
         budget=budget,
@@ -187,9 +201,8 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
         place=place,
         chunk=jax.jit(chunk, donate_argnums=0, compiler_options=options),
         freeze=freeze,
-        evaluate=lambda state, keys, task: evaluated(
-            state.patient.online, keys, jnp.int32(task), state.tasks
-        ),
+        evaluate=lambda *args: evaluated(*evaluation_of(*args)),
+        compile_evaluation=compile_evaluation,
         joint_values=(lambda state, key: joint(state.patient.online, state.tasks, key))
         if is_small(trainer.env) and not tasks.games
         else None,

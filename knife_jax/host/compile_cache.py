@@ -8,6 +8,7 @@ import warnings
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from threading import get_ident
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -111,13 +112,14 @@ def compiled(lowered: Lowered) -> tuple[Any, bool]:
     XLA may recompile a program while it is loaded: it was found only if that took less time than
     to compile it.
     """
-    found, took = [], {RETRIEVED: 0.0, SAVED: 0.0}
+    found, took, thread = [], {RETRIEVED: 0.0, SAVED: 0.0}, get_ident()
 
     def listen(event: str, **_) -> None:
-        found.extend([event] * (event == FOUND))
+        if event == FOUND and get_ident() == thread:  # others compile other programs
+            found.append(event)
 
     def measure(event: str, duration_secs: float, **_) -> None:
-        if event in took:
+        if event in took and get_ident() == thread:
             took[event] = duration_secs
 
     jax.monitoring.register_event_listener(listen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import wait
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +103,11 @@ def open_games(program: Program | Greedy, config: Config) -> Iterator[None]:
         program.games.close()
 
 
+def compile_evaluation(program: Program, like: PyTree, seeds: Sequence[int]) -> None:
+    """Compile what evaluations need while training; ``like`` has the shapes of the state."""
+    program.compile_evaluation(like, played_keys(program, EVAL, seeds, 0))
+
+
 def joined(played: Iterable[Played]) -> dict[int, Episodes]:
     """All that was played of each task: episodes [S, M]."""
     by_task: dict[int, list[Episodes]] = {}
@@ -132,6 +138,8 @@ def greedy_records(
 def evaluate(run: RunState, sinks: FanOut) -> bool:
     """Play greedily and write the records. Returns whether it was the best evaluation so far."""
     info, progress = run.info, run.info.progress
+    if run.evaluation is not None:
+        wait([run.evaluation])  # what it could not compile fails again where it is needed
     played = play(run.program, run.state, EVAL, info.seeds, progress.env_steps)
     records = greedy_records(run.program, EVAL, info.seeds, played, progress.stamp())
     records = [record for record in records if record["seed"] not in progress.frozen]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,7 +22,7 @@ from knife_jax.host.evaluate import (
 )
 from knife_jax.host.progress import Progress
 from knife_jax.host.show import show_evaluation
-from knife_jax.host.stored import Checkpoint, find, start
+from knife_jax.host.stored import Checkpoint, find, shapes_of
 from knife_jax.host.summary import results
 from knife_jax.parallel import devices
 from knife_jax.records.lines import ABSOLUTE, FINAL
@@ -85,5 +84,4 @@ def stored_policy(run: Path, which: str, episodes: int | None = None) -> StoredP
     if episodes is not None:
         config = replace(config, evaluation=replace(config.evaluation, episodes=episodes))
     program = build(replace(config, devices=None))
-    like = jax.eval_shape(partial(start, program, config.seeds))
-    return StoredPolicy(config, program, policy(program, found, like), found)
+    return StoredPolicy(config, program, policy(program, found, shapes_of(program)), found)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import jax
-
 from knife_jax.builders.memory import check_saving
 from knife_jax.console import messages
 from knife_jax.host import compile_cache, summary
+from knife_jax.host.evaluate import compile_evaluation
 from knife_jax.host.progress import Progress
 from knife_jax.host.prospects import warn_ahead
 from knife_jax.host.resume import CheckpointRef, check_same, resume_warnings
 from knife_jax.host.run import NEVER, RunInfo, RunState
-from knife_jax.host.stored import Checkpoint, newest, start
+from knife_jax.host.stored import Checkpoint, newest, shapes_of, start
 from knife_jax.records import directory
 from knife_jax.records.arrays import shapes, to_tree
 from knife_jax.records.checkpoint import Checkpoints
@@ -37,18 +37,28 @@ def restore(info: RunInfo, checkpoints: Checkpoints, origin: CheckpointRef | Non
 
     program = build(info.config)
     began = time.perf_counter()
-    with compiling(title(info.config), info) if info.config.logger.table else nullcontext():
-        run = _restore(info, program, checkpoints, origin)
+    table, silent = info.config.logger.table, nullcontext(lambda: None)
+    with compiling(title(info.config), info) if table else silent as traced:
+        run = _restore(info, program, checkpoints, origin, traced)
     if info.compile_cached is not None:
         info.progress.compile_seconds += time.perf_counter() - began
     return run
 
 
 def _restore(
-    info: RunInfo, program: Program, checkpoints: Checkpoints, origin: CheckpointRef | None
+    info: RunInfo,
+    program: Program,
+    checkpoints: Checkpoints,
+    origin: CheckpointRef | None,
+    traced: Callable[[], None],
 ) -> RunState:
+    """The same; ``traced`` is called before the program is compiled.
+
+    What else needs a compiler has a thread: the first state while training is traced, then
+    evaluations. XLA compiles without Python's lock, and mostly on one core.
+    """
     info.n_params, info.mesh = program.n_params, dict(program.mesh)
-    like = jax.eval_shape(partial(start, program, info.seeds))
+    like = shapes_of(program)
     check_saving(info.config, like["state"])
     found = None if origin is None else _found(info, origin, shapes(like))
     if found is not None:
@@ -56,21 +66,31 @@ def _restore(
     if program.games is not None:
         info.held.callback(program.games.close)
         program.games.open(info.config, info.folder)
-    begun = start(program, info.seeds) if found is None else _resumed(info, program, found, like)
+    progress, chunk, lowered, evaluation = info.progress, program.chunk, None, None
+    placed = program.place(like["state"], like["clock"])
+    beside = info.held.enter_context(ThreadPoolExecutor(1))
+    beginning = beside.submit(
+        partial(start, program, info.seeds)
+        if found is None
+        else partial(_resumed, info, program, found, like)
+    )
+    if progress.env_steps < program.env_steps:
+        lowered = chunk.lower(*placed)
+    begun = beginning.result()
     directory.begin(info.folder, info.config, b"" if found is None else found.metrics())
     info.begun = True
-    progress = info.progress
     checkpoints.go_on_from(progress.env_steps)
     if origin and progress.best:
         checkpoints.take(origin.folder, progress.best["env_steps"])
     summary.write(info, Status.RUNNING)
     warn_ahead(program.budget, info.config, begun["clock"])
     state, clock = program.place(begun["state"], begun["clock"])
-    chunk = program.chunk
-    if progress.env_steps < program.env_steps:
-        chunk, info.compile_cached = compile_cache.compiled(chunk.lower(state, clock))
+    if lowered is not None:
+        traced()
+        evaluation = beside.submit(compile_evaluation, program, placed[0], info.seeds)
+        chunk, info.compile_cached = compile_cache.compiled(lowered)
     saved = NEVER if info.checkpoint is None else progress.moment
-    return RunState(info, program, checkpoints, state, clock, chunk, saved)
+    return RunState(info, program, checkpoints, state, clock, chunk, evaluation, saved)
 
 
 def _found(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,6 +78,8 @@ class RunState:
     clock: Clock
     chunk: jax.stages.Wrapped | jax.stages.Compiled
     """compiled if anything is left to train"""
+    evaluation: Future[None] | None
+    """what is compiled for evaluations meanwhile"""
     saved: tuple[int, int]
     """the moment of the newest checkpoint, see ``Progress.moment``"""
     arrays: dict[str, np.ndarray] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
+import jax
 import numpy as np
 
 from knife_jax.console.messages import listed, warn
@@ -72,6 +73,11 @@ class Check(Protocol):
 def start(program: Program, seeds: Sequence[int]) -> dict[str, Any]:
     """What training consists of before its first step, in the form that checkpoints hold."""
     return {"state": program.init(seeds), "clock": program.clock()}
+
+
+def shapes_of(program: Program) -> dict[str, Any]:
+    """The shapes of what ``start`` gives."""
+    return {"state": program.shapes, "clock": jax.eval_shape(program.clock)}
 
 
 def newest(stored: Checkpoints, check: Check, only: int | None = None) -> Checkpoint | None:

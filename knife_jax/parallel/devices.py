@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -22,6 +22,15 @@ from knife_jax.types import PyTree
 FORCED = "xla_force_host_platform_device_count"
 MAX_CPU_DEVICES = 8
 """most devices that a CPU counts as by default"""
+
+QUICKLY = {"xla_backend_optimization_level": 1, "xla_llvm_disable_expensive_passes": True}
+AT_ONCE = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_parallel_codegen_split_count": 1,
+    "xla_cpu_use_fusion_emitters": False,
+}
+"""options of XLA for a CPU: to compile in less time, and in the least"""
 
 
 def join() -> bool:
@@ -59,11 +68,29 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def compiler_options(ours: Sequence[Any]) -> dict[str, bool]:
-    """XLA's options for a program over a process's devices: single-threaded matrix products if
-    there is one device per core, to avoid oversubscription."""
-    crowded = ours[0].platform == "cpu" and len(ours) > 1 and len(ours) >= _cores()
-    return {"xla_cpu_multi_thread_eigen": False} if crowded else {}
+def compiler_options(ours: Sequence[Any]) -> dict[str, bool | int]:
+    """XLA's options for a program over a process's devices, but for those that ``XLA_FLAGS`` sets.
+
+    On a CPU LLVM optimises less, which takes a fifth from compiling and nothing from the program,
+    whose time is matrix products; these have a single thread if there is one device per core, to
+    avoid oversubscription.
+    """
+    if ours[0].platform != "cpu":
+        return {}
+    options = dict(QUICKLY)
+    if len(ours) > 1 and len(ours) >= _cores():
+        options["xla_cpu_multi_thread_eigen"] = False
+    return _unless_set(options)
+
+
+def options_once() -> dict[str, bool | int]:
+    """XLA's options for a program that runs once, but for those that ``XLA_FLAGS`` sets."""
+    return _unless_set(AT_ONCE) if jax.default_backend() == "cpu" else {}
+
+
+def _unless_set(options: Mapping[str, bool | int]) -> dict[str, bool | int]:
+    flags = os.environ.get("XLA_FLAGS", "")
+    return {name: value for name, value in options.items() if name not in flags}
 
 
 def make_mesh(n_seeds: int, splits: Sequence[int], n: int | None) -> Mesh:
@@ -122,17 +149,27 @@ def over_seeds(f: Callable[..., Any], mesh: Mesh, layout: Any, out: Any) -> Call
 
 
 def place(tree: PyTree, mesh: Mesh, layout: Any) -> PyTree:
-    """Put the arrays of a tree on the mesh, in memory of their own; arrays of jax are donated."""
+    """Put the arrays of a tree on the mesh, in memory of their own; arrays of jax are donated.
 
-    def put(leaf: Any, sharding: NamedSharding) -> jax.Array:
-        if jax.process_count() > 1:  # each process has all of it, and gives its devices their part
-            if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-                return jax.random.wrap_key_data(put(jax.random.key_data(leaf), sharding))
-            whole = np.asarray(leaf)
+    Shapes in place of arrays get the ``sharding`` that these would have.
+    """
+    # jax compiles a program to cut up an array of each shape; NumPy needs none
+    cut = mesh.size > 1 and mesh.devices.flat[0].platform == "cpu"
+
+    def put(leaf: Any, sharding: NamedSharding) -> Any:
+        if isinstance(leaf, jax.ShapeDtypeStruct):
+            return leaf.update(sharding=sharding)
+        alone = jax.process_count() == 1
+        if isinstance(leaf, jax.Array) and alone and not cut:
+            return jax.device_put(leaf, sharding, donate=True)
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(put(jax.random.key_data(leaf), sharding))
+        whole = np.asarray(leaf)
+        if not alone:  # each process has all of it, and gives its devices their part
             return jax.make_array_from_callback(whole.shape, sharding, lambda at: whole[at])
         if isinstance(leaf, jax.Array):
-            return jax.device_put(leaf, sharding, donate=True)
-        return jax.device_put(leaf, sharding, may_alias=False)
+            leaf.delete()
+        return jax.device_put(whole, sharding, may_alias=False)
 
     def part(spec: PartitionSpec, leaves: PyTree) -> PyTree:
         return jax.tree.map(lambda leaf: put(leaf, NamedSharding(mesh, spec)), leaves)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
@@ -137,23 +137,28 @@ class HasCompileCached(Protocol):
 
 
 @contextmanager
-def compiling(name: str, run: HasCompileCached) -> Iterator[None]:
+def compiling(name: str, run: HasCompileCached) -> Iterator[Callable[[], None]]:
     """Tell the user that the wait is for the compiler, and afterwards how long it was.
 
+    The block calls the function that it is given when the program is traced, and is to be compiled.
     ``run.compile_cached`` is then whether it was found in the cache; None for no program.
     """
     started = time.perf_counter()
+
+    def elapsed() -> str:
+        return f"{time.perf_counter() - started:.1f} s"
+
+    what = "compiling training and evaluation"
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     if is_terminal():
         with Progress(*columns, transient=True) as progress:
-            progress.add_task(f"{name}: compiling", total=None)
-            yield
+            task = progress.add_task(f"{name}: tracing", total=None)
+            yield lambda: progress.update(task, description=f"{name}: {what}")
     else:
         say(f"{name}: compiling")
-        yield
-    seconds = f"{time.perf_counter() - started:.1f} s"
+        yield lambda: say(f"traced in {elapsed()}, {what}")
     waited = {True: "found compiled, ready in", False: "compiled in", None: "ready in"}
-    say(f"{waited[run.compile_cached]} {seconds}")
+    say(f"{waited[run.compile_cached]} {elapsed()}")
 
 
 def is_terminal() -> bool:

@@ -44,7 +44,7 @@ def both(scenario):
     settings = dataclasses.replace(SIDES[scenario], buffer_windows=64)
     program = build(dataclasses.replace(our_config(scenario, settings, rounds=2), devices=1))
     theirs = peer.build(jaxmarl_env(scenario), settings)
-    ours = jax.eval_shape(lambda: program.init([0]))
+    ours = program.shapes
     state = jax.eval_shape(lambda: one_seed(theirs.init(jax.random.PRNGKey(0))))
     return settings, program, ours, state
 
@@ -148,7 +148,7 @@ def test_operations_of_the_learner_by_hand():
     settings, program, _, _ = both("3m")
     t = pieces.trainer_of(our_config("3m", settings, rounds=2))
     patient = jax.eval_shape(t.learner.init, jax.random.key(0))
-    state = jax.eval_shape(lambda: program.init([0]))
+    state = program.shapes
     ring = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), state.replay)
     batch = jax.eval_shape(unpack, ring)
     spec, s = program.spec, settings

@@ -184,6 +184,26 @@ def test_each_seed_plays_episodes_of_its_own():
     assert len(set(map(tuple, played.values()))) == 4
 
 
+def test_an_evaluation_that_was_compiled_ahead_is_not_compiled_again():
+    program, compiled = program_of(tiny_config(mixer="vdn", seeds=2), OBSERVED), []
+
+    def listen(event, _, **about):
+        if "backend_compile" in event and about.get("fun_name") == "jit(at_once)":
+            compiled.append(event)
+
+    state, _ = program.place(program.init((3, 7)), program.clock())
+    shapes, _ = program.place(program.shapes, jax.eval_shape(program.clock))
+    keys = episode_keys("eval", (3, 7), moment=500)
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        program.compile_evaluation(shapes, keys)
+        assert len(compiled) == 1
+        program.evaluate(state, keys, 0)
+        assert len(compiled) == 1
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
 LONG = 7
 
 

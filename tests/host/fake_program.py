@@ -135,18 +135,22 @@ def install(monkeypatch=None, *, has_win: bool = True, before_each=lambda clock:
             yes = jnp.ones_like(won)
             return Episodes(returns, won, jnp.full((s, EPISODES), 11), yes, yes)
 
-        return types.SimpleNamespace(
-            spec=EnvSpec("fake", 1, 1, 1, 1, 1, has_win),
-            n_params=13,
-            mesh={"seed": 1, "data": shards},
-            init=lambda seeds: State(
+        def init(seeds) -> State:
+            return State(
                 agent={"kernel": jnp.outer(jnp.array(seeds, jnp.float32), jnp.ones(2))},
                 replay={"rows": jax.random.normal(jax.random.key(0), (s, shards, 3000 // shards))},
                 actor={
                     "at": jnp.arange(s * shards).reshape(s, shards),
                     "key": jax.random.split(jax.random.key(1), (s, shards)),
                 },
-            ),
+            )
+
+        return types.SimpleNamespace(
+            spec=EnvSpec("fake", 1, 1, 1, 1, 1, has_win),
+            n_params=13,
+            shapes=jax.eval_shape(lambda: init(range(s))),
+            mesh={"seed": 1, "data": shards},
+            init=init,
             clock=lambda: jax.tree.map(jnp.array, begun),
             budget=budget,
             round_steps=ROUND,
@@ -154,10 +158,14 @@ def install(monkeypatch=None, *, has_win: bool = True, before_each=lambda clock:
             task_steps=None,
             n_tasks=1,
             optimum=None,
-            place=lambda *trees: jax.tree.map(jnp.array, trees),
+            place=lambda *trees: jax.tree.map(
+                lambda leaf: leaf if isinstance(leaf, jax.ShapeDtypeStruct) else jnp.array(leaf),
+                trees,
+            ),
             chunk=chunk_of(config, before_each),
             freeze=lambda state, healthy: state,
             evaluate=evaluate,
+            compile_evaluation=lambda state, keys: None,
             games=None,
             joint_values=None,
             probe=lambda state, clock: {"agent/srank": np.arange(s) + int(clock.updates)},

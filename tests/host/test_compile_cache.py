@@ -1,9 +1,13 @@
 """Compiled programs are kept in the user's cache folder, unless somebody says otherwise."""
 
+import os
 import random
 import re
+import subprocess
+import sys
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -136,6 +140,39 @@ def test_a_program_that_takes_as_long_to_load_as_to_compile_was_not_found(monkey
     assert not compiling(26.0, -1.0)
 
 
+def test_another_thread_that_finds_its_program_is_not_counted(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def compile():
+        with ThreadPoolExecutor(1) as beside:
+            beside.submit(jax.monitoring.record_event, compile_cache.FOUND).result()
+
+    assert not compile_cache.compiled(SimpleNamespace(compile=compile))[1]
+
+
+def test_a_run_that_finds_its_program_does_not_compile_it(tmp_path):
+    """XLA writes down what it gives to LLVM, if it is asked to; a hit alone would say little."""
+    words = ("env=matrix_game", "algo=vdn", "algo.hidden=3", "env.n_envs=4", "algo.batch_size=4",
+             "env_steps=200", "log_every=100", "evaluation.episodes=4", "recording.episodes=0",
+             "logger.wandb=disabled", "devices=1")  # fmt: skip
+    found = []
+    for name in ("first", "second"):
+        asked = f"--xla_dump_to={tmp_path / name} --xla_dump_hlo_module_re=one_shard"
+        done = subprocess.run(
+            [sys.executable, "-m", "knife_jax.train", *words, f"run_dir={tmp_path / 'run' / name}"],
+            env=os.environ | {
+                "XDG_CACHE_HOME": str(tmp_path / "cache"),
+                "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {asked}",
+                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            },
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        compiled = any((tmp_path / name).glob("*.jit_one_shard.*.ll"))
+        found.append(("found compiled" in done.stdout, compiled))
+    assert found == [(False, True), (True, False)]
+
+
 def test_a_folder_that_is_full_is_told_in_one_line(capfd):
     message = "Error writing persistent compilation cache entry for 'x': full"
     lowered = SimpleNamespace(compile=lambda: warnings.warn(message, stacklevel=1))
@@ -162,6 +199,10 @@ def test_each_kind_of_cpu_has_a_folder_of_its_own(monkeypatch):
 )
 def test_the_user_is_told_what_the_wait_was_for(capsys, cached, message):
     about = SimpleNamespace(compile_cached=None)
-    with compiling("a run", about):
+    with compiling("a run", about) as traced:
+        if cached is not None:
+            traced()
         about.compile_cached = cached
-    assert re.fullmatch(rf"a run: compiling\n{message} \d+\.\d s\n", capsys.readouterr().out)
+    stage = r"traced in \d+\.\d s, compiling training and evaluation\n" * (cached is not None)
+    out = capsys.readouterr().out
+    assert re.fullmatch(rf"a run: compiling\n{stage}{message} \d+\.\d s\n", out)

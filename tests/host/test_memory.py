@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -104,7 +103,7 @@ def test_the_default_run_fits_into_a_small_machine_and_eight_seeds_of_it(ram):
 def test_the_copy_for_a_checkpoint_counts_but_not_the_replay_it_leaves_out(ram):
     ram(1)
     config = replace(compose(["algo.buffer_size=30000"]), devices=1)
-    state = jax.eval_shape(partial(build(config).init, [0]))
+    state = build(config).shapes
     with pytest.raises(ConfigError, match=r"^algo.buffer_size=30000 is refused: .* 1.19 GiB, "):
         memory.check_saving(config, state)
     light = replace(config, checkpoint=replace(config.checkpoint, buffer="none"))

@@ -48,6 +48,16 @@ def test_products_keep_to_one_thread_where_every_core_has_a_device(
     platform, n, cores, one_thread, monkeypatch
 ):
     monkeypatch.setattr(devices, "_cores", lambda: cores)
+    monkeypatch.delenv("XLA_FLAGS")
     ours = [SimpleNamespace(platform=platform)] * n
-    expected = {"xla_cpu_multi_thread_eigen": False} if one_thread else {}
+    expected = dict(devices.QUICKLY) if platform == "cpu" else {}
+    expected |= {"xla_cpu_multi_thread_eigen": False} if one_thread else {}
     assert devices.compiler_options(ours) == expected
+
+
+def test_what_xla_flags_set_is_left_to_them(monkeypatch):
+    monkeypatch.setattr(devices, "_cores", lambda: 2)
+    flags = "--xla_backend_optimization_level=0 --xla_cpu_multi_thread_eigen=true"
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    options = devices.compiler_options([SimpleNamespace(platform="cpu")] * 2)
+    assert options == {"xla_llvm_disable_expensive_passes": True}
