@@ -113,8 +113,10 @@ def caller(folder, forks):
     """Runs commands in a folder from which they find what they name."""
     (folder / "site").mkdir()
     (folder / "site" / "sitecustomize.py").write_text(SITE)
-    for name in ("experiments", "tests", "constraints.txt"):
-        (folder / name).symlink_to(ROOT / name)
+    (folder / "experiments").mkdir()  # whose results are written anew
+    scripts = (path for path in ROOT.glob("experiments/*") if path.name != "results")
+    for path in (ROOT / "tests", ROOT / "constraints.txt", *scripts):
+        (folder / path.relative_to(ROOT)).symlink_to(path)
     bin_of_python = str(Path(sys.executable).parent)
 
     def called(command, *further, site=True):

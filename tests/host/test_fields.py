@@ -101,12 +101,14 @@ def changed(words):
     names = shown_fields(config)
     assert len(names) == len({*names}) > 50
     if config.env.name.endswith("smacv2"):  # what it refuses has a test of its own
-        names.remove("distributed")
+        names = [name for name in names if name not in ("distributed", "env.drawing")]
     out = {name: other(name, now.get(name), field_of(config, name)) for name in names}
     if "env.args" in out:
         out["env.args.size"] = out.pop("env.args")
     if config.algo.mixer == "iql":  # which has nothing to mask in
         del out["algo.mask_dead"]
+    if out.get("env.payoffs") == "permuted":  # which have nothing in common
+        del out["env.shared"]
     if out["algo.data"] == "rollouts":
         out["algo.batch_size"] = out["env.n_envs"]  # of which it must be a divisor
     return out

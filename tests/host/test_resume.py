@@ -31,11 +31,20 @@ def config(run: Path, **changes):
     return fake_program.config(run_dir=str(run), checkpoint_every=200, keep=9, **changes)
 
 
-@pytest.fixture
-def straight(tmp_path):
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
     """A run of 1000 steps with a checkpoint after each chunk of 200."""
-    assert train(config(tmp_path / "straight")) == 0
-    return tmp_path / "straight"
+    run = tmp_path_factory.mktemp("trained") / "straight"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        fake_program.install(monkeypatch)
+        assert train(config(run)) == 0
+    return run
+
+
+@pytest.fixture
+def straight(trained, tmp_path):
+    """A copy of this run."""
+    return Path(shutil.copytree(trained, tmp_path / "straight"))
 
 
 def cut(run: Path, at: int) -> Path:
