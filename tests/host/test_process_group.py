@@ -19,8 +19,8 @@ ENV = os.environ | {
     "PYTHONPATH": f"{HERE}:{HERE.parents[1]}", "JAX_PLATFORMS": "cpu", "WANDB_MODE": "offline",
 }  # fmt: skip
 SMALL = """
-env=matrix_game env.n_envs=8 algo.hidden=8 algo.embed=4 algo.hyper_hidden=8 algo.window=4
-algo.batch_size=8 algo.buffer_size=64 algo.learning_starts=64 env_steps=102400 log_every=512
+env=matrix_game env.n_envs=8 algo=vdn_knife algo.hidden=8 algo.window=4 algo.batch_size=8
+algo.buffer_size=64 algo.learning_starts=64 env_steps=102400 log_every=512
 evaluation.every=1024 evaluation.episodes=8 probes.every=0
 recording.episodes=0 checkpoint.every=1024 devices=1
 """

@@ -45,24 +45,29 @@ sys.modules["knife_jax.host.loop"] = loop
 
 
 @pytest.fixture
-def start(tmp_path):
-    """Starts a command line in a folder of its own; with the fake loop unless ``real``."""
+def env(tmp_path):
+    """An environment with the fake loop."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(FAKE_LOOP)
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(ROOT)])}
+
+
+@pytest.fixture
+def start(tmp_path, env):
+    """Starts a command line in a folder of its own; with the fake loop unless ``real``."""
 
     def started(*words, real=False, **environment):
-        site = [] if real else [str(tmp_path / "site")]
-        path = os.pathsep.join([*site, str(ROOT)])
+        path = {"PYTHONPATH": str(ROOT)} if real else {}
         return subprocess.Popen(
             [sys.executable, "-m", "knife_jax.train", "-m", *words],
-            cwd=tmp_path, env={**os.environ, "PYTHONPATH": path, **environment},
+            cwd=tmp_path, env=env | path | environment,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
     return started
 
 
-def done(sweep):
+def finished(sweep):
     """Name -> what each job has written."""
     found = sweep.glob("*/summary.json")
     return {path.parent.name: json.loads(path.read_text()) for path in found}
@@ -83,7 +88,7 @@ def test_every_job_has_its_folder_and_one_that_fails_is_named(
 ):
     process = start(*launcher.split(), "seed=2,3,5,7", "env_steps=1e6", "run_dir=out")
     out, err = process.communicate(timeout=120)
-    jobs = done(tmp_path / "out")
+    jobs = finished(tmp_path / "out")
     assert {name: job["seed"] for name, job in jobs.items()} == {
         "0_seed=2": 2, "1_seed=3": 3, "2_seed=5": 5, "3_seed=7": 7,
     }  # fmt: skip
@@ -151,11 +156,14 @@ def test_signals_are_handed_on_to_the_handlers_that_a_launcher_has_set(monkeypat
             signal.signal(number, handler)
 
 
-def test_a_search_keeps_the_best_of_its_trials_and_goes_on_after_one_that_fails(start, tmp_path):
-    process = start("search=qmix", "hydra.sweeper.n_trials=6", "seed=choice(2,3)", "run_dir=out")
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    trials = done(tmp_path / "out")
+def test_a_search_keeps_the_best_of_its_trials_and_goes_on_after_one_that_fails(
+    forks, env, tmp_path
+):
+    words = ["search=qmix", "hydra.sweeper.n_trials=6", "seed=choice(2,3)", "run_dir=out"]
+    done = forks.run(["python", "-m", "knife_jax.train", "-m", *words], tmp_path, env)
+    out, err = done.stdout, done.stderr
+    assert done.returncode == 0, err
+    trials = finished(tmp_path / "out")
     assert len(trials) == len({trial["lr"] for trial in trials.values()}) == 6
     assert all("algo.lr=" in name for name in trials)
     assert all(1e-4 <= trial["lr"] <= 3e-3 for trial in trials.values())
