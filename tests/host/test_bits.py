@@ -47,14 +47,8 @@ def straight(tmp_path_factory):
     return Straight(runs, scratch / "run", startup, scratch / "cache")
 
 
-def evaluate(words: list[str], env: dict[str, str]) -> str:
-    """What it prints."""
-    command = [sys.executable, "-m", "knife_jax.evaluate", *words]
-    return subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout
-
-
 @same_process
-def test_a_resumed_run_ends_with_the_bits_of_a_straight_one(straight, tmp_path):
+def test_a_resumed_run_ends_with_the_bits_of_a_straight_one(straight, forks, tmp_path):
     """Surgeries on both sides of the break, another process."""
     runs, straight, _, cache = straight
     resumed = tmp_path / "resumed"
@@ -73,10 +67,10 @@ def test_a_resumed_run_ends_with_the_bits_of_a_straight_one(straight, tmp_path):
     assert list((cache / "knife_jax").rglob("jit_*-cache")), "nothing was kept"
     # the policy is played on any number of devices, here on as many as there are cores
     for words, episodes, kind in (([], 7, "final"), (["--checkpoint", "best"], 70, "absolute")):
-        told = evaluate([str(resumed), *words], runs.env)
-        assert f"{episodes} episodes per seed" in told
+        done = forks.run(["python", "-m", "knife_jax.evaluate", str(resumed), *words], env=runs.env)
+        assert f"{episodes} episodes per seed" in done.stdout, done.stderr
         for seed, returned in enumerate(summary[f"{kind}_return"]):
-            assert re.search(rf"\| +{seed} +\| +{returned:.3g}", told)
+            assert re.search(rf"\| +{seed} +\| +{returned:.3g}", done.stdout)
     returns = [summary[f"{kind}_return"] for kind in ("final", "absolute")]
     returns.append([row["return"] for row in rows if row["kind"] == "eval"][-2:])
     assert len(set(map(tuple, returns))) == 3, "no two evaluations play the same episodes"
