@@ -37,7 +37,8 @@ OTHERS = {
     "games.python": "/its/bin/python",
     "run_dir": ODD, "resume": f"../{ODD}", "algo.optimiser": "adamw", "env.scenario": None,
     "env.target": "its.module:make", "env.args": 5, "env.size": 7,
-    "experiment.methods": "redo", "logger.project": "mine-1", "logger.entity": "me",
+    "experiment.methods": "redo", "experiment.levels": "seed", "logger.project": "mine-1",
+    "logger.entity": "me",
 }  # fmt: skip
 """values of fields in which no rule for the others finds one"""
 
