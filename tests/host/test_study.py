@@ -87,19 +87,19 @@ def trained(out):
 
 
 def test_every_method_of_the_file_is_a_run_of_its_own(tmp_path):
-    listed = jobs("matrix_sequence", None, tmp_path, ["num_seeds=3", "algo.hidden=13"])
+    listed = jobs("predator_prey_sequence", None, tmp_path, ["num_seeds=3", "algo.hidden=13"])
     assert [job.method for job in listed] == [
-        "none", "fresh_per_task", "wider", "layer_norm", "shrink_perturb", "redo", "reborn",
-        "plasticity_injection", "knife", "knife_random",
+        "none", "fresh_per_task", "restart_optimiser", "wider", "layer_norm", "shrink_perturb",
+        "redo", "reborn", "plasticity_injection", "knife", "knife_random",
     ]  # fmt: skip
     assert [job.config.plasticity.name for job in listed] == [job.method for job in listed]
     assert {job.config.num_seeds for job in listed} == {3}
     assert listed[0].words == [
-        "experiment=matrix_sequence", "algo=qmix", "num_seeds=3", "algo.hidden=13",
+        "experiment=predator_prey_sequence", "algo=qmix", "num_seeds=3", "algo.hidden=13",
         f"run_dir={tmp_path / 'none'}", "resume=auto",
     ]  # fmt: skip
-    assert listed[5].words[1] == "algo=qmix_redo"
-    assert listed[5].config.algo.hidden == 13 and listed[5].config.resume == "auto"
+    assert listed[6].words[1] == "algo=qmix_redo"
+    assert listed[6].config.algo.hidden == 13 and listed[6].config.resume == "auto"
 
 
 def test_methods_and_algorithm_can_be_chosen(tmp_path):
@@ -148,13 +148,13 @@ def test_only_the_very_run_counts_as_complete(tmp_path):
     (job,) = jobs("matrix_sequence", "none", tmp_path, [])
     (other,) = jobs("matrix_sequence", "none", tmp_path, ["algo.hidden=13"])
     run = tmp_path / "none"
-    assert not is_complete(job, run)
+    assert not is_complete(job)
     store(run, rows(FIRST), job.config)
     for status in ("complete", "interrupted"):
         summary = {"status": status, "config_hash": config_hash(job.config)}
         (run / "summary.json").write_text(json.dumps(summary))
-        assert is_complete(job, run) == (status == "complete")
-        assert not is_complete(other, run)
+        assert is_complete(job) == (status == "complete")
+        assert not is_complete(other)
 
 
 @pytest.mark.parametrize("name", ["summary.json", "metrics.jsonl", "config.yaml"])
@@ -166,11 +166,11 @@ def test_a_damaged_run_is_not_complete(tmp_path, name, content):
     summary = {"status": "complete", "config_hash": config_hash(job.config)}
     summary["rows_sum"] = records_sum(parsed((run / "metrics.jsonl").read_bytes()).records)
     (run / "summary.json").write_text(json.dumps(summary))
-    assert is_complete(job, run)
+    assert is_complete(job)
     (run / name).unlink()
     if content is not None:
         (run / name).write_text(content)
-    assert not is_complete(job, run)
+    assert not is_complete(job)
 
 
 def test_a_study_goes_on_past_a_failure_and_again_from_where_it_was(tmp_path, study):
@@ -191,7 +191,7 @@ def test_a_study_goes_on_past_a_failure_and_again_from_where_it_was(tmp_path, st
     done = study(*words)
     assert (done.returncode, done.stderr, trained(done.stdout)) == (0, "", ["redo"])
     assert "trained redo 4 auto" in done.stdout
-    assert "method 1 of 3: none is complete" in done.stdout
+    assert "run 1 of 3: none is complete" in done.stdout
     record = json.loads((folder / "report.json").read_text())
     assert list(record["methods"]) == ["none", "redo", "fresh_per_task"]
 
@@ -252,5 +252,5 @@ def test_the_command_line_is_refused_in_one_line_or_explained(study):
         done = study("matrix_sequence", *words)
         assert (done.stdout, done.stderr) == ("", f"error: {told}\n")
     done = study("--help")
-    assert "matrix_sequence, predator_prey_sequence" in " ".join(done.stdout.split())
+    assert "matrix_sequence, matrix_shared, predator_prey_sequence" in " ".join(done.stdout.split())
     assert done.stderr == ""
