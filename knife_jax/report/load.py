@@ -68,8 +68,8 @@ def _alike(runs: Sequence[Run], notes: list[str]) -> list[Run]:
 
 def _whole(run: Run, notes: list[str]) -> Run | None:
     """The run without the seeds that were lost; None if some score of it is missing."""
-    evaluated = run.of(EVAL)
-    seeds = {record["seed"] for record in evaluated if record["env_steps"] == _reached(run)}
+    reached = _reached(run)
+    seeds = {record["seed"] for record in run.of(EVAL) if record["env_steps"] == reached}
     kept = [record for record in run.records if record["seed"] in seeds]
     run = run._replace(records=kept, seeds=sorted(seeds))
     try:
