@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -54,6 +55,17 @@ def neurons(given: Given, grafts: dict[str, Array], which: str, slot: Any) -> Ar
     return jax.nn.relu(normalised(affine_of(given, grafts, which, slot), given.moments))
 
 
+def over_open(body: Callable[[Any, Any], Any], init: Any, n_open: Any, slots: int) -> Any:
+    """``body(slot, carry)`` of the open slots in turn.
+
+    A single slot is a branch: as nothing in the loop's body would depend on the slot's number, XLA
+    would compute it before the loop, whether the slot is open or not.
+    """
+    if slots == 1:
+        return jax.lax.cond(n_open > 0, partial(body, 0), lambda carry: carry, init)
+    return jax.lax.fori_loop(0, n_open, body, init)
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def composite(of, given, active, grafts, n_open):
     """The sums of all neurons that a neuron stands for, each computed by ``of``: ``[*X, W]`` of
@@ -73,7 +85,8 @@ def composite(of, given, active, grafts, n_open):
         h = jnp.where(slot == 0, kept, followed_by(kept, slot, carry))
         return h, of(given, grafts, "comp", slot)
 
-    summed = jax.lax.fori_loop(0, n_open, add, (active, jnp.zeros_like(active)))
+    slots = grafts["kept_bias"].shape[0]
+    summed = over_open(add, (active, jnp.zeros_like(active)), n_open, slots)
     return jnp.where(n_open == 0, active, followed_by(active, n_open, summed))
 
 
@@ -88,20 +101,21 @@ def _composite_backward(of, left, g):
         kept, comp = (of(given, grafts, which, slot) for which in ("kept", "comp"))
         return jnp.where(grafts["used"] > slot, kept - comp, 0.0)
 
-    return _pulled_back(term, given, n_open, g), g, None, None
+    return _pulled_back(term, given, grafts, n_open, g), g, None, None
 
 
 composite.defvjp(_composite_forward, _composite_backward)
 
 
-def _pulled_back(term, given, n_open, g):
+def _pulled_back(term, given, grafts, n_open, g):
     """The gradient in ``given`` of the sum of ``term(given, slot)`` over the open slots."""
 
     def add(slot, total):
         _, pull = jax.vjp(lambda given: term(given, slot), given)
         return jax.tree.map(jnp.add, total, pull(g)[0])
 
-    return jax.lax.fori_loop(0, n_open, add, jax.tree.map(jnp.zeros_like, given))
+    nothing = jax.tree.map(jnp.zeros_like, given)
+    return over_open(add, nothing, n_open, grafts["kept_bias"].shape[0])
 
 
 def _put_out(grafts, which, sign, given, slot):
@@ -122,7 +136,7 @@ def apart(given, nothing, grafts, n_open):
             added = tuple(a + out for a, out in zip(added, put_out, strict=True))
         return added
 
-    return jax.lax.fori_loop(0, n_open, add, tuple(nothing))
+    return over_open(add, tuple(nothing), n_open, grafts["kept_bias"].shape[0])
 
 
 def _apart_forward(given, nothing, grafts, n_open):
@@ -136,7 +150,7 @@ def _apart_backward(left, g):
         both = (_put_out(grafts, *each, given, slot) for each in (("kept", 1.0), ("comp", -1.0)))
         return tuple(kept + comp for kept, comp in zip(*both, strict=True))
 
-    return _pulled_back(term, given, n_open, g), list(g), None, None
+    return _pulled_back(term, given, grafts, n_open, g), list(g), None, None
 
 
 apart.defvjp(_apart_forward, _apart_backward)
