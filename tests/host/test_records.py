@@ -321,7 +321,7 @@ def test_where_a_report_cannot_go(study, tmp_path, capsys):
     loop.symlink_to("loop")
     file.write_text("mine")
     for out, export in ((loop, None), (file, None), (study, tmp_path), (study, file / "scores")):
-        assert not write.write([study], out, "the command", export)
+        assert not write.write([study], out, "the command", lambda _: None, export)
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("error: ") and " cannot be written: " in line
     assert file.read_text() == "mine"
