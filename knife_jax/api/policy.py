@@ -13,7 +13,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from knife_jax.api.inputs import Carry, Given, Sizes, checked
-from knife_jax.builders.envs import own_tasks
+from knife_jax.builders.envs import of_seeds
 from knife_jax.builders.player import Player
 from knife_jax.config.run import Config
 from knife_jax.config.schema import whole_number
@@ -128,7 +128,7 @@ class Policy(struct.PyTreeNode):
         if self.player.tasks.games is not None:
             raise ValueError(f"games of env={self.spec.name} are played by Policy.evaluate alone")
         tasks = self.player.tasks
-        own = own_tasks(tasks, self.config, self.seeds)
+        own = of_seeds(tasks.own, self.config, self.seeds)
         if own is not None and len(self) > 1:
             raise ValueError("each seed has tasks of its own: take the policy of one, policy[s]")
         return tasks.env(task, n_envs, jax.tree.map(lambda leaf: leaf[0], own))

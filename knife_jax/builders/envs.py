@@ -37,15 +37,15 @@ def _drawn(config: SequenceConfig, seed: TaskSeed) -> Tasks:
     return shuffled(tasks, seed) if config.order == "shuffled" else tasks
 
 
-def own_tasks(tasks: Tasks, config: Config, seeds: Sequence[int]) -> PyTree:
-    """What some of a run's seeds have in place of common tasks: leaves [S, K, ...], see ``Tasks``.
+def of_seeds(leaves: PyTree, config: Config, seeds: Sequence[int]) -> PyTree:
+    """Those rows of leaves [S, ...] that belong to some of a run's seeds; of None, None.
 
     Raises ``ValueError`` for a seed that is none of the run's.
     """
-    if tasks.own is None:
+    if leaves is None:
         return None
     places = [config.seeds.index(seed) for seed in seeds]
-    return jax.tree.map(lambda leaf: leaf[places], tasks.own)
+    return jax.tree.map(lambda leaf: leaf[places], leaves)
 
 
 def make_sequence(

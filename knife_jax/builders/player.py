@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from knife_jax.builders.envs import make_tasks, own_tasks
+from knife_jax.builders.envs import make_tasks, of_seeds
 from knife_jax.builders.evaluation import Evaluation, make_evaluation
 from knife_jax.builders.trainer import make_trainer
 from knife_jax.config.run import Config
@@ -68,12 +68,12 @@ def make_player(config: Config) -> Player:
 
     def greedy(seeds: tuple[int, ...], episodes: int) -> Greedy:
         asked, evaluated = evaluation(len(seeds), episodes)
-        own, optima = own_tasks(tasks, config, seeds), tasks.optima(config.num_seeds)
+        own = of_seeds(tasks.own, config, seeds)
         return Greedy(
             asked,
             spec,
             tasks.n,
-            None if optima is None else optima[[config.seeds.index(seed) for seed in seeds]],
+            of_seeds(tasks.optima(config.num_seeds), config, seeds),
             sequence and sequence.steps_per_task,
             tasks.games,
             lambda variables, keys, task: evaluated(variables, keys, jnp.int32(task), own),

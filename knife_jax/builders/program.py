@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from knife_jax.builders import memory
 from knife_jax.builders.budget import make_budget
-from knife_jax.builders.envs import make_tasks, own_tasks
+from knife_jax.builders.envs import make_tasks, of_seeds
 from knife_jax.builders.evaluation import Recorder, make_evaluation, make_recorder
 from knife_jax.builders.trainer import make_trainer
 from knife_jax.clock import (
@@ -151,7 +151,7 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
 
     def init(seeds: Sequence[int]) -> TrainState:
         keys = jnp.stack([jax.random.key(seed) for seed in seeds])
-        return begun_by_seed(keys, own_tasks(tasks, config, seeds))
+        return begun_by_seed(keys, of_seeds(tasks.own, config, seeds))
 
     def evaluation_of(state: TrainState, keys: Key[Array, "S"], task: int) -> tuple:
         return state.patient.online, keys, jnp.int32(task), state.tasks

@@ -9,27 +9,21 @@ from knife_jax.clock import Trigger, with_late_switches
 from knife_jax.config.grafting import KnifeConfig, Measure, OutMode, Rewriting, Selection
 from knife_jax.config.schema import Count, Positive, PositiveFraction
 from knife_jax.nets.wiring import Wiring, relu_groups, some
-from knife_jax.plasticity.base import Claims, Extras, Meter, PlasticityTransform
+from knife_jax.plasticity.base import Claims, Extras, PlasticityTransform
 from knife_jax.plasticity.combine import reset_per_task, surgery
 from knife_jax.plasticity.meters import (
     ordered_by,
     relative_activation,
+    relative_gradient,
     relative_update_activity,
-    running,
     unmeasured,
 )
 from knife_jax.plasticity.rewrite import graft, recycle
 from knife_jax.plasticity.select import all_units, as_many, below, random_like
 
-
-def gradient(wiring: Wiring, window: int) -> Meter:
-    """Measure mean ‖g_i‖ over layer mean: update activity without its division by ‖w_i‖."""
-    return running(wiring, window, lambda stats, name: stats.gradient[name])
-
-
 ORDERS = {
     "dormant": (relative_activation, False),
-    "gradient": (gradient, False),
+    "gradient": (relative_gradient, False),
     "active": (relative_activation, True),
 }
 """``select`` -> what puts the neurons in order, and whether the highest come first"""

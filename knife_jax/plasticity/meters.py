@@ -109,6 +109,12 @@ def relative_update_activity(wiring: Wiring, window: Count, maturity: Count | No
 
 
 @checked
+def relative_gradient(wiring: Wiring, window: Count) -> Meter:
+    """Measure mean ‖g_i‖ over layer mean: update activity without its division by ‖w_i‖."""
+    return running(wiring, window, lambda p, name: p.gradient[name])
+
+
+@checked
 def relative_activation(wiring: Wiring, window: Count) -> Meter:
     """Measure dormancy and over-activity: mean |h_i| over layer mean (Sokar et al. 2023, eq. 1)."""
     return running(wiring, window, lambda p, name: p.activation[name])

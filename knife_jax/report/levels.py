@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from math import isnan, nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,18 +38,19 @@ class Level(NamedTuple):
 
 def folders_of_levels(study: Path) -> list[Path]:
     """The folders of a study's levels, lowest first; empty if it has none."""
-    found = [path for path in study.glob("*=*") if path.is_dir() and _value(path.name) is not None]
+    found = [path for path in study.glob("*=*") if path.is_dir() and not isnan(_value(path.name))]
     there = [
         path for path in found if (path / NUMBERS).is_file() or any(map(is_run, folders([path])))
     ]
-    return sorted(there, key=lambda path: _value(path.name) or 0.0)
+    return sorted(there, key=lambda path: _value(path.name))
 
 
-def _value(words: str) -> float | None:
+def _value(words: str) -> float:
+    """The number that the words of a level set; NaN if it is none."""
     try:
         return float(words.partition("=")[2])
     except ValueError:
-        return None
+        return nan
 
 
 def written(study: Path) -> bool:
@@ -79,7 +81,7 @@ def _read(study: Path) -> Iterator[Level]:
                 report = json.loads(path.read_bytes())
             except ValueError as error:
                 raise ValueError(f"{path}: {messages.one_line(error)}") from None
-            yield Level(folder.name, float(folder.name.partition("=")[2]), report)
+            yield Level(folder.name, _value(folder.name), report)
 
 
 def table(levels: Sequence[Level]) -> str:

@@ -51,11 +51,11 @@ def _alike(runs: Sequence[Run], notes: list[str]) -> list[Run]:
         return []
     settings = _usual(whole, lambda run: _shared(run.config))
     scored = _usual([run for run in whole if not _differing(run, settings)], _scored)
-    out = list[Run]()
+    tasks, out = _scored(scored), list[Run]()
     for run in whole:
         if differing := _differing(run, settings):
             notes.append(f"{run.name} is left out: {differing}")
-        elif _scored(run) != _scored(scored):
+        elif _scored(run) != tasks:
             notes.append(f"{run.name} is left out: other tasks or scores than {scored.name}")
         else:
             out.append(run)

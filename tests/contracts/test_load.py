@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 import knife_jax
-from knife_jax.builders.envs import make_tasks, own_tasks
+from knife_jax.builders.envs import make_tasks
 from knife_jax.builders.program import build
 from knife_jax.config.environments import ENVS
 from knife_jax.config.mixers import MIXERS
@@ -57,7 +57,7 @@ def drawn(program, config):
         return random.normal(size=shape.shape).astype(shape.dtype) / 2
 
     online = jax.tree.map(leaf, program.params(state))
-    tasks = own_tasks(make_tasks(config.env, config.seeds), config, config.seeds)
+    tasks = make_tasks(config.env, config.seeds).own
     return state.replace(patient=state.patient._replace(online=online), tasks=tasks)
 
 
