@@ -8,6 +8,7 @@ from pathlib import Path
 from knife_jax.cli.arguments import Parser, command, ending
 from knife_jax.cli.reports import add_runs, beside, protocol_of
 from knife_jax.console.exit_codes import REFUSED
+from knife_jax.report import families
 from knife_jax.report.levels import folders_of_levels, written
 from knife_jax.report.write import write
 
@@ -20,7 +21,8 @@ def main() -> None:
         "what it asked (Markdown), figures and all numbers (JSON), from their records alone. Runs "
         "that have not come to their end, or are damaged, are named and left out. In the folder of "
         "a study at several levels each of them is reported on, and all together. From a folder "
-        "with report.json and no runs the other files are made again.",
+        "with report.json and no runs the other files are made again; from a folder of such "
+        "folders, one for each study, what they say together.",
     )
     add_runs(parser)
     parser.add_argument(
@@ -41,6 +43,12 @@ def main() -> None:
         out = args.out or study
         done = [write([path], out / path.name, command(parser.prog), protocol_of) for path in at]
         sys.exit(0 if all([*done, written(out)]) else REFUSED)
+    if (
+        len(args.runs) == 1
+        and args.marl_eval is None
+        and (at := families.folders_of_studies(study))
+    ):
+        sys.exit(0 if families.written(at, args.out or study) else REFUSED)
     out = args.out or beside(study)
     done = write(args.runs, out, command(parser.prog), protocol_of, args.marl_eval)
     sys.exit(0 if done else REFUSED)

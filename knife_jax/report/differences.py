@@ -28,7 +28,10 @@ def differences(
         pair = {"method": method, "against": against, "seeds": ours.seeds.tolist()}
         if pair["seeds"]:
             a, b = scored(ours)[primary], scored(theirs)[primary]
-            pair |= {"difference": as_json(Values(a, b)), "probability": _shown(probability(a, b))}
+            pair |= {
+                "difference": as_json(Values(a, b)),
+                "probability": as_shown(probability(a, b)),
+            }
         out.append(pair)
     return out
 
@@ -44,10 +47,11 @@ def _pairs(methods: Sequence[str], questions: Sequence[Question]) -> Iterator[tu
 
 def as_json(values: Values) -> dict[str, Any]:
     """A measure with its interval, and that of one further seed; None with a single seed."""
-    return _shown(values.estimate()) | {"further": _ends(*values.prediction())}
+    return as_shown(values.estimate()) | {"further": _ends(*values.prediction())}
 
 
-def _shown(estimate: Estimate) -> dict[str, Any]:
+def as_shown(estimate: Estimate) -> dict[str, Any]:
+    """A statistic with its interval."""
     value, low, high = map(float, estimate)
     return {"iqm": round(value, DIGITS), "interval": _ends(low, high)}
 
