@@ -72,6 +72,6 @@ def test_what_cannot_be_put_together_is_one_line(tmp_path, capsys):
     record(tmp_path / "b", "area", knife=ends, none=ends)
     assert not families.written(families.folders_of_studies(tmp_path), tmp_path)
     assert "no report over a, b: a record has no area by seed" in capsys.readouterr().err
-    (tmp_path / "b" / families.NUMBERS).write_text('{"answers": []}')
+    (tmp_path / "b" / families.NUMBERS).write_text('{"answers": [{"outcome": 1}]}')
     assert not families.written(families.folders_of_studies(tmp_path), tmp_path)
     assert f"a report.json in {tmp_path} is not what this version writes" in capsys.readouterr().err
