@@ -13,7 +13,7 @@ import numpy as np
 
 import knife_jax
 from knife_jax.records.lines import read_records
-from knife_jax.report import continual
+from knife_jax.report import continual, transfer
 
 WORDS = (
     "+env=seq_matrix", "env.n_tasks=2", "env.steps_per_task=2048", "env.n_envs=8",
@@ -43,7 +43,7 @@ def show(run: Path) -> None:
     units = sum(record["units_operated"] for record in surgeries)
     churn = max((record["churn_max"] for record in surgeries), default=0.0)
     print(f"units operated on: {units:.0f}, largest change of a value: {churn}")
-    print(f"forgetting [seeds, tasks]: {np.round(continual.forgetting(scores), 2).tolist()}")
+    print(f"forgetting [seeds, tasks]: {np.round(transfer.forgetting(scores), 2).tolist()}")
 
 
 if __name__ == "__main__":

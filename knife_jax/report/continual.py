@@ -20,6 +20,8 @@ class Scores(NamedTuple):
     env_steps: Int[np.ndarray, "P"]
     trained: Int[np.ndarray, "P"]
     """the task in training up to each moment"""
+    task: Int[np.ndarray, "K"]
+    """the task that each row is of"""
     values: Float[np.ndarray, "S K P"]
 
 
@@ -38,7 +40,11 @@ def scores(records: Sequence[Mapping[str, Any]], name: str = "return") -> Scores
         raise ValueError("every task must be evaluated at the same moments, when a chunk ends")
     values = [[[points[s, k, t] for t in steps] for k in tasks] for s in seeds]
     return Scores(
-        np.array(seeds), np.array(steps), np.array([trained[t] for t in steps]), np.array(values)
+        np.array(seeds),
+        np.array(steps),
+        np.array([trained[t] for t in steps]),
+        np.array(tasks),
+        np.array(values),
     )
 
 
@@ -47,8 +53,8 @@ def by_visit(p: Scores) -> Scores:
 
     A sequence that repeats is then a longer one: all passes count, not only the first.
     """
-    visits = np.arange(p.trained.max() + 1)
-    return p._replace(values=p.values[:, visits % p.values.shape[1]])
+    rows = np.arange(p.trained.max() + 1) % p.values.shape[1]
+    return p._replace(task=p.task[rows], values=p.values[:, rows])
 
 
 def shared(p: Scores, other: Scores) -> tuple[Scores, Scores]:
@@ -60,7 +66,7 @@ def shared(p: Scores, other: Scores) -> tuple[Scores, Scores]:
     )
 
 
-def _window(p: Scores, task: int) -> np.ndarray:
+def window(p: Scores, task: int) -> Int[np.ndarray, "W"]:
     """Which moments lie in the training of a task. Raises ``ValueError`` if none does."""
     moments = np.flatnonzero(p.trained == task)
     if not len(moments):
@@ -70,23 +76,18 @@ def _window(p: Scores, task: int) -> np.ndarray:
 
 def at_task_end(p: Scores) -> Float[np.ndarray, "S K"]:
     """p_i at the end of task i."""
-    return np.stack([p.values[:, k, _window(p, k)[-1]] for k in range(p.values.shape[1])], axis=1)
+    return np.stack([p.values[:, k, window(p, k)[-1]] for k in range(p.values.shape[1])], axis=1)
 
 
 def area(p: Scores) -> Float[np.ndarray, "S K"]:
     """The time average of p_i over the training of task i."""
     n = p.values.shape[1]
-    return np.stack([p.values[:, k, _window(p, k)].mean(axis=1) for k in range(n)], axis=1)
+    return np.stack([p.values[:, k, window(p, k)].mean(axis=1) for k in range(n)], axis=1)
 
 
 def average_performance(p: Scores) -> Float[np.ndarray, "S"]:
     """The mean of all tasks' scores at the end of the run (Wołczyk et al. 2021)."""
     return p.values[:, :, -1].mean(axis=1)
-
-
-def forgetting(p: Scores) -> Float[np.ndarray, "S K"]:
-    """What each task lost from its own end to that of the run (Wołczyk et al. 2021)."""
-    return at_task_end(p) - p.values[:, :, -1]
 
 
 def forward_transfer(p: Scores, fresh: Scores, best: float | None) -> Float[np.ndarray, "S K"]:
@@ -118,7 +119,7 @@ def recovery_time(p: Scores, fraction: float = 0.9) -> Float[np.ndarray, "S K"]:
     n_seeds, n_tasks, _ = p.values.shape
     out = np.full((n_seeds, n_tasks), np.nan)
     for k in range(1, n_tasks):
-        moments = _window(p, k)
+        moments = window(p, k)
         before = p.values[:, k, moments[0] - 1]
         course = p.values[:, k, moments]
         wanted = before + fraction * (course.max(axis=1) - before)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from knife_jax.report import continual
+from knife_jax.report import continual, transfer
 from knife_jax.report.continual import Scores
 from knife_jax.report.runs import Run
 from knife_jax.report.stats import Estimate, pooled, prediction
@@ -104,13 +104,29 @@ def late(values: Float[np.ndarray, "S K"]) -> slice:
     return slice(n_tasks - math.ceil(n_tasks / 4), None)
 
 
+KEPT = {
+    "zero_shot": transfer.zero_shot,
+    "backward_transfer": transfer.backward_transfer,
+    "forgotten": transfer.forgetting,
+    "return_score": transfer.return_scores,
+    "return_gain": transfer.return_gains,
+}
+"""measure -> what it is the mean over tasks of; absent if there are no such tasks"""
+
+
+def _by_seed(values: Float[np.ndarray, "S J"]) -> Float[np.ndarray, "S 1"]:
+    """The mean over the tasks of each seed."""
+    return values.mean(axis=1, keepdims=True)
+
+
 def measure(run: Run, p: Scores, fresh: Scores | None) -> dict[str, Values]:
     """All measures of a method; those of the gap only if there are fresh networks."""
     out = {name: Values(values) for name, values in scored(p).items()}
-    out["forgetting"] = Values(continual.forgetting(p))
     n_tasks = p.values.shape[1]
     if n_tasks > 1:
         out["recovery_steps"] = Values(continual.recovery_time(p)[:, 1:])
+    kept = {name: of(p) for name, of in KEPT.items()}
+    out |= {name: Values(_by_seed(values)) for name, values in kept.items() if values.size}
     if fresh is not None:
         p, fresh = continual.shared(p, fresh)
     if fresh is not None and fresh.seeds.size:
@@ -119,6 +135,8 @@ def measure(run: Run, p: Scores, fresh: Scores | None) -> dict[str, Values]:
         out["late_gap"] = Values(wanted[:, late(wanted)], ends[:, late(ends)])
         if n_tasks > 1:
             out["gap_slope"] = Values(continual.slope(wanted - ends)[:, None])
+            areas, of_fresh = transfer.first_areas(p), transfer.first_areas(fresh)
+            out["forward_transfer"] = Values(_by_seed(areas), _by_seed(of_fresh))
     for name in ("stagnant_pct", "dormant_pct"):
         last = {r["seed"]: r[name] for r in run.of("train") if r.get(name) is not None}
         if last:

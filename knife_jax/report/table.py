@@ -14,12 +14,20 @@ SHOWN = {
     "area": "area",
     "late_gap": "gap, last quarter",
     "gap_slope": "gap per task",
-    "forgetting": "forgetting",
     "recovery_steps": "recovery, env steps",
     "final_stagnant_pct": "stagnant %",
     "final_dormant_pct": "dormant %",
 }
 """measure -> its column; further ones are in ``report.json`` alone"""
+KEPT = {
+    "forward_transfer": "forward transfer",
+    "zero_shot": "score before training",
+    "backward_transfer": "backward transfer",
+    "forgotten": "forgetting",
+    "return_score": "score on return",
+    "return_gain": "area on return, less the first",
+}
+"""the same in the table of what is kept"""
 SURGERY = {"churn_max": "largest churn", "units_operated": "units operated"}
 """the same for what has no interval"""
 COLUMNS = SHOWN | SURGERY
@@ -42,6 +50,15 @@ def rows(report: Mapping[str, Any]) -> list[list[str]]:
     for row, numbers in zip(out, methods, strict=True):
         row += [brief(numbers.get(name)) for name in SURGERY]
     return [[*head, *SURGERY.values()], *out]
+
+
+def kept(report: Mapping[str, Any]) -> list[list[str]]:
+    """The cells of the table of what is kept of earlier tasks and gained from them: its head, then
+    a row for each method. Only the columns that some method has; empty if there are none."""
+    methods = report["methods"]
+    columns = [name for name in KEPT if any(name in numbers for numbers in methods.values())]
+    body = [[m, *(measured(v.get(name)) for name in columns)] for m, v in methods.items()]
+    return [["method", *(KEPT[name] for name in columns)], *body] if columns else []
 
 
 def pairs(report: Mapping[str, Any]) -> list[list[str]]:
@@ -84,10 +101,25 @@ def about_pairs(report: Mapping[str, Any]) -> str:
     )
 
 
+def about_kept(report: Mapping[str, Any]) -> str:
+    """What the table of what is kept shows, and how."""
+    return (
+        f"What is kept and gained: means over the tasks of a {_unit(report)}, then IQM over them. "
+        f"Forward transfer is the area under a task's first curve less that of `{FRESH}`; the "
+        "score before training is that on a task when its first visit begins; backward transfer "
+        "is what earlier tasks gained from the end of their own training to the end of all, "
+        "forgetting what they lost of their best score after an earlier task; on return: the "
+        "first evaluation of a task that comes again, and the area under that curve less that "
+        "under its first."
+    )
+
+
 def table(report: Mapping[str, Any]) -> str:
-    """The report as Markdown: what is measured, a row for each method and for each pair of them,
-    the questions of the protocol with their answers, and notes."""
+    """The report as Markdown: what is measured, rows for each method and for each pair of them, the
+    questions of the protocol with their answers, and notes."""
     parts = [about(report), grid(rows(report), 1)]
+    if cells := kept(report):
+        parts += [about_kept(report), grid(cells, 1)]
     if report["differences"]:
         parts += [about_pairs(report), grid(pairs(report), 2)]
     if report["protocol"]:

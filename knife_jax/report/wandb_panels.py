@@ -20,7 +20,7 @@ with warnings.catch_warnings():
 
 SCORE = "eval/{metric}"
 SOURCES = {
-    SCORE: ("score", "area", "gap_slope", "forgetting", "recovery_steps"),
+    SCORE: ("score", "area", "gap_slope", "recovery_steps"),
     f"{SCORE}, last quarter": ("late_score", "late_gap"),
     "stagnant_pct": ("final_stagnant_pct",),
     "dormant_pct": ("final_dormant_pct",),

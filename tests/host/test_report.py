@@ -43,8 +43,11 @@ def test_scores_are_shares_of_the_optimum(runs):
     np.testing.assert_allclose(values["score"].values, ends)
     np.testing.assert_allclose(values["late_score"].values, ends[:, 2:])
     np.testing.assert_allclose(values["area"].values, np.array([[3, 5.5, 6], [6, 2, 2]]) / OPTIMUM)
-    lost = np.array([[3, 0, 0], [6, 1, 0]]) / OPTIMUM
-    np.testing.assert_allclose(values["forgetting"].values, lost)
+    # the best after an earlier task, less the end: 4 and 6 of task 0 and 1, then 8 and 3
+    lost = np.array([[4 - 1, 6 - 6], [8 - 2, 3 - 2]]) / OPTIMUM[:2]
+    np.testing.assert_allclose(values["forgotten"].values, lost.mean(axis=1, keepdims=True))
+    np.testing.assert_allclose(values["backward_transfer"].values, -values["forgotten"].values)
+    assert not {"return_score", "return_gain"} & {*values}
     np.testing.assert_array_equal(values["recovery_steps"].values, [[20, 20], [20, 10]])
     # 0.2, 0.375, 0.5, 0.75, 0.8, 1: one of six is cut off at each end
     assert values["score"].estimate().value == pytest.approx((0.375 + 0.5 + 0.75 + 0.8) / 4)
@@ -56,6 +59,11 @@ def test_the_gap_to_fresh_networks_is_paired_by_seed(runs):
     np.testing.assert_allclose(values["gap"].values - values["gap"].less, gap)
     np.testing.assert_allclose(values["late_gap"].less, [[0.8], [0.2]])
     assert values["late_gap"].estimate().value == pytest.approx(1 - 0.5)
+    forward = values["forward_transfer"]
+    fresh_areas = (np.array([6, 8]) / OPTIMUM[1:]).mean()
+    areas = (np.array([[5.5, 6], [2, 2]]) / OPTIMUM[1:]).mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(forward.values, areas)
+    np.testing.assert_allclose(forward.less, [[fresh_areas]] * 2)
     slopes = continual.slope(gap)
     np.testing.assert_allclose(values["gap_slope"].values[:, 0], slopes)
     other = runs[1]._replace(records=[r for r in runs[1].records if r["seed"] == 4], seeds=[4])
@@ -99,7 +107,7 @@ def test_visits_of_a_sequence_that_repeats_are_tasks():
     again = [row | ({"task": row["task"] + 3} if row["kind"] == "train" else {}) for row in again]
     p = continual.by_visit(continual.scores(content + again))
     np.testing.assert_array_equal(continual.at_task_end(p), [[4, 6, 8, 8, 3, 2]])
-    np.testing.assert_array_equal(continual.forgetting(p), [[2, 4, 6, 6, 1, 0]])
+    np.testing.assert_array_equal(p.task, [0, 1, 2, 0, 1, 2])
 
 
 def test_runs_that_cannot_be_compared_are_named_and_left_out(tmp_path, capsys):

@@ -35,7 +35,16 @@ from knife_jax.report.pool import merged, pooled
 from knife_jax.report.protocol import ProtocolOf
 from knife_jax.report.runs import Run, folders, read_all
 from knife_jax.report.stats import DRAWS
-from knife_jax.report.table import about, about_pairs, answered, pairs, rows, rules
+from knife_jax.report.table import (
+    about,
+    about_kept,
+    about_pairs,
+    answered,
+    kept,
+    pairs,
+    rows,
+    rules,
+)
 
 CommandOf = Callable[[Mapping[str, Any]], str | None]
 """the words that make a configuration again; None if there are none"""
@@ -188,6 +197,8 @@ def _scores(
         return out or "<p>No run has been evaluated to its end.</p>"
     report = numbers(compared, scale, left_out, command, protocol_of)
     out += _table(rows(report), about(report), look)
+    if cells := kept(report):
+        out += _table(cells, about_kept(report), look)
     if report["differences"]:
         out += _table(pairs(report), about_pairs(report), look)
     if report["protocol"]:
