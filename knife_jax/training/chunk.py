@@ -108,10 +108,13 @@ def chunk(trainer: Trainer, state: TrainState, clock: Clock):
         return state, clock, sums, jax.tree.map(put, surgeries, surgery)
 
     *_, sums, surgery = jax.eval_shape(one_round, state, clock)
-    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), sums)
-    none_due = jax.tree.map(
-        lambda leaf: jnp.zeros((trainer.most_rounds, *leaf.shape), leaf.dtype), surgery
-    )
+    zero = state.finite & False  # the seed's own: jax batches a loop anew if a carry becomes so
+
+    def zeros(leaf, *more):
+        return jnp.broadcast_to(zero, (*more, *leaf.shape)).astype(leaf.dtype)
+
+    nothing = jax.tree.map(zeros, sums)
+    none_due = jax.tree.map(lambda leaf: zeros(leaf, trainer.most_rounds), surgery)
     state, clock, (sums, learnt), surgery = jax.lax.while_loop(
         goes_on, another_round, (state, clock, nothing, none_due)
     )
