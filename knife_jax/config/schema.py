@@ -96,7 +96,8 @@ def is_plain(value: object) -> bool:
 
 
 NAMED = Allowed(
-    "with a name for each value", lambda x: is_plain(x) and all(map(str.isidentifier, x))
+    "with a name for each value, and values of JSON (nan and inf are none)",
+    lambda x: is_plain(x) and all(map(str.isidentifier, x)),
 )
 Named = Annotated[dict, NAMED]
 """values whose names no section declares"""

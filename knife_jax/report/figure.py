@@ -48,7 +48,7 @@ def draw(report: Mapping[str, Any]) -> bytes:
     return as_png(figure)
 
 
-def compared(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def compared_pairs(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The pairs of methods that have seeds in common."""
     return [pair for pair in report["differences"] if pair["seeds"]]
 
@@ -56,7 +56,7 @@ def compared(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def forest(report: Mapping[str, Any]) -> bytes:
     """A PNG: the differences of all pairs of methods, a row each, with their 95 % intervals and
     those of a further drawing; the smallest effect that matters is shaded."""
-    shown = compared(report)
+    shown = compared_pairs(report)
     figure = Figure(figsize=(9, 1.6 + 0.34 * len(shown)), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     unit = "drawing" if report["own_drawings"] else "seed"

@@ -93,7 +93,7 @@ def _export(runs: Sequence[Run], path: Path) -> None:
 def _content(report: Mapping[str, Any]) -> dict[str, bytes]:
     """The files of a report."""
     content = {TABLE: table(report).encode(), FIGURE: figure.draw(report)}
-    if figure.compared(report):
+    if figure.compared_pairs(report):
         content[FOREST] = figure.forest(report)
     if grid.cells(report):
         content[GRID] = grid.draw(report)

@@ -1,6 +1,7 @@
 """``env=custom``: an environment of the user's own is checked before anything is compiled."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -135,6 +136,8 @@ def test_arguments_that_the_function_does_not_take_or_lacks(refused):
         f"env.args.sise=3 is refused: {target} takes size; did you mean 'size'?"
     )
     assert refused(config_of(target)) == f"env.args.size is not set: {target} needs it"
+    with pytest.raises(ConfigError, match=r"'size': nan.* is refused: .*\(nan and inf are none\)"):
+        config_of(target, size=math.nan)
     assert refused(config_of(None)) == "env.target is not set: write env.target=my_module:make"
 
 

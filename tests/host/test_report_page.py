@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from browser import chromium, silent  # noqa: F401  (a fixture)
+from browser import chromium, new_page, silent  # noqa: F401  (a fixture)
 from fake_runs import FIRST, FRESH, SECOND, rows, store
 from fake_study import content, study, summarise
 from rliable import library, metrics
@@ -89,7 +89,12 @@ def test_final_scores_are_those_of_report_study(made, text, panels, tmp_path, ca
     kept = [i for i in range(len(head)) if {line[i] for line in lines} != {"-"}]
     study = [[line[i].strip("`") for i in kept] for line in lines]
     assert [[plain(c) for c in row] for row in cells(text, "scores")] == study
-    first = next(panel for panel in panels if "height" in panel["layout"])
+    differences, first, *_ = [panel for panel in panels if "height" in panel["layout"]]
+    (pair,) = json.loads((tmp_path / "report.json").read_text())["differences"]
+    further, whole, tick = [trace["x"] for trace in differences["data"]]
+    assert {y for trace in differences["data"] for y in trace["y"]} == {"knife − none"}
+    assert tick == [pair["difference"]["iqm"]] and further == pair["difference"]["further"]
+    assert whole == pair["difference"]["interval"]
     ticks = {t["name"]: t["x"] for t in first["data"] if t["mode"] == "markers"}
     bars = {t["name"]: t["x"] for t in first["data"] if t["mode"] == "lines"}
     for name, numbers in told.items():
@@ -296,14 +301,14 @@ def test_the_page_in_a_browser(made, browser, width):
         titles = opened.locator("#neurons figure").nth(1).locator("h4:visible").all_inner_texts()
         assert titles == ["agent/encoder", "agent/memory", "mixer/w1_hidden"]
         opened.locator("iframe").scroll_into_view_if_needed()
-        assert opened.frame_locator("iframe").locator("#p").inner_text(timeout=5000) == "42"
+        assert opened.frame_locator("iframe").locator("#p").inner_text() == "42"
         opened.evaluate("scrollTo(0, document.body.scrollHeight)")
         assert opened.evaluate("document.documentElement.scrollWidth") == width
 
 
 def test_nothing_lies_over_curves_where_there_is_no_pointer(made, browser):
     for touched in (False, True):
-        opened = browser.new_page(has_touch=touched, is_mobile=touched)
+        opened = new_page(browser, has_touch=touched, is_mobile=touched)
         opened.goto((made / "report.html").as_uri())
         opened.locator(".main-svg").first.wait_for(state="attached")
         assert bool(opened.locator(".modebar-btn").count()) == (not touched)
@@ -311,7 +316,7 @@ def test_nothing_lies_over_curves_where_there_is_no_pointer(made, browser):
 
 
 def test_the_page_on_paper(made, browser):
-    opened = browser.new_page()
+    opened = new_page(browser)
     opened.goto((made / "report.html").as_uri())
     pdf = opened.pdf(prefer_css_page_size=True)
     assert pdf.startswith(b"%PDF") and 4 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 14

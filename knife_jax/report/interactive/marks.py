@@ -136,8 +136,15 @@ def curve(
     return traces
 
 
-def interval(name: str, style: Style, estimate: Estimate, label: str | None = None) -> list[Trace]:
-    """A number on a row of its own: a bar for the interval and a tick for the value."""
+def interval(
+    name: str,
+    style: Style,
+    estimate: Estimate,
+    label: str | None = None,
+    further: Sequence[float] = (),
+) -> list[Trace]:
+    """A number on a row of its own: a bar for the interval, a tick for the value, and a thin line
+    between the ends ``further`` of a second interval, if there is one."""
     meta = {"method": name, "role": "interval"}
     row = label or name
     low, value, high = (float(v) for v in (estimate.low, estimate.value, estimate.high))
@@ -148,8 +155,10 @@ def interval(name: str, style: Style, estimate: Estimate, label: str | None = No
         "symbol": "line-ns", "size": 14, "color": style.colour,
         "line": {"width": 2.5, "color": style.colour},
     }  # fmt: skip
-    ends = numbers(np.array([low, high]))
+    ends, thin = numbers(np.array([low, high])), {"color": style.colour, "width": 1}
+    beyond = {**common, "mode": "lines", "x": list(further), "y": [row, row], "line": thin}
     return [
+        *([beyond] if further else []),
         {**common, "mode": "lines", "x": ends, "y": [row, row], "line": bar, "opacity": 0.3},
         {**common, "mode": "markers", "x": numbers(np.array([value])), "y": [row], "marker": tick},
     ]

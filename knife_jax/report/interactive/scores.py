@@ -1,15 +1,18 @@
-"""Figures of final scores: aggregate metrics, performance profiles, tasks one by one."""
+"""Figures of final scores: differences of methods, aggregate metrics, performance profiles, tasks
+one by one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import nan
+from typing import Any
 
 import numpy as np
 
 from knife_jax.report import continual
 from knife_jax.report.aggregate import METRICS, aggregates, profile
 from knife_jax.report.differences import PLAIN
-from knife_jax.report.figure import POINTS
+from knife_jax.report.figure import POINTS, compared_pairs
 from knife_jax.report.interactive.marks import (
     Figure,
     Panel,
@@ -20,7 +23,8 @@ from knife_jax.report.interactive.marks import (
     line,
 )
 from knife_jax.report.measures import Compared
-from knife_jax.report.stats import DRAWS, course, probability
+from knife_jax.report.stats import DRAWS, Estimate, course, probability
+from knife_jax.report.table import SHOWN
 
 LEVELS = np.linspace(0, 1, 51)
 """at which performance profiles are drawn"""
@@ -81,6 +85,31 @@ def figures(compared: Compared, styles: Mapping[str, Style]) -> list[Figure]:
     return out
 
 
+def differences(report: Mapping[str, Any], styles: Mapping[str, Style]) -> list[Figure]:
+    """The pairs of methods of a study's report (``report.numbers``) that have seeds in common."""
+    shown = compared_pairs(report)
+    if not shown:
+        return []
+    rows = list[Trace]()
+    for pair in reversed(shown):
+        found, method = pair["difference"], pair["method"]
+        estimate = Estimate(found["iqm"], *(found["interval"] or (nan, nan)))
+        label = f"{method} − {pair['against']}"
+        rows += interval(method, styles[method], estimate, label, found["further"] or ())
+    shapes, unit = [_upright(0)], "drawing" if report["own_drawings"] else "seed"
+    caption = (
+        "The differences of the table above, a row each: right of 0 the first method is better. "
+        f"Bars are 95 % intervals, thin lines those of one further {unit}."
+    )
+    if report["protocol"]:
+        effect = report["protocol"]["smallest_effect"]
+        shapes.insert(0, _span(-effect, effect))
+        caption += f" Shaded is what is too small to matter, within ±{effect}."
+    title = f"{SHOWN[report['primary']].capitalize()}: the first method less the second"
+    layout = {**_rows(len(shown)), "shapes": shapes, "xaxis": {"title": {"text": "difference"}}}
+    return [Figure("Differences", caption, {"": [Panel(title, rows, layout)]})]
+
+
 def _aggregates(ends: Mapping[str, np.ndarray], styles: Mapping[str, Style]) -> list[Panel]:
     found = {name: aggregates(scores) for name, scores in ends.items()}
     out = list[Panel]()
@@ -118,6 +147,11 @@ def _tasks(ends: Mapping[str, np.ndarray], styles: Mapping[str, Style], metric: 
 def _rows(n: int) -> dict:
     """The layout of a plot with a row for each method."""
     return {"height": 70 + 26 * n, "yaxis": {"automargin": True, "showgrid": False}, "xaxis": {}}
+
+
+def _span(low: float, high: float) -> dict:
+    about = {"type": "rect", "yref": "paper", "y0": 0, "y1": 1, "layer": "below"}
+    return {**about, "x0": low, "x1": high, "fillcolor": "#e3e6ea", "line": {"width": 0}}
 
 
 def _upright(x: float) -> dict:

@@ -204,7 +204,8 @@ def _scores(
     if report["protocol"]:
         said = [f"{question} {answer}" for question, answer in answered(report)]
         out += f"<p class='about'>{escape(rules(report))}</p>{notes('Questions', said)}"
-    return out + "".join(plots.figure(figure) for figure in scores.figures(scale, look))
+    drawn = scores.differences(report, look) + scores.figures(scale, look)
+    return out + "".join(map(plots.figure, drawn))
 
 
 def _table(rows: Sequence[Sequence[str]], said: str, look: Mapping[str, Style]) -> str:
