@@ -89,9 +89,10 @@ def of(mixer, variables, joint):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def slope_of(mixer, variables, joint):
-    """Of the sum of Q_tot in the agents' values."""
-    return jax.grad(lambda v: jnp.sum(of(mixer, variables, with_values(joint, v))))(joint.values)
+def with_slope(mixer, variables, joint):
+    """Q_tot, and the slope of its sum in the agents' values: one program for all checks."""
+    mixed, pull = jax.vjp(lambda v: of(mixer, variables, with_values(joint, v)), joint.values)
+    return mixed, pull(jnp.ones_like(mixed))[0]
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -139,14 +140,14 @@ def operated_and_trained(mixer, patient, key):
 
 def check_monotonic(mixer, variables, key):
     """By gradient, and by raising one agent's value at a time."""
-    joint = some_joint(key, 7, ROWS)
-    mix = lambda values: of(mixer, variables, with_values(joint, values))  # noqa: E731
-    slope = slope_of(mixer, variables, joint)
+    joint = some_joint(key, A**N, ROWS)
+    mix = lambda values: with_slope(mixer, variables, with_values(joint, values))  # noqa: E731
+    mixed, slope = mix(joint.values)
     slope = jnp.take_along_axis(slope, joint.action[..., None], axis=-1)
     assert jnp.all(slope >= 0) and jnp.mean(slope > 0) > 0.99
     for agent in range(N):
         taken = jax.nn.one_hot(joint.action, A) * (jnp.arange(N) == agent)[:, None]
-        raised = mix(joint.values + 5 * taken) - mix(joint.values)
+        raised = mix(joint.values + 5 * taken)[0] - mixed
         assert jnp.all(raised >= -1e-5) and jnp.mean(raised > 0) > 0.99
 
 
@@ -158,7 +159,8 @@ def check_igm(mixer, variables, key):
     every = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (n, *leaf.shape[1:])), at)
     every = every._replace(action=jnp.broadcast_to(actions[:, None], (n, ROWS, N)))
     taken = jnp.take_along_axis(every.avail_actions, every.action[..., None], axis=-1)[..., 0]
-    mixed = jnp.where(jnp.all(taken, axis=-1), of(mixer, variables, every), -jnp.inf)
+    mixed = with_slope(mixer, variables, every)[0]
+    mixed = jnp.where(jnp.all(taken, axis=-1), mixed, -jnp.inf)
     greedy = jnp.argmax(jnp.where(at.avail_actions, at.values, -jnp.inf), axis=-1)[0]
     of_greedy = mixed[np.ravel_multi_index(np.asarray(greedy).T, (A,) * N), jnp.arange(ROWS)]
     np.testing.assert_allclose(of_greedy, jnp.max(mixed, axis=0), rtol=1e-5, atol=1e-5)
@@ -170,7 +172,8 @@ def test_it_is_a_mixer_whose_wiring_describes_its_weights(mixer, key):
     check(mixer.wiring(), patient.online["params"])
     layers = {f"mixer/{name}" for name in patient.online["params"].get("mixer", {})}
     assert {group.name for group in mixer.wiring()} == layers
-    assert of(mixer, patient.online, some_joint(key, 7, ROWS)).shape == (7, ROWS)
+    joint = jax.eval_shape(lambda: some_joint(key, 7, ROWS))
+    assert jax.eval_shape(functools.partial(of, mixer), patient.online, joint).shape == (7, ROWS)
 
 
 def test_monotonic_and_igm_before_and_after_surgery_and_training(mixer, key):
