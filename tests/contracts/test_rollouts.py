@@ -93,7 +93,7 @@ def test_windows_begin_with_the_last_steps_of_the_round_before():
 def test_only_the_round_is_held_and_goals_come_from_the_network_itself():
     config = tiny_config(
         **ROLLOUTS, memory_window=M, plasticity=KNIFE, seeds=2, td_lambda=0.8, layer_norm=True,
-        encoder_layers=2,
+        encoder_layers=2, env_steps=2000,
     )  # fmt: skip
     program = build_in(partial(vectorise, MEMORY.env), config)
     state, clock = program.init((0, 1)), program.clock()
@@ -114,9 +114,8 @@ def check_goals(state):
     jax.tree.map(np.testing.assert_array_equal, online, target)
 
 
-@pytest.mark.parametrize("mixer", ["vdn", "qmix"])
-def test_learns_the_optimal_return_without_a_replay(mixer):
-    changes = ROLLOUTS | {"mixer": mixer, "n_envs": 16, "batch_size": 8, "window": 8}
+def test_learns_the_optimal_return_without_a_replay():
+    changes = ROLLOUTS | {"mixer": "qmix", "n_envs": 16, "batch_size": 8, "window": 8}
     config = tiny_config(
         **changes | {"updates_per_round": 4}, env_steps=16_000, log_every=16_000, hidden=16,
         layer_norm=True, gamma=0.9, td_lambda=0.8, lr_decay=True, epsilon_steps=8_000, seeds=2,
