@@ -7,7 +7,7 @@ from functools import partial
 import jax.numpy as jnp
 import pytest
 from broken_environments import THREE, changed
-from ladder.environments import CONSTANT, ENDLESS
+from ladder.environments import ENDLESS
 from tiny import tiny_config
 
 from knife_jax.builders import program as build
@@ -54,33 +54,26 @@ def test_building_in_a_broken_environment_raises_by_name(text):
     assert "\n" not in line
 
 
-def trained(folder, env, monkeypatch, **algo):
-    """The exit code of a run whose environment has been put in the place of the configured one."""
-    monkeypatch.setattr(build, "make_tasks", lambda config, seeds: single(partial(vectorise, env)))
-    config = tiny_config(mixer="vdn", **algo)
-    logger = LoggerConfig(wandb="disabled", table=False)
-    return train(replace(config, run_dir=str(folder), logger=logger, devices=1))
-
-
 def test_a_run_ends_at_the_first_chunk_in_one_line(tmp_path, monkeypatch, capsys):
+    """Rewards that are not finite are not taken for a seed that diverged."""
     env = changed(
         ENDLESS.env,
         spec={"horizon": 3},
         avail_actions=lambda row: row.avail_actions & (row.obs[0, 0] > 1),
+        reward=lambda row: row.reward * jnp.where(row.first, 1, jnp.inf),
     )
-    assert trained(tmp_path, env, monkeypatch, data="episodes") == 1
+    monkeypatch.setattr(build, "make_tasks", lambda config, seeds: single(partial(vectorise, env)))
+    config = replace(
+        tiny_config(mixer="vdn", data="episodes"),
+        run_dir=str(tmp_path),
+        logger=LoggerConfig(wandb="disabled", table=False),
+        devices=1,
+    )
+    assert train(config) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: environment 'endless' breaks its contract: ")
     assert "episodes that were not over after spec.horizon=3 transitions" in line
     assert "time steps in which an agent has no available action" in line
+    assert "rewards that are not finite" in line and "diverged" not in line
     assert json.loads((tmp_path / "summary.json").read_text())["status"] == "failed"
     assert read_records(tmp_path / "metrics.jsonl") == []
-
-
-def test_a_reward_that_is_not_finite_is_not_taken_for_a_seed_that_diverged(
-    tmp_path, monkeypatch, capsys
-):
-    env = changed(CONSTANT.env, reward=lambda row: row.reward * jnp.where(row.first, 1, jnp.inf))
-    assert trained(tmp_path, env, monkeypatch) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "rewards that are not finite" in line and "diverged" not in line

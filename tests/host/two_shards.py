@@ -27,7 +27,9 @@ def collectives(compiled: str) -> set[str]:
 
 def main() -> None:
     devices.begin(2)
-    config = tiny_config(n_envs=2 * 7, batch_size=2 * 17, plasticity=KNIFE, log_every=STEPS * 7)
+    config = tiny_config(
+        n_envs=2 * 7, batch_size=2 * 17, plasticity=KNIFE, log_every=STEPS * 7, mixer="vdn"
+    )
     program = build_in(partial(vectorise, ENDLESS.env), config)
     state, clock = program.place(program.init([0]), program.clock())
     chunk = program.chunk.lower(state, clock).compile()
