@@ -17,8 +17,8 @@ from knife_jax.report import continual, transfer
 
 WORDS = (
     "+env=seq_matrix", "env.n_tasks=2", "env.steps_per_task=2048", "env.n_envs=8",
-    "algo=qmix_knife", "algo.hidden=16", "algo.embed=8", "algo.learning_starts=256",
-    "algo.updates_per_round=32", "algo.lr=3e-3",
+    "algo=vdn_knife", "algo.hidden=16", "algo.learning_starts=256", "algo.updates_per_round=8",
+    "algo.lr=3e-3",
     "plasticity.window=10", "plasticity.slots=1", "num_seeds=2", "env_steps=4096",
     "evaluation.every=1024", "evaluation.episodes=8", "log_every=1024", "logger.wandb=disabled",
     "logger.table=false", "recording.episodes=0",

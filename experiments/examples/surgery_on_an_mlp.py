@@ -12,7 +12,7 @@ from flax import linen as nn
 
 from knife_jax import plasticity as p
 
-WIDTH, TASKS, STEPS = 64, 12, 300
+WIDTH, TASKS, STEPS = 64, 12, 200
 init, optimiser = p.torch_init(), optax.adam(2e-2)
 hidden = {"first": "second", "second": "out"}  # layer of hidden neurons -> the layer that reads it
 wiring = tuple(p.NeuronGroup(k, WIDTH, init.columns, outgoing=(v,)) for k, v in hidden.items())
@@ -48,7 +48,7 @@ def loss_after_each_task(method):
     state, clock, loss = method.init(online), p.Clock.zero(), jnp.inf
     for task_key in jax.random.split(jax.random.key(1), TASKS):
         inputs, labels, *keys = jax.random.split(task_key, 2 + STEPS)
-        x, y = jax.random.normal(inputs, (256, 16)), jax.random.normal(labels, (256,))
+        x, y = jax.random.normal(inputs, (128, 16)), jax.random.normal(labels, (128,))
         for key in keys:
             patient, state, clock, loss = update(patient, state, clock, x, y, key)
         yield float(loss)

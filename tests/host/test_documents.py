@@ -3,7 +3,8 @@
 Training itself is left out, and so are measurements: processes are started with ``SITE`` on their
 path, which keeps the configuration in the place of training, and stops the scripts of benchmarks
 once their words are read; those of Python are forked from one that has imported what they import.
-One run is trained in earnest, stopped, gone on with and played, by processes from their beginning.
+What sets fields of a single run alone is read by the program's entry within the process of the
+tests. One run is trained in earnest, by a process from its beginning, gone on with and played.
 """
 
 import json
@@ -15,12 +16,14 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import types
 from pathlib import Path
 
 import pytest
 import yaml
 from documents import ROOT, commands, pages, refusals
 
+from knife_jax.cli import compose, launch
 from knife_jax.envs.smacv2 import doctor
 
 sys.path.insert(0, str(ROOT / "tests" / "starcraft"))
@@ -73,9 +76,14 @@ IN_EARNEST = (
 )
 """one run: trained, gone on with and played"""
 
+STUDIED = "python -m knife_jax.study matrix_sequence"
+"""the study that further commands report on"""
+
 SHORTER = {
     "python -m knife_jax.bench.plasticity": "--quick --methods none --seeds 2",
     "python -m knife_jax.study predator_prey_sequence": "--methods none,redo",
+    "python -m knife_jax.study matrix_shared": "--methods none",
+    STUDIED: "--methods none,redo",
 }
 """further words for those that would take long"""
 
@@ -106,7 +114,10 @@ def not_here(command):
     return next((start for start in NOT_HERE if command.startswith(start)), None)
 
 
-RUN = [c for c in FOUND if not not_here(c) and c not in IN_EARNEST]
+FIELDS_ALONE = re.compile(r"python -m knife_jax\.train( [+\w][\w.+]*=\S+)+")
+READ = [c for c in FOUND if FIELDS_ALONE.fullmatch(c) and "target=" not in c and "search=" not in c]
+READ = [c for c in READ if c not in IN_EARNEST]
+RUN = [c for c in FOUND if not not_here(c) and c not in (*IN_EARNEST, *READ, STUDIED)]
 
 
 def caller(folder, forks):
@@ -119,7 +130,7 @@ def caller(folder, forks):
         (folder / path.relative_to(ROOT)).symlink_to(path)
     bin_of_python = str(Path(sys.executable).parent)
 
-    def called(command, *further, site=True):
+    def called(command, *further, site=True, fork=True):
         words = [PLACEHOLDERS.get(word, word) for word in shlex.split(command)]
         path = [str(folder / "site")] * site + [*filter(None, sys.path)]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
@@ -130,7 +141,7 @@ def caller(folder, forks):
         while "=" in words[0]:
             name, _, value = words.pop(0).partition("=")
             environment[name] = value
-        if site and words[0] == "python":
+        if fork and words[0] == "python":
             return forks.run([*words, *further], folder, environment)
         return subprocess.run(
             [*words, *further], cwd=folder, env=environment, capture_output=True, text=True,
@@ -147,17 +158,36 @@ def call(tmp_path, forks):
 
 @pytest.fixture(scope="module")
 def studied(tmp_path_factory, forks):
-    """The folder of a study's runs."""
+    """The folder of a study's runs, and how the study ended."""
     folder = tmp_path_factory.mktemp("studied")
-    study = "python -m knife_jax.study matrix_sequence --methods none,redo"
-    assert caller(folder, forks)(study).returncode == 0
-    return folder / "runs"
+    done = caller(folder, forks)(STUDIED, *SHORTER[STUDIED].split())
+    return folder / "runs", done
+
+
+def test_a_study_that_is_shown(studied):
+    assert STUDIED in FOUND and (studied[1].returncode, studied[1].stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", READ)
+def test_fields_that_are_shown(command, tmp_path, monkeypatch, capsys):
+    configs = []
+    loop = types.ModuleType("knife_jax.host.loop")
+    loop.train = lambda config: configs.append(config) or 0  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "knife_jax.host.loop", loop)
+    monkeypatch.setattr(sys, "argv", command.split()[2:])
+    monkeypatch.chdir(tmp_path)
+    if "smacv2" in command:
+        monkeypatch.setenv("SC2PATH", fake_game.install(tmp_path / "game")["SC2PATH"])
+    with pytest.raises(SystemExit) as ended:
+        launch.main()
+    assert ended.value.code == 0 and capsys.readouterr() == ("", "")
+    assert configs == [compose(command.split()[3:])]
 
 
 @pytest.mark.parametrize("command", RUN)
 def test_a_command_that_is_shown(command, call, tmp_path, request):
     if "knife_jax.report" in command:
-        shutil.copytree(request.getfixturevalue("studied"), tmp_path / "runs")
+        shutil.copytree(request.getfixturevalue("studied")[0], tmp_path / "runs")
     done = call(command, *SHORTER.get(command, "").split())
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr and "error: " not in done.stderr
@@ -199,7 +229,7 @@ def test_a_refusal_that_is_shown(command, call):
 def test_one_run_in_earnest(call, tmp_path):
     assert {*IN_EARNEST} <= {*FOUND}
     first, again, *played = IN_EARNEST
-    done = call(first, *SMALL.split(), site=False)
+    done = call(first, *SMALL.split(), site=False, fork=False)
     assert done.returncode == 0, done.stderr
     mine = tmp_path / "runs" / "mine"
     newest = max((mine / "checkpoints").iterdir(), key=lambda path: path.name)

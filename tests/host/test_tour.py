@@ -13,7 +13,7 @@ pytestmark = pytest.mark.xdist_group("tour")  # they share a kernel
 TOUR = Path(__file__).parents[2] / "experiments" / "examples" / "tour.ipynb"
 TINY = {
     '"env_steps=60_000"': '"env_steps=3_000", "env.n_envs=8", "algo.window=4", "algo.batch_size=8",'
-    '"algo.updates_per_round=1", "algo.learning_starts=256", "evaluation.episodes=8"',
+    '"algo.updates_per_round=1", "algo.learning_starts=256", "evaluation.episodes=8", "devices=1"',
     "log_every=5_000": "log_every=1_000",
     "evaluation.every=10_000": "evaluation.every=1_500",
     '"plasticity.interval=20_000"': '"plasticity.interval=1_000", "plasticity.window=10"',
