@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key
+from jaxtyping import Array, Key, UInt32
 
 from knife_jax.envs import contract
 from knife_jax.host.recording import evaluation_records
@@ -46,10 +46,17 @@ def episode_keys(
     A seed's key does not depend on the other seeds; keys differ between kinds of evaluations,
     moments and parts.
     """
-    key = jax.random.key(base)
-    for number in (EVALUATIONS.index(kind), moment % 2**32, part):
+    told = jnp.array([EVALUATIONS.index(kind), moment % 2**32, part], jnp.uint32)
+    return _folded(jax.random.key(base), told, jnp.array(seeds, jnp.uint32))
+
+
+@jax.jit
+def _folded(
+    key: Key[Array, ""], numbers: UInt32[Array, "3"], seeds: UInt32[Array, "S"]
+) -> Key[Array, "S"]:
+    for number in numbers:
         key = jax.random.fold_in(key, number)
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.asarray(seeds, jnp.uint32))
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, seeds)
 
 
 def played_keys(

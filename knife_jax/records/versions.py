@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import subprocess
+from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,6 +48,7 @@ def _code(module: str) -> dict[str, str] | None:
     return {"file": shown, "sha256": hashlib.sha256(content).hexdigest()}
 
 
+@cache
 def _git_commit() -> str | None:
     """The commit of this package's own checkout, ``-dirty`` if it was changed since."""
     package = Path(__file__).resolve().parents[1]
