@@ -6,12 +6,14 @@ script, this is the process that is forked.
 """
 
 import gc
+import itertools
 import json
 import os
 import runpy
 import signal
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
@@ -27,28 +29,61 @@ IMPORTED = (
 MOST_SECONDS = 600
 
 
+class Fork:
+    """A program that was begun; ``out`` and ``err`` are the files of what it prints."""
+
+    def __init__(self, words: list[str], folder: Path, pid: int) -> None:
+        self.words, self.pid = words, pid
+        self.out, self.err, self.code = folder / "out", folder / "err", folder / "code"
+
+    def poll(self) -> int | None:
+        """Its exit code once it has ended, as that of ``subprocess.Popen``."""
+        return int(self.code.read_text()) if self.code.exists() else None
+
+    def wait(self) -> int:
+        """Until it has ended: its exit code."""
+        while (code := self.poll()) is None:
+            time.sleep(0.005)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        """Unless it has ended."""
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Unless it has ended."""
+        self.send_signal(signal.SIGKILL)
+
+
 class Forks:
-    """Begins programs, one after the other; ``scratch`` is a folder for what they print."""
+    """Begins programs; ``scratch`` is a folder for what they print."""
 
     def __init__(self, scratch: Path) -> None:
-        self.out, self.err = scratch / "out", scratch / "err"
+        self.scratch, self.numbers = scratch, itertools.count()
         self.process = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
+
+    def start(
+        self, words: list[str], cwd: Path | None = None, env: Mapping[str, str] = os.environ
+    ) -> Fork:
+        """``python`` and further words, as ``subprocess.Popen`` would begin them."""
+        folder = self.scratch / str(next(self.numbers))
+        folder.mkdir()
+        told = {"words": words, "env": {**env}, "cwd": str(cwd or Path.cwd())}
+        assert self.process.stdin and self.process.stdout
+        print(json.dumps(told | {"folder": str(folder)}), file=self.process.stdin, flush=True)
+        return Fork(words, folder, int(self.process.stdout.readline()))
 
     def run(
         self, words: list[str], cwd: Path | None = None, env: Mapping[str, str] = os.environ
     ) -> subprocess.CompletedProcess[str]:
         """``python`` and further words, as ``subprocess.run`` would run them."""
-        ends = {"cwd": str(cwd or Path.cwd()), "out": str(self.out), "err": str(self.err)}
-        assert self.process.stdin and self.process.stdout
-        print(
-            json.dumps({"words": words, "env": {**env}, **ends}),
-            file=self.process.stdin,
-            flush=True,
-        )
-        code = int(self.process.stdout.readline())
-        out, err = (path.read_text(encoding="utf-8") for path in (self.out, self.err))
+        fork = self.start(words, cwd, env)
+        code = fork.wait()
+        out, err = (path.read_text(encoding="utf-8") for path in (fork.out, fork.err))
         return subprocess.CompletedProcess(words, code, out, err)
 
     def close(self) -> None:
@@ -56,10 +91,10 @@ class Forks:
         self.process.communicate()
 
 
-def begin(words: list[str], env: dict[str, str], cwd: str, out: str, err: str) -> None:
+def begin(words: list[str], env: dict[str, str], cwd: str, folder: str) -> None:
     """Be the process that was asked for."""
     signal.alarm(MOST_SECONDS)
-    for number, path in enumerate((os.devnull, out, err)):
+    for number, path in enumerate((os.devnull, f"{folder}/out", f"{folder}/err")):
         os.dup2(os.open(path, (os.O_RDWR | os.O_CREAT | os.O_TRUNC) * bool(number)), number)
     os.chdir(cwd)
     os.environ.clear()
@@ -81,18 +116,28 @@ def begin(words: list[str], env: dict[str, str], cwd: str, out: str, err: str) -
 
 
 def main() -> None:
-    """Fork for each line of the input; answer with the exit code."""
+    """Fork for each line of the input; answer with the number of the process, whose exit code goes
+    into a file of its folder."""
     for module in IMPORTED:
         import_module(module)
     import_module("knife_jax.cli").compose()  # reads what all compositions share
     gc.freeze()
     warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)  # no backend of jax has begun
     for line in sys.stdin:
-        if pid := os.fork():
-            print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
-        else:
-            begin(**json.loads(line))
+        told = json.loads(line)
+        if os.fork():
+            continue
+        if not (pid := os.fork()):
+            begin(**told)
             return
+        print(pid, flush=True)
+        written = Path(told["folder"], "code.written")
+        written.write_text(str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])))
+        written.rename(written.with_name("code"))
+        os._exit(0)
+    with suppress(ChildProcessError):
+        while os.wait():
+            pass
 
 
 if __name__ == "__main__":

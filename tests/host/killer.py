@@ -19,9 +19,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from forks import Fork, Forks
 from stored import end_of
 
 ROOT = Path(__file__).parents[2]
@@ -39,20 +41,29 @@ MOST_SECONDS = 1.5
 
 
 class Runs:
-    """Starts of one run in a folder, with compiled programs kept between them."""
+    """Starts of one run in a folder, with compiled programs kept between them; of ``program``, as
+    ``forks`` if these are given."""
 
-    def __init__(self, words: list[str], cache: Path) -> None:
-        self.words = [*words, "resume=auto"]
+    def __init__(
+        self,
+        words: list[str],
+        cache: Path,
+        forks: Forks | None = None,
+        program: Sequence[str] = ("-m", "knife_jax.train"),
+    ) -> None:
+        self.words, self.forks = [*program, *words, "resume=auto"], forks
         self.env = os.environ | {
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)]),
             "JAX_PLATFORMS": "cpu",
             "XDG_CACHE_HOME": str(cache),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }
 
-    def start(self, folder: Path) -> subprocess.Popen:
-        command = [sys.executable, "-m", "knife_jax.train", *self.words, f"run_dir={folder}"]
-        return subprocess.Popen(command, env=self.env, stdout=subprocess.DEVNULL)
+    def start(self, folder: Path) -> subprocess.Popen | Fork:
+        words = [*self.words, f"run_dir={folder}"]
+        if self.forks is not None:
+            return self.forks.start(["python", *words], env=self.env)
+        return subprocess.Popen([sys.executable, *words], env=self.env, stdout=subprocess.DEVNULL)
 
     def undisturbed(self, folder: Path) -> float:
         """The seconds until the first chunk of a run that is left alone."""
@@ -63,7 +74,7 @@ class Runs:
         return first
 
 
-def wait_for_rows(folder: Path, process: subprocess.Popen, known: int) -> None:
+def wait_for_rows(folder: Path, process: subprocess.Popen | Fork, known: int) -> None:
     """Until the metrics differ in length from what they were, or the process has ended."""
     metrics = folder / "metrics.jsonl"
     while process.poll() is None:

@@ -2,86 +2,65 @@
 
 import json
 import os
-import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
-from typing import NamedTuple
+import time
 
 import killer
-import pytest
 from stored import end_of
 
 SIZES = """
-algo=vdn_knife algo.hidden=13 algo.window=5 algo.batch_size=34
-algo.buffer_size=203 algo.updates_per_round=3 algo.learning_starts=105 algo.target_period=20
-plasticity.interval=300 plasticity.window=10 plasticity.threshold=0.8 log_every=500
-evaluation.every=1000 evaluation.episodes=7 checkpoint.every=500 checkpoint.keep=9
+algo.hidden=13 algo.window=5 algo.batch_size=34 algo.buffer_size=203 algo.updates_per_round=3
+algo.learning_starts=105 algo.target_period=20 log_every=500 evaluation.every=1000
+evaluation.episodes=7 checkpoint.every=500 checkpoint.keep=9 probes.every=0
 logger.wandb=disabled logger.table=false recording.episodes=0 env.n_envs=14
 """
+KNIFE = "algo=vdn_knife plasticity.interval=300 plasticity.window=10 plasticity.threshold=0.8"
 
 
-same_process = pytest.mark.xdist_group("straight")  # they share a run
-
-
-class Straight(NamedTuple):
-    """An undisturbed run."""
-
-    runs: killer.Runs
-    folder: Path
-    startup: float
-    """seconds until its first chunk"""
-    cache: Path
-
-
-@pytest.fixture(scope="module")
-def straight(tmp_path_factory):
-    """Two seeds over four devices."""
-    scratch = tmp_path_factory.mktemp("straight")
-    words = ["env=mpe_predator_prey", "num_seeds=2", "devices=4", "env_steps=2000"]
-    runs = killer.Runs([*SIZES.split(), *words], scratch / "cache")
-    startup = runs.undisturbed(scratch / "run")
-    return Straight(runs, scratch / "run", startup, scratch / "cache")
-
-
-@same_process
-def test_a_resumed_run_ends_with_the_bits_of_a_straight_one(straight, forks, tmp_path):
-    """Surgeries on both sides of the break, another process."""
-    runs, straight, _, cache = straight
-    resumed = tmp_path / "resumed"
-    step, sums, rows = end_of(straight)
+def test_a_killed_run_ends_with_the_bits_of_an_undisturbed_one(forks, tmp_path):
+    """Two seeds over four devices, surgeries on both sides of the kill."""
+    words = ["env=mpe_predator_prey", "num_seeds=2", "devices=4", "env_steps=2000", *KNIFE.split()]
+    runs = killer.Runs([*SIZES.split(), *words], tmp_path / "cache", forks)
+    calm, victim = tmp_path / "calm", tmp_path / "victim"
+    assert runs.start(calm).wait() == 0
+    process = runs.start(victim)
+    while not killer.committed(victim)[0]:
+        assert process.poll() is None, process.err.read_text()
+        time.sleep(0.005)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    committed = killer.committed(victim)[0]
+    assert runs.start(victim).wait() == 0
+    step, _, rows = end_of(calm)
     surgeries = [row["env_steps"] for row in rows if row["kind"] == "surgery"]
-    steps = sorted(int(path.name) for path in (straight / "checkpoints").iterdir())
-    middle = steps[1]
-    assert min(surgeries) < middle < max(surgeries) and step == steps[-1] > middle
-    shutil.copytree(straight, resumed)
-    for later in (s for s in steps if s > middle):
-        shutil.rmtree(resumed / "checkpoints" / str(later))
-    assert runs.start(resumed).wait() == 0
-    assert end_of(resumed) == (step, sums, rows)
-    summary = json.loads((resumed / "summary.json").read_text())
+    assert min(surgeries) < committed < max(surgeries) and committed < step
+    assert end_of(victim) == end_of(calm)
+    summary = json.loads((victim / "summary.json").read_text())
     assert summary["mesh"] == {"seed": 2, "data": 2}
-    assert list((cache / "knife_jax").rglob("jit_*-cache")), "nothing was kept"
-    # the policy is played on any number of devices, here on as many as there are cores
-    for words, episodes, kind in (([], 7, "final"), (["--checkpoint", "best"], 70, "absolute")):
-        done = forks.run(["python", "-m", "knife_jax.evaluate", str(resumed), *words], env=runs.env)
-        assert f"{episodes} episodes per seed" in done.stdout, done.stderr
-        for seed, returned in enumerate(summary[f"{kind}_return"]):
-            assert re.search(rf"\| +{seed} +\| +{returned:.3g}", done.stdout)
     returns = [summary[f"{kind}_return"] for kind in ("final", "absolute")]
     returns.append([row["return"] for row in rows if row["kind"] == "eval"][-2:])
     assert len(set(map(tuple, returns))) == 3, "no two evaluations play the same episodes"
 
 
-@same_process
-def test_kills_at_random_moments_change_nothing(straight, tmp_path):
-    """A few kills; ``tests/host/killer.py`` does any number, of a run of SMAX."""
-    runs, calm, startup, _ = straight
-    log = killer.kill_at_random(runs, calm, startup, kills=2, seed=5, scratch=tmp_path)
-    assert len(log) == 2
+FAKE = """
+import sys, time
+import fake_program
+from knife_jax.host.loop import train
+words = dict(word.split("=", 1) for word in sys.argv[1:])
+fake_program.install(before_each=lambda clock: time.sleep(0.1))
+sys.exit(train(fake_program.config(checkpoint_every=200, **words)))
+"""
+
+
+def test_kills_at_random_moments_change_nothing(forks, tmp_path):
+    """A few kills of the fake; ``tests/host/killer.py`` does any number, of a run of SMAX."""
+    runs = killer.Runs([], tmp_path / "cache", forks, program=("-c", FAKE))
+    startup = runs.undisturbed(tmp_path / "calm")
+    log = killer.kill_at_random(runs, tmp_path / "calm", startup, kills=4, seed=5, scratch=tmp_path)
+    assert len(log) == 4
 
 
 def test_processes_that_share_a_run_stop_at_the_same_step(tmp_path):
@@ -91,7 +70,7 @@ def test_processes_that_share_a_run_stop_at_the_same_step(tmp_path):
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
     words = [
-        *SIZES.split(), "env=matrix_game", "env.scenario=two_step", "env_steps=1_000_000",
+        *SIZES.split(), "algo=vdn", "env=matrix_game", "env.scenario=two_step", "env_steps=1_000_000",
         "num_seeds=2", "distributed=true", f"run_dir={run}",
     ]  # fmt: skip
     env = os.environ | {
