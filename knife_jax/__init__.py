@@ -75,7 +75,7 @@ def build(config: Config) -> Program:
         far.
 
     Example:
-      >>> program = knife_jax.build(knife_jax.compose("env=matrix_game", "algo=qmix"))
+      >>> program = knife_jax.build(knife_jax.compose("env=matrix_game", "algo=vdn"))
       >>> program.spec.n_agents, program.spec.n_actions, program.optimum.tolist()
       (2, 3, [[8.0]])
     """
@@ -104,11 +104,11 @@ def train(config: Config) -> Run:
 
     Example:
       >>> config = knife_jax.compose(
-      ...     "env=matrix_game", "algo=qmix", "algo.hidden=8", "algo.learning_starts=500",
+      ...     "env=matrix_game", "algo=vdn", "algo.hidden=8", "algo.learning_starts=500",
       ...     "env_steps=2000", "evaluation.episodes=8", "logger.wandb=disabled", "run_dir=mine",
       ... )
       >>> knife_jax.train(config)
-      matrix_game qtran, qmix, seed 0: compiling
+      matrix_game qtran, vdn, seed 0: compiling
       ...
       mine: config.yaml, metrics.jsonl, summary.json, params.safetensors, curve.png, ...
       Run('mine')

@@ -70,8 +70,8 @@ def test_processes_that_share_a_run_stop_at_the_same_step(tmp_path):
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
     words = [
-        *SIZES.split(), "algo=vdn", "env=matrix_game", "env.scenario=two_step", "env_steps=1_000_000",
-        "num_seeds=2", "distributed=true", f"run_dir={run}",
+        *SIZES.split(), "algo=vdn", "env=matrix_game", "env.scenario=two_step",
+        "env_steps=1_000_000", "num_seeds=2", "distributed=true", f"run_dir={run}",
     ]  # fmt: skip
     env = os.environ | {
         "PYTHONPATH": str(killer.ROOT),

@@ -96,11 +96,9 @@ def test_every_function_says_what_it_takes_and_gives(name):
     assert doctest.DocTestParser().get_examples(told)
 
 
-def test_the_examples_are_true_and_train_stays_a_function(tmp_path):
+def test_the_examples_are_true_and_train_stays_a_function(forks, tmp_path):
     """In a process of its own, which composes, builds and trains."""
     path = os.pathsep.join(filter(None, sys.path))
-    subprocess.run(
-        [sys.executable, "-c", EXAMPLES],
-        check=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": path},
-    )  # fmt: skip
+    done = forks.run(["python", "-c", EXAMPLES], tmp_path, os.environ | {"PYTHONPATH": path})
+    assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "mine" / "summary.json").is_file()

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -30,14 +29,11 @@ sys.exit(train(fake_program.config(run_dir=sys.argv[1], env_steps=10**6, checkpo
 
 
 @pytest.fixture
-def holder(tmp_path):
+def holder(forks, tmp_path):
     """A run under way in another process, in the folder ``run``."""
-    here = Path(__file__).parent
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path / "run")],
-        env=os.environ | {"PYTHONPATH": f"{here}:{here.parents[1]}", "JAX_PLATFORMS": "cpu"},
-        stdout=subprocess.DEVNULL,
-    )
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parent), *sys.path]))
+    words = ["python", "-c", HOLDER, str(tmp_path / "run")]
+    process = forks.start(words, env=os.environ | {"PYTHONPATH": path})
     checkpoint = tmp_path / "run" / "checkpoints" / "400"
     while not checkpoint.exists():
         assert process.poll() is None

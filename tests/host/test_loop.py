@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ from knife_jax.host.loop import train
 from knife_jax.host.signals import stop_on_signal
 from knife_jax.records.lines import read_records
 
+HERE = Path(__file__).parent
 SEEDS = [5, 6, 7]
 ENDING = [("final", 1000), ("absolute", 400)]
 
@@ -189,37 +189,32 @@ sys.exit(train(fake_program.config(run_dir=sys.argv[1], env_steps=10**6)))
 """
 
 
-def interrupt(folder: Path, *numbers: int, seconds: float = 0.2) -> tuple[int, str]:
-    """Start an endless run, send signals once a chunk is logged; exit code and stderr.
+@pytest.fixture
+def interrupt(forks, tmp_path):
+    """Starts an endless run, sends signals once a chunk is logged; exit code and stderr."""
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(HERE), *sys.path]))}
 
-    ``seconds`` is how long a chunk takes.
-    """
-    here = Path(__file__).parent
-    env = os.environ | {"PYTHONPATH": f"{here}:{here.parents[1]}", "JAX_PLATFORMS": "cpu"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", RUN, str(folder), str(seconds)],
-        env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        while not ((log := folder / "metrics.jsonl").exists() and log.stat().st_size):
+    def interrupted(*numbers: int, seconds: float = 0.2) -> tuple[int, str]:
+        """``seconds`` is how long a chunk takes."""
+        process = forks.start(["python", "-c", RUN, str(tmp_path), str(seconds)], env=env)
+        log = tmp_path / "metrics.jsonl"
+        while not (log.exists() and log.stat().st_size):
             assert process.poll() is None
             time.sleep(0.02)
         first, *later = numbers
         process.send_signal(first)
-        assert process.stderr is not None
-        message = process.stderr.readline()
+        while not process.err.stat().st_size:
+            time.sleep(0.02)
         for number in later:
             process.send_signal(number)
-        return process.wait(timeout=60), message + process.stderr.read()
-    finally:
-        process.kill()
-        process.wait()
-        process.stderr.close()
+        return process.wait(), process.err.read_text()
+
+    return interrupted
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-def test_an_interrupted_run_ends_cleanly_with_everything_on_disk(tmp_path, number):
-    code, err = interrupt(tmp_path, number)
+def test_an_interrupted_run_ends_cleanly_with_everything_on_disk(interrupt, tmp_path, number):
+    code, err = interrupt(number)
     assert code == 128 + number
     assert err == f"{number.name}: ending after this chunk; Ctrl-C again leaves at once\n"
     rows = read_records(tmp_path / "metrics.jsonl")
@@ -232,8 +227,8 @@ def test_an_interrupted_run_ends_cleanly_with_everything_on_disk(tmp_path, numbe
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_second_ctrl_c_leaves_at_once(tmp_path):
-    code, _ = interrupt(tmp_path, signal.SIGINT, signal.SIGINT, seconds=3)
+def test_a_second_ctrl_c_leaves_at_once(interrupt, tmp_path):
+    code, _ = interrupt(signal.SIGINT, signal.SIGINT, seconds=3)
     assert code == 130
     assert json.loads((tmp_path / "summary.json").read_text())["status"] == "running"
     assert not (tmp_path / "params.safetensors").exists()
