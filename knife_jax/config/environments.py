@@ -163,11 +163,13 @@ class PursuitSequenceConfig(SequenceConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class SmaxSequenceConfig(SequenceConfig):
-    """SMAX with other unit types or starting places in every task."""
+    """SMAX with other unit types, starting places or numbers of enemies in every task."""
 
     name: Annotated[str, choice("seq_smax"), "label"] = "seq_smax"
     scenario: Annotated[str, choice(*SMAX_DRAWN), "battle"] = "smacv2_5_units"
-    vary: Annotated[str, choice("types", "starts", "all"), "what differs"] = "types"
+    vary: Annotated[
+        str, choice("types", "starts", "enemies", "all"), "what differs; enemies grow in number"
+    ] = "types"
 
 
 TWO_TASKS = {"n_tasks": 2, "steps_per_task": 1000}

@@ -109,7 +109,8 @@ def battles(scenario: str, vary: str, n_tasks: int, task_seed: TaskSeed) -> Task
 
     ``types``: how likely each type of unit is, uniform over all distributions on those that the
     scenario has. ``starts``: whether one team surrounds the other or they mirror each other,
-    always or never. ``all`` of these.
+    always or never. ``enemies``: how many there are, growing over the tasks up to the scenario's
+    M, that of task k of K uniform in the k-th of K equal parts of 1 ... M. ``all`` of these.
     """
     rng = np.random.default_rng(task_seed)
     rules = load_rules(scenario)
@@ -121,8 +122,14 @@ def battles(scenario: str, vary: str, n_tasks: int, task_seed: TaskSeed) -> Task
         drawn[kinds] = rng.dirichlet(np.ones(len(kinds)))
         return {"type_weights": drawn}
 
-    changes = {"types": types, "starts": lambda: {"surround": float(rng.integers(2))}}
-    mixes = _drawn(Mix(weights, 0.5), changes, vary, n_tasks)
+    parts = np.arange(n_tasks) + rng.spawn(1)[0].uniform(size=n_tasks)
+    grown = iter(1 + np.floor(rules.n_enemies * parts / n_tasks).astype(int))
+    changes = {
+        "types": types,
+        "starts": lambda: {"surround": float(rng.integers(2))},
+        "enemies": lambda: {"n_enemies": next(grown)},
+    }
+    mixes = _drawn(Mix(weights, 0.5, rules.n_enemies), changes, vary, n_tasks)
     make = lambda mix, e: bounded_state(batched_smax(scenario, e, mix=mix))  # noqa: E731
     return Tasks(n_tasks, _stack(mixes), make)
 

@@ -9,7 +9,20 @@ from knife_jax.cli import compose
 from knife_jax.config.scenarios import SMAX_DRAWN, SMAX_RACES
 from knife_jax.config.schema import ConfigError
 from knife_jax.envs import sequences
-from knife_jax.envs.smax import Mix, batched_smax, draw_start, load_rules, n_draws
+from knife_jax.envs.smax import (
+    Mix,
+    batched_smax,
+    draw_start,
+    load_rules,
+    n_draws,
+    n_randoms,
+    observe,
+    open_battle,
+    scale_randoms,
+    step,
+)
+from knife_jax.envs.smax.physics import push
+from knife_jax.envs.smax.start import reflect
 
 E = 499
 TYPES = {"terran": (0, 1), "protoss": (2, 3), "zerg": (4, 5)}
@@ -76,6 +89,51 @@ def test_sequences_of_battles():
     both = sequences.battles("smacv2_5_units", "all", 7, 0).params
     assert (both.type_weights > 0).all() and set(both.surround) == {0.0, 1.0}
     assert {"smacv2_5_units", *SMAX_RACES} < set(SMAX_DRAWN)
+
+
+def test_enemies_grow_in_number_and_each_drawing_in_its_own_way():
+    drawn = [sequences.battles("terran_10_vs_11", "enemies", 4, (0, s)).params for s in range(60)]
+    counts = np.array([params.n_enemies for params in drawn])
+    assert (np.diff(counts) >= 0).all() and counts.dtype == np.int32
+    for task, of_task in enumerate(counts.T):  # 1 to 3 in the first quarter of 1 to 11, and so on
+        low, high = 1 + 11 * task // 4, 1 + -(-11 * (task + 1) // 4)
+        assert {*of_task} == {*range(low, high)}
+    assert (np.array([params.surround for params in drawn]) == 0.5).all()
+    as_many = sequences.battles("terran_5_vs_5", "enemies", 5, 3).params
+    assert as_many.n_enemies.tolist() == [1, 2, 3, 4, 5]
+    types = sequences.battles("smacv2_5_units", "types", 3, 0).params
+    assert types.n_enemies.tolist() == [5, 5, 5]
+    every = sequences.battles("smacv2_5_units", "all", 5, 0).params
+    assert every.n_enemies.tolist() == [1, 2, 3, 4, 5]
+
+
+def test_enemies_that_a_task_does_without_are_dead_from_the_start(key):
+    """Two of five are there: the others are neither seen, nor a target, nor worth anything."""
+    rules, weights = load_rules("terran_5_vs_5"), jnp.array([1.0, 0, 0, 0, 0, 0])
+    mix = Mix(weights, 0.0, jnp.int32(2))
+    uniform = jax.random.uniform(key, (n_draws(rules), E))
+    start = draw_start(rules, uniform, mix)
+    x, y = reflect(rules, uniform[:10], uniform[10:20])
+    alone = push(x[:7], y[:7], jnp.ones((7, E), bool), jnp.full((7, E), 0.375))
+    np.testing.assert_allclose((start.x[:7], start.y[:7]), alone, rtol=1e-6)
+    battle = open_battle(rules, start, mix)
+    assert (np.asarray(battle.health) > 0).sum(0).tolist() == [7] * E
+    obs, state, avail = observe(rules, battle)
+    seen = np.asarray(obs[..., :-10]).reshape(E, 5, 9, 13)
+    assert not seen[:, :, 6:].any() and seen[:, :, 4:6].any()
+    assert not np.asarray(state).reshape(E, -1)[:, 70:100].any()
+    assert not np.asarray(avail)[:, :, 7:].any() and np.asarray(avail)[:, :, :7].any((0, 1)).all()
+    # both are killed: a whole health is the reward, and the battle is won
+    weak = battle.replace(
+        x=battle.x.at[5:].set(battle.x[0] + 1), y=battle.y.at[5:].set(battle.y[0]),
+        health=jnp.where(battle.health > 0, 9.0, 0.0).at[:5].set(45.0),
+    )  # fmt: skip
+    randoms = scale_randoms(rules, jnp.full((n_randoms(rules), E), 0.5))
+    orders = jnp.full((5, E), 4).at[0].set(5).at[1].set(6)
+    near = weak.replace(x=weak.x.at[1].set(weak.x[0] - 1), y=weak.y.at[1].set(weak.y[0]))
+    _, outcome = step(rules, near, orders, randoms, mix)
+    assert outcome.won.all() and outcome.terminated.all()
+    np.testing.assert_allclose(outcome.reward, 2 * (9 / 45) / 2 + 1, rtol=1e-6)
 
 
 def test_jaxmarl_has_no_races():

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from knife_jax.envs.smax.heuristic import enemy_actions
 from knife_jax.envs.smax.physics import fight
 from knife_jax.envs.smax.rules import Rules
+from knife_jax.envs.smax.start import Mix, enemies_there
 from knife_jax.envs.smax.state import Battle, per_unit
 
 
@@ -47,10 +48,15 @@ def scale_randoms(rules: Rules, uniform: Float[Array, "R E"]) -> Randoms:
 
 
 def step(
-    rules: Rules, battle: Battle, action: Int[Array, "N E"], randoms: Randoms
+    rules: Rules,
+    battle: Battle,
+    action: Int[Array, "N E"],
+    randoms: Randoms,
+    mix: Mix | None = None,
 ) -> tuple[Battle, Outcome]:
     """Play the allies' actions against the scripted enemy; nothing is reset.
 
+    Rewards are fractions of the health of the enemies that the task has, see ``mix``.
     Equal to JaxMARL's ``HeuristicEnemySMAX.step_env`` for equal battle, actions and random numbers,
     up to float rounding.
     """
@@ -59,7 +65,7 @@ def step(
     both = jnp.concatenate([action.astype(jnp.int32), enemy])
     after = fight(rules, battle.replace(aim=aim), both, randoms.jitter)
     lost = (after.health - battle.health) / per_unit(rules, "health", battle.unit_type)
-    damage = jnp.abs(lost[n:].sum(0)) / rules.n_enemies
+    damage = jnp.abs(lost[n:].sum(0)) / enemies_there(rules, mix)
     beaten, wiped_out = ~after.alive[n:].any(0), ~after.alive[:n].any(0)
     won, terminated = beaten & ~wiped_out, beaten | wiped_out
     late = battle.steps >= rules.time_limit

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from knife_jax.envs.smax.physics import push
 from knife_jax.envs.smax.rules import Rules
@@ -31,6 +31,18 @@ class Mix(NamedTuple):
     """how likely each unit type is"""
     surround: Float[Array, ""] | float = 0.5
     """how likely one team surrounds the other, rather than that they mirror each other"""
+    n_enemies: Int[Any, ""] | int | None = None
+    """the first so many of the enemies are there, the others dead from the start; None = all"""
+
+
+def enemies_there(rules: Rules, mix: Mix | None) -> Int[Any, ""] | int:
+    """How many enemies a battle begins with."""
+    return rules.n_enemies if mix is None or mix.n_enemies is None else mix.n_enemies
+
+
+def units_there(rules: Rules, mix: Mix | None) -> Bool[Any, "U 1"]:
+    """The units that a battle begins with."""
+    return np.arange(rules.n_units)[:, None] < rules.n_allies + enemies_there(rules, mix)
 
 
 def n_draws(rules: Rules) -> int:
@@ -71,7 +83,7 @@ def draw_start(rules: Rules, uniform: Float[Array, "R E"], mix: Mix | None = Non
             drawn = jnp.sum(rest * edges[-1] >= edges[:-1], axis=0, dtype=jnp.int32)
         unit_type = mirror_types(rules, drawn)
     radius = per_unit(rules, "radius", unit_type)
-    return Start(*push(x, y, jnp.ones(x.shape, bool), radius), unit_type)
+    return Start(*push(x, y, units_there(rules, mix) & jnp.ones(x.shape, bool), radius), unit_type)
 
 
 def surround(rules: Rules, coin: Array, depth: Array, group: Array) -> tuple[Array, Array]:
@@ -105,11 +117,12 @@ def mirror_types(rules: Rules, drawn: Int[Array, "D E"]) -> Int[Array, "U E"]:
     return jnp.concatenate([ally, ally[: rules.n_enemies], extra, marines])
 
 
-def open_battle(rules: Rules, start: Start) -> Battle:
+def open_battle(rules: Rules, start: Start, mix: Mix | None = None) -> Battle:
     """The battle at its start: full health, weapons ready, no unit has acted."""
     shape = start.x.shape
     n = rules.n_allies
     health = jnp.broadcast_to(per_unit(rules, "health", start.unit_type), shape)
+    health = jnp.where(units_there(rules, mix), health, 0.0)
     return Battle(
         x=start.x,
         y=start.y,

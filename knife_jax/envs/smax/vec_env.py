@@ -39,7 +39,7 @@ def batched_smax(
     The step after an episode's last one ignores its actions and opens the next battle. Every
     environment keeps one start ready; each step redraws one in `reset_period` of them in turn, so
     two battles share a start only if the first is over in fewer than `reset_period` steps.
-    ``mix`` replaces the scenario's own way of drawing types and places.
+    ``mix`` replaces the scenario's own way of drawing types and places and number of enemies.
     Raises ValueError as ``load_rules`` does.
     """
     if n_envs < 1 or reset_period < 1:
@@ -53,7 +53,7 @@ def batched_smax(
     def reset(key: PRNGKeyArray) -> tuple[Battles, TimeStep]:
         now, ahead, key = jax.random.split(key, 3)
         shape = (n_draws(rules), n_envs)
-        battle = open_battle(rules, draw_start(rules, jax.random.uniform(now, shape), mix))
+        battle = open_battle(rules, draw_start(rules, jax.random.uniform(now, shape), mix), mix)
         spare = draw_start(rules, jax.random.uniform(ahead, shape), mix)
         no = jnp.zeros(n_envs, bool)
         nothing = Outcome(jnp.zeros(n_envs), no, no, no)
@@ -71,9 +71,9 @@ def batched_smax(
             fresh,
             battles.spare,
         )
-        played, outcome = step(rules, battles.battle, action.T, randoms)
+        played, outcome = step(rules, battles.battle, action.T, randoms, mix)
         first = battles.last
-        opened = open_battle(rules, battles.spare)
+        opened = open_battle(rules, battles.spare, mix)
         battle = jax.tree.map(lambda new, old: jnp.where(first, new, old), opened, played)
         outcome = Outcome(*(jnp.where(first, jnp.zeros_like(part), part) for part in outcome))
         last = outcome.terminated | outcome.truncated
