@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import jax
-import optax
 
 from knife_jax.clock import every_env_steps
 from knife_jax.config.env import EnvConfig, SequenceConfig
@@ -13,6 +12,7 @@ from knife_jax.config.environments import ENVS
 from knife_jax.config.registry import resolve
 from knife_jax.config.run import Config
 from knife_jax.envs.tasks import Tasks, TaskSeed, of_each_seed, shuffled
+from knife_jax.plasticity.moments import restart
 from knife_jax.training.task_switch import TaskSequence
 from knife_jax.types import Patient, PyTree
 
@@ -53,12 +53,11 @@ def make_sequence(
     tasks: Tasks,
     n_envs: int,
     round_steps: int,
-    optimiser: optax.GradientTransformation,
 ) -> TaskSequence:
     """When the tasks are trained, and what a switch does by itself."""
 
     def on_task_switch(patient: Patient) -> Patient:
-        return patient._replace(opt_state=optimiser.init(patient.online["params"]))
+        return patient._replace(opt_state=restart(patient.opt_state))
 
     return TaskSequence(
         env=lambda task, own: tasks.env(task, n_envs, own),

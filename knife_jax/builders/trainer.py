@@ -51,7 +51,7 @@ def make_trainer(
     epsilon = linear(algo.epsilon_start, algo.epsilon_end, algo.epsilon_steps, budget.round_steps)
     sequence, switches = None, config.env.sequence()
     if tasks is not None and switches is not None:
-        sequence = make_sequence(switches, tasks, env.n_envs, budget.round_steps, optimiser)
+        sequence = make_sequence(switches, tasks, env.n_envs, budget.round_steps)
         if switches.restart_epsilon:
             epsilon = per_task(epsilon)
     return Trainer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from knife_jax.config.anchoring import EwcConfig, L2TaskConfig, MasConfig
 from knife_jax.config.grafting import InjectionConfig, KnifeConfig, NoneConfig, WiderConfig
 from knife_jax.config.plasticity import PlasticityConfig
 from knife_jax.config.recycling import (
@@ -42,6 +43,9 @@ PLASTICITIES: dict[str, type[PlasticityConfig]] = {
     "snr": SnrConfig,
     "l2_init": L2InitConfig,
     "nap": NapConfig,
+    "l2_task": L2TaskConfig,
+    "ewc": EwcConfig,
+    "mas": MasConfig,
     "layer_norm": LayerNormConfig,
     "wider": WiderConfig,
 }

@@ -21,10 +21,12 @@ from knife_jax.nets.graft import GraftedDense, Occupancy, occupancy, with_open_s
 from knife_jax.nets.initialisers import Init, orthogonal_init, torch_init
 from knife_jax.nets.target_network import update_target
 from knife_jax.nets.wiring import NeuronGroup, Wiring, check, relu_groups
+from knife_jax.plasticity.anchoring import ewc, l2_task, mas, toward_anchor
 from knife_jax.plasticity.apply import Event, operate_if_due, step
 from knife_jax.plasticity.base import (
     Claims,
     Extras,
+    Importance,
     Meter,
     NeuronStats,
     PlasticityTransform,
@@ -36,6 +38,7 @@ from knife_jax.plasticity.combine import identity, reset_per_task, surgery, with
 from knife_jax.plasticity.edits import absorb, blend, redraw, seed_neurons
 from knife_jax.plasticity.flat import flat
 from knife_jax.plasticity.grafting import knife, plasticity_injection
+from knife_jax.plasticity.importance import weight_importance
 from knife_jax.plasticity.invariants import change, check_operation
 from knife_jax.plasticity.meters import (
     Ordered,
@@ -71,6 +74,7 @@ __all__ = [
     "Event",
     "Extras",
     "GraftedDense",
+    "Importance",
     "Init",
     "Meter",
     "NeuronGroup",
@@ -101,13 +105,16 @@ __all__ = [
     "dormant_pct",
     "every_env_steps",
     "every_updates",
+    "ewc",
     "fixed_norms",
     "flat",
     "graft",
     "identity",
     "knife",
     "l2_init",
+    "l2_task",
     "marr",
+    "mas",
     "nap",
     "neuron_stats",
     "never",
@@ -144,9 +151,11 @@ __all__ = [
     "step",
     "surgery",
     "torch_init",
+    "toward_anchor",
     "toward_initial",
     "unmeasured",
     "update_target",
+    "weight_importance",
     "with_monitor",
     "with_open_slots",
 ]  # fmt: skip

@@ -19,7 +19,10 @@ PerNeuron = Mapping[str, Float[Array, "W"]]
 Chosen = Mapping[str, Bool[Array, "W"]]
 """name of a neuron group -> whether a neuron is chosen"""
 
-Stat = Literal["outgoing", "sensitivity"]
+Importance = Literal["fisher", "output_slopes"]
+"""how much a weight matters: its mean squared gradient of the loss, or its mean absolute gradient
+of the outputs' squared norm (see ``importance.py``)"""
+Stat = Literal["outgoing", "sensitivity", "fisher", "output_slopes"]
 """a statistic that is taken only for methods that need it"""
 
 
@@ -36,6 +39,9 @@ class NeuronStats(struct.PyTreeNode):
     """mean |v_i| of the outgoing weights, if needed"""
     sensitivity: PerNeuron = struct.field(default_factory=dict)
     """mean |∂L/∂z_i| over the rows of the batch, z_i being the pre-activation, if needed"""
+    importance: PyTree = struct.field(default_factory=dict)
+    """how much each weight matters, a tree like ``params``, if needed: at gradient steps after
+    which surgery is due; at others zeros will do"""
 
 
 class Report(struct.PyTreeNode):

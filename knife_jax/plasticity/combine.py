@@ -32,6 +32,11 @@ def operated(chosen: Chosen) -> Report:
     return Report(units_operated=units)
 
 
+def all_of(wiring: Wiring) -> Chosen:
+    """Choose every neuron."""
+    return {group.name: jnp.ones(group.width, bool) for group in wiring}
+
+
 def identity() -> PlasticityTransform:
     """Make the method without surgery, for others to be derived from."""
 

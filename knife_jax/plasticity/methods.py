@@ -6,6 +6,7 @@ from knife_jax.checks import checked
 from knife_jax.config.grafting import WiderConfig
 from knife_jax.config.schema import Count
 from knife_jax.nets.wiring import Wiring
+from knife_jax.plasticity.anchoring import ewc, l2_task, mas
 from knife_jax.plasticity.base import Factory, PlasticityTransform
 from knife_jax.plasticity.combine import identity
 from knife_jax.plasticity.grafting import knife, plasticity_injection
@@ -55,6 +56,9 @@ METHODS: dict[str, Factory] = {
     "snr": snr,
     "l2_init": l2_init,
     "nap": nap,
+    "l2_task": l2_task,
+    "ewc": ewc,
+    "mas": mas,
     "layer_norm": none,
     "wider": wider,
 }

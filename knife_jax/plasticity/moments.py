@@ -12,8 +12,9 @@ from knife_jax.types import PyTree
 FIRST = ("mu", "trace")
 SECOND = ("nu",)
 """optax's names of first and second moments"""
-ANCHORS = ("initial", "norm")
-"""fields of our own transformations (``regularise``) that describe where training began"""
+ANCHORS = ("initial", "norm", "anchor", "importance")
+"""fields of our own transformations (``regularise``, ``anchoring``) that say where weights are
+held"""
 
 
 def seed_moments(

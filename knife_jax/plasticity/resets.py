@@ -14,14 +14,10 @@ from knife_jax.clock import Trigger
 from knife_jax.config.resets import MarrConfig, ShrinkPerturbConfig
 from knife_jax.config.schema import Fraction, PositiveFraction
 from knife_jax.nets.wiring import Wiring, check, layer, some
-from knife_jax.plasticity.base import Chosen, Claims, Extras, PlasticityTransform
-from knife_jax.plasticity.combine import identity, operated
+from knife_jax.plasticity.base import Claims, Extras, PlasticityTransform
+from knife_jax.plasticity.combine import all_of, identity, operated
 from knife_jax.plasticity.edits import blend, redraw, seed_neurons
 from knife_jax.plasticity.moments import restart
-
-
-def _all_of(wiring: Wiring) -> Chosen:
-    return {group.name: jnp.ones(group.width, bool) for group in wiring}
 
 
 def _blended(
@@ -41,7 +37,7 @@ def _blended(
         goal = redraw(wiring, patient.online["params"], key)
         patient = blend(wiring, patient, goal, keep)
         patient = patient._replace(opt_state=new_opt_state(patient.opt_state))
-        return patient, state, operated(_all_of(wiring))
+        return patient, state, operated(all_of(wiring))
 
     return replace(identity(), init=init, operate=operate, trigger=when, claims=claims)
 
@@ -64,7 +60,7 @@ def reset_last(wiring: Wiring, *, when: Trigger) -> PlasticityTransform:
       ValueError: The wiring has no group of kind ``head``.
     """
     heads = some(tuple(group for group in wiring if group.kind == "head"), "head")
-    fresh = lambda opt_state: seed_neurons(heads, opt_state, _all_of(heads))  # noqa: E731
+    fresh = lambda opt_state: seed_neurons(heads, opt_state, all_of(heads))  # noqa: E731
     return _blended(heads, 0.0, when, fresh, Claims())
 
 
@@ -112,7 +108,7 @@ def restart_optimiser(wiring: Wiring, *, when: Trigger) -> PlasticityTransform:
     def operate(patient, state, key):
         del key
         patient = patient._replace(opt_state=restart(patient.opt_state))
-        return patient, state, operated(_all_of(wiring))
+        return patient, state, operated(all_of(wiring))
 
     claims = Claims(preserves="outputs", moments="restarted")
     return replace(identity(), operate=operate, trigger=when, claims=claims)
@@ -165,7 +161,7 @@ def marr(
 
     def operate(patient, state, key):
         del key
-        return blend(wiring, patient, state, share), state, operated(_all_of(wiring))
+        return blend(wiring, patient, state, share), state, operated(all_of(wiring))
 
     def augment(batch, key):
         shape = (1, batch.obs.shape[1], 1, 1)

@@ -14,27 +14,24 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from knife_jax.clock import Clock, crossed, every_updates
 from knife_jax.envs.base import EnvSpec, TimeStep
-from knife_jax.mixers.base import Error, Estimates, Goals, mean_of, squared
+from knife_jax.mixers.base import Error, mean_of, squared
 from knife_jax.nets.target_network import update_target
 from knife_jax.nets.wiring import Wiring
 from knife_jax.parallel.shards import WHOLE, Shards
-from knife_jax.plasticity.base import NeuronStats, Stat
+from knife_jax.plasticity.base import Importance, NeuronStats, Stat
 from knife_jax.plasticity.stats import mean_activation, mean_sensitivity, neuron_stats
-from knife_jax.training.exploration import greedy_actions
 from knife_jax.training.forward import (
-    AgentValues,
     Networks,
     Values,
     act,
-    agent_values,
-    estimate,
     forward,
     init_networks,
-    joint_at,
     values_of,
 )
+from knife_jax.training.importance import of_windows
 from knife_jax.training.losses import masked_mean
-from knife_jax.training.targets import Returns, Transitions, selector
+from knife_jax.training.targets import Returns
+from knife_jax.training.td_loss import Targets, split, td_loss, td_targets
 from knife_jax.types import Flat, Patient, PyTree, Trajectory, Variables
 
 MEASURED_WINDOWS = 8
@@ -58,20 +55,6 @@ class Act(Protocol):
     ) -> tuple[Float[Array, "E N H"], Float[Array, "E N A"]]:
         """Return the agents' next carry and their values of all actions at one time step. With a
         key heads that sample in acting do so."""
-        ...
-
-
-@runtime_checkable
-class Targets(Protocol):
-    def __call__(
-        self,
-        online: AgentValues,
-        target: Variables,
-        batch: Trajectory,
-        key: PRNGKeyArray | None = None,
-    ) -> Goals:
-        """Return what estimates are compared with, given the online networks' values on the batch.
-        With a key heads that sample do so."""
         ...
 
 
@@ -109,6 +92,9 @@ class Learner:
     """number of environments -> the agents' recurrent state as episodes begin"""
     act: Act
     gradient: Gradient
+    importance: Callable[[Importance, Variables, Variables, Trajectory, PRNGKeyArray], PyTree]
+    """(kind, online, target, batch, key) -> how much each weight matters, shaped like ``params``,
+    over the batches of all shards"""
     step: Step
     values: Callable[[Variables, Trajectory], Values]
     targets: Targets
@@ -172,6 +158,7 @@ def make_learner(
         initial_carry=lambda n_envs: networks.initial_carry(n_envs, spec.n_agents),
         act=partial(act, networks),
         gradient=partial(gradient, networks, targets, has_target, error, wiring, needs, shards),
+        importance=partial(of_windows, networks, targets, has_target, error, shards),
         step=partial(step, optimiser, target_period, tau),
         values=partial(values_of, networks),
         targets=targets,
@@ -180,41 +167,6 @@ def make_learner(
         optimiser=optimiser,
         wiring=wiring,
     )
-
-
-def td_targets(
-    networks: Networks,
-    bootstrap: str | None,
-    returns: Returns,
-    online: AgentValues,
-    target: Variables,
-    batch: Trajectory,
-    key: PRNGKeyArray | None = None,
-    *,
-    gamma: float,
-    reward_scale: float,
-    double_q: bool,
-    has_target: bool,
-) -> Goals:
-    """Return goals whose V is the target network's estimate of the greedy joint action; see
-    ``Targets``. If there is none, ``target`` must be the online network's variables."""
-    agents = agent_values(networks, target, batch, key=key)[0] if has_target else online
-    selecting = selector(online["agent"].values, agents["agent"].values, double_q=double_q)
-
-    def of_actions(action: Int[Array, "T B N"], start: int = 0) -> Estimates:
-        return estimate(networks, target, joint_at(networks, batch, agents, action, start))[0]
-
-    def of_greedy(start: int, stop: int | None) -> Estimates:
-        action = greedy_actions(selecting[start:stop], batch.avail_actions[start:stop])
-        return of_actions(action, start)
-
-    ahead, reward = of_greedy(1, None), reward_scale * batch.reward
-
-    def goal(name: str) -> Array:
-        rows = Transitions(reward, batch.terminated, batch.valid, ahead[name])
-        return returns(rows, lambda: of_actions(batch.action)[name], gamma=gamma)
-
-    return Goals({name: goal(bootstrap or name) for name in ahead}, of_greedy(0, -1), reward)
 
 
 def gradient(
@@ -232,17 +184,13 @@ def gradient(
 ) -> tuple[PyTree, NeuronStats, Metrics]:
     """Differentiate the loss on a batch; see ``Gradient``."""
     measured = batch.valid[:, : max(1, MEASURED_WINDOWS // shards.n)]
-    own_key, target_key = (None, None) if key is None else jax.random.split(key)
+    own_key, target_key = split(key)
 
     def loss(trained: PyTree):
-        agents, taken, estimates, sown = forward(
-            networks, {**online, **trained}, batch, key=own_key
-        )
-        still = jax.lax.stop_gradient(agents)
-        goals = jax.lax.stop_gradient(
-            targets(still, target if has_target else online, batch, target_key)
-        )
-        value = masked_mean(error(estimates, goals, taken), batch.valid)
+        value, (sown, estimates, goals) = td_loss(
+            networks, targets, error, {**online, **trained}, target if has_target else online,
+            batch, own_key, target_key,
+        )  # fmt: skip
         metrics = {
             "loss": value,
             "q_taken": masked_mean(mean_of(estimates["q_tot"]), batch.valid),

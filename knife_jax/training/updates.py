@@ -6,11 +6,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float, Int, Key
 
-from knife_jax.clock import Clock
+from knife_jax.clock import Clock, crossed
 from knife_jax.nets.graft import occupancy, with_open_slots
 from knife_jax.plasticity.apply import step
+from knife_jax.plasticity.base import Importance
+from knife_jax.plasticity.importance import OF_SLOPES
 from knife_jax.plasticity.invariants import change
 from knife_jax.plasticity.stats import dormant_pct, pct_below
 from knife_jax.training import replay
@@ -47,6 +50,9 @@ def learn(trainer: Trainer, state: TrainState, before: Clock, clock: Clock, keys
     gradient step.
     """
     continual = trainer.plasticity.claims.continual
+    weighed: list[Importance] = [
+        kind for kind in OF_SLOPES if kind in trainer.plasticity.extras.needs
+    ]
 
     def update(carry, given):
         keys, chosen = given
@@ -71,6 +77,17 @@ def learn(trainer: Trainer, state: TrainState, before: Clock, clock: Clock, keys
             values = lambda v: trainer.learner.values(with_open_slots(v, n), batch)  # noqa: E731
             return trainer.shards.largest(change(values, old.online, new.online))
 
+        if weighed:
+            due = crossed(trainer.plasticity.trigger, before, after)
+            stats = stats.replace(
+                importance=jax.lax.cond(
+                    due,
+                    lambda: trainer.learner.importance(
+                        weighed[0], with_open_slots(patient.online, n), target, batch, gradient_key
+                    ),
+                    lambda: optax.tree.zeros_like(grads),
+                )
+            )
         patient, measured, event = step(
             trainer.plasticity, patient, measured, stats, before, after, keys[3],
             compare=None if continual else churn,

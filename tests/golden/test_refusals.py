@@ -73,6 +73,9 @@ VALUES = [
     ("snr", "limit", plain("snr", limit=501)),
     ("l2_init", "strength", plain("l2_init", strength=INF)),
     ("wider", "slots", plain("wider", slots=0)),
+    ("l2_task", "strength", scheduled("l2_task", strength=0)),
+    ("ewc", "decay", scheduled("ewc", decay=1.5)),
+    ("mas", "strength", scheduled("mas", strength=NAN)),
     *[("every_updates", "interval", lambda v=v: p.every_updates(v)) for v in (0, -4, 0.5)],
     ("every_env_steps", "interval", lambda: p.every_env_steps(0)),
     ("once", "env_steps", lambda: p.once(-1)),
@@ -86,6 +89,8 @@ VALUES = [
     ("relative_activation", "window", lambda: p.relative_activation(WIRING, -1)),
     ("graft", "slots", lambda: p.graft((HIDDEN,), 0)),
     ("toward_initial", "strength", lambda: p.toward_initial(0)),
+    ("toward_anchor", "strength", lambda: p.toward_anchor(-1)),
+    ("weight_importance", "kind", lambda: p.weight_importance("hessian", lambda x: x, 1)),
     ("torch_init", "scale", lambda: p.torch_init(NAN)),
     ("orthogonal_init", "scale", lambda: p.orthogonal_init(-1)),
     ("pct_below", "threshold", lambda: p.pct_below({}, NAN)),
@@ -140,7 +145,7 @@ def test_every_method_refuses_a_wrong_wiring_when_it_is_made(name, case):
     takes = inspect.signature(METHODS[name]).parameters
     needed = {"when": WHEN, "slots": 2}
     given = {key: value for key, value in needed.items() if key in takes}
-    idle = name in {"none", "layer_norm", "wider", "l2_init", "nap"}
+    idle = name in {"none", "layer_norm", "wider", "l2_init", "nap", "l2_task", "ewc", "mas"}
     whole = {"reset_full", "reset_last", "restart_optimiser", "shrink_perturb", "marr"}
     if "relu" in case and (idle or name in whole):
         return  # they operate on whole layers, or on none
