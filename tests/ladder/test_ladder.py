@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ladder.environments import DELAYED, ENDLESS, JOINT, LADDER, MEMORY
+from ladder.environments import DELAYED, ENDLESS, JOINT, MEMORY
 from tiny import tiny_config
 
 from knife_jax.builders.program import build_in
@@ -19,11 +19,12 @@ from knife_jax.training.replay import unpack
 SEEDS, GAMMA = 2, 0.9
 
 
-def learn(rung, env_steps, **algo):
+def learn(rung, env_steps, **sizes):
+    sizes = {"hidden": 16, "window": 8, "updates_per_round": 8} | sizes
     config = tiny_config(
-        n_envs=16, env_steps=env_steps, log_every=env_steps, window=8, batch_size=16,
-        hidden=16, embed=8, hyper_hidden=8, gamma=GAMMA, buffer_size=1024, updates_per_round=8,
-        learning_starts=1000, target_period=25, epsilon_steps=env_steps // 2, lr_decay=True, **algo,
+        n_envs=16, env_steps=env_steps, log_every=env_steps, batch_size=16, embed=8,
+        hyper_hidden=8, gamma=GAMMA, buffer_size=1024, learning_starts=1000, target_period=25,
+        epsilon_steps=env_steps // 2, lr_decay=True, **sizes,
     )  # fmt: skip
     env = partial(vectorise, rung.env)
     program = build_in(env, config)
@@ -53,27 +54,32 @@ SMALL = {
     "resq": {"central": 16},
     "dmix": {"samples": 4, "acting": 4},
     "rmix": {"atoms": 7},
+    "qplex": {"heads": 2, "layers": 1},
 }
+SHORT = {"hidden": 8, "window": 4, "updates_per_round": 4}
+"""for episodes of one transition"""
 CLIMBS = [
-    *(("vdn", rung) for rung in LADDER if rung not in (MEMORY, ENDLESS)),
-    *(("qmix", rung) for rung in (JOINT, MEMORY, ENDLESS)),
+    ("vdn", MEMORY),
+    ("vdn", ENDLESS),
     ("iql", DELAYED),
-    *((mixer, JOINT) for mixer in sorted(MIXERS.keys() - {"qmix", "vdn", "iql"})),
+    *((mixer, JOINT) for mixer in sorted(MIXERS.keys() - {"vdn", "iql"})),
 ]
-"""what needs no mixer by the simplest one, the rest by QMIX, and a game of joint actions, which
-independent learners do not learn, by all"""
+"""what needs no mixer by the simplest one, and a game of joint actions, which neither sums nor
+independent learners represent, by all others; who learns MEMORY has learnt what the first three
+rungs ask for"""
 
 
 @pytest.mark.parametrize(
     ("mixer", "rung"), CLIMBS, ids=[f"{mixer}-{rung.env.spec.name}" for mixer, rung in CLIMBS]
 )
 def test_learns_the_optimal_return_and_value(mixer, rung):
-    env_steps = 8_000 if rung is JOINT else 12_000
-    trainer, state, episodes = learn(rung, env_steps, mixer=mixer, **SMALL.get(mixer, {}))
+    env_steps = {JOINT: 8_000, MEMORY: 16_000}.get(rung, 12_000)
+    sizes = SHORT if rung is JOINT else {}
+    sizes = sizes | SMALL.get(mixer, {})
+    trainer, state, episodes = learn(rung, env_steps, mixer=mixer, **sizes)
     for seed in range(SEEDS):
         played = np.mean(episodes.returns[seed])
-        tolerance = 0.5 if rung.env.spec.name == "observed" else 0.02
-        assert abs(played - rung.optimal_return) <= tolerance * max(1, abs(rung.optimal_return))
+        assert abs(played - rung.optimal_return) <= 0.02 * max(1, rung.optimal_return)
         q_tot, row, wanted = optimal_plays(rung, trainer, state, seed)
         optimal = rung.optimal_value(row, GAMMA)
         assert jnp.sum(wanted) > 100
