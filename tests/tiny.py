@@ -1,4 +1,7 @@
-"""Configurations small enough for tests."""
+"""Configurations small enough for tests, and trees of numbers that no program has to make."""
+
+import jax
+import numpy as np
 
 from knife_jax.config.algo import AlgoConfig
 from knife_jax.config.environments import SmaxConfig
@@ -33,3 +36,15 @@ def tiny_config(*, seeds=1, n_envs=7, plasticity=None, env_steps=5000, log_every
 
 
 KNIFE = {"name": "knife", "method": "knife", "interval": 300, "window": 10, "threshold": 0.8}
+
+
+def drawn(make, *args, seed=0, scale=0.5):
+    """Random numbers in the shapes of what a function makes; no program is compiled."""
+    rng = np.random.default_rng(seed)
+
+    def leaf(shape):
+        if np.issubdtype(shape.dtype, np.floating):
+            return (scale * rng.normal(size=shape.shape)).astype(shape.dtype)
+        return rng.integers(0, 2, shape.shape).astype(shape.dtype)
+
+    return jax.tree.map(leaf, jax.eval_shape(make, *args))
