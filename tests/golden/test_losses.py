@@ -1,7 +1,8 @@
 """Targets and losses against hand numbers and a NumPy re-statement."""
 
-from functools import partial
+from functools import cache
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -18,7 +19,13 @@ from knife_jax.training.targets import (
 )
 
 T, B = 11, 5
-NOT_NEEDED = lambda: jnp.full((T, B), jnp.nan)  # noqa: E731
+NOT_NEEDED = jnp.full((T, B), jnp.nan)
+
+
+@cache
+def of(returns, **options):
+    """(rows, values of the actions taken) -> goals, compiled."""
+    return jax.jit(lambda rows, taken: returns(rows, lambda: taken, **options))
 
 
 def rows_of(*leaves):
@@ -62,9 +69,8 @@ def test_td_lambda_is_the_weighted_sum_of_n_step_returns(lam):
     rng = np.random.default_rng(3)
     for _ in range(7):
         reward, terminated, valid, value = random_rows(rng)
-        ours = td_lambda_targets(
-            rows_of(reward, terminated, valid, value), NOT_NEEDED, gamma=0.9, lam=lam
-        )
+        rows = rows_of(reward, terminated, valid, value)
+        ours = np.asarray(of(td_lambda_targets, gamma=0.9, lam=lam)(rows, NOT_NEEDED))
         expected = returns_by_definition(reward, terminated, valid, value, 0.9, lam)
         np.testing.assert_allclose(
             np.where(valid, ours, 0), np.where(valid, expected, 0), rtol=2e-5, atol=1e-6
@@ -76,7 +82,7 @@ def test_n_step_returns(n):
     rng = np.random.default_rng(11)
     for _ in range(7):
         rows = random_rows(rng)
-        ours = n_step_targets(rows_of(*rows), NOT_NEEDED, gamma=0.9, n=n)
+        ours = np.asarray(of(n_step_targets, gamma=0.9, n=n)(rows_of(*rows), NOT_NEEDED))
         for t, b in np.argwhere(rows[2]):
             expected = n_step_returns(*rows, 0.9, t, b)
             np.testing.assert_allclose(
@@ -92,10 +98,8 @@ def test_q_lambda_is_the_sum_of_discounted_errors(lam):
         reward, terminated, valid, value = random_rows(rng)
         taken = rng.normal(size=(T, B))
         delta = reward + gamma * ~terminated * value - taken
-        ours = q_lambda_targets(
-            rows_of(reward, terminated, valid, value), lambda taken=taken: jnp.asarray(taken),
-            gamma=gamma, lam=lam,
-        )  # fmt: skip
+        rows = rows_of(reward, terminated, valid, value)
+        ours = np.asarray(of(q_lambda_targets, gamma=gamma, lam=lam)(rows, jnp.asarray(taken)))
         for t, b in np.argwhere(valid):
             expected, k = taken[t, b], t
             while True:
@@ -120,15 +124,14 @@ def test_q_lambda_by_hand():
 def test_several_estimates_have_the_goals_of_each():
     rng = np.random.default_rng(17)
     rows = random_rows(rng)[:3]
-    values, taken = (jnp.asarray(rng.normal(size=(T, B, 3, 2))) for _ in range(2))
-    for returns in (
-        partial(td_lambda_targets, lam=0.0), partial(td_lambda_targets, lam=0.6),
-        partial(q_lambda_targets, lam=0.6), partial(n_step_targets, n=3),
+    values, taken = rng.normal(size=(2, T, B, 3, 2)).astype(np.float32)
+    for compiled in (
+        of(td_lambda_targets, gamma=0.9, lam=0.0), of(td_lambda_targets, gamma=0.9, lam=0.6),
+        of(q_lambda_targets, gamma=0.9, lam=0.6), of(n_step_targets, gamma=0.9, n=3),
     ):  # fmt: skip
-        several = returns(rows_of(*rows, values), lambda: taken, gamma=0.9)
+        several = compiled(rows_of(*rows, values), taken)
         for i, j in np.ndindex(3, 2):
-            one = rows_of(*rows, values[..., i, j])
-            alone = returns(one, lambda i=i, j=j: taken[..., i, j], gamma=0.9)
+            alone = compiled(rows_of(*rows, values[..., i, j]), taken[..., i, j])
             np.testing.assert_allclose(several[..., i, j], alone, rtol=1e-5, atol=1e-6)
 
 
@@ -140,10 +143,10 @@ def test_td_lambda_by_hand():
         [[True], [True], [False], [True]],
         [[10.0], [20.0], [99.0], [30.0]],
     )
-    ours = td_lambda_targets(rows, NOT_NEEDED, gamma=0.5, lam=0.5)
+    ours = of(td_lambda_targets, gamma=0.5, lam=0.5)(rows, NOT_NEEDED[:4, :1])
     # transition 1 leads into the last row: 2 + 20 / 2 = 12; transition 3 terminates: 4
     # transition 0: 1 + (10 / 2 + 12 / 2) / 2 = 6.5
-    np.testing.assert_allclose(ours[jnp.array([0, 1, 3]), 0], [6.5, 12.0, 4.0])
+    np.testing.assert_allclose(np.asarray(ours)[[0, 1, 3], 0], [6.5, 12.0, 4.0])
 
 
 def test_pymarl2_recursion_on_terminating_episodes():
@@ -158,8 +161,8 @@ def test_pymarl2_recursion_on_terminating_episodes():
         ahead = lam * gamma * ahead + reward[t] + (1 - lam) * gamma * value[t] * (t != end)
         expected[t] = ahead
     rows = rows_of(*(x[:, None] for x in (reward, terminated, valid, value)))
-    ours = td_lambda_targets(rows, NOT_NEEDED, gamma=gamma, lam=lam)
-    np.testing.assert_allclose(ours[: end + 1, 0], expected[: end + 1], rtol=1e-5)
+    ours = of(td_lambda_targets, gamma=gamma, lam=lam)(rows, NOT_NEEDED[:, :1])
+    np.testing.assert_allclose(np.asarray(ours)[: end + 1, 0], expected[: end + 1], rtol=1e-5)
 
 
 def test_masked_choices_by_hand():

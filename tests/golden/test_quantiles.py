@@ -1,6 +1,6 @@
 """Return distributions: the head's levels, the quantile error, and what DMIX makes of them."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,8 @@ def test_the_quantile_error_by_hand():
     np.testing.assert_allclose(slope, [(-0.25 + 0.75 * 0.5) / 2])
 
 
-def sampled(key, sampling):
+@cache
+def sampled(sampling):
     """What networks of DMIX say of random histories, with their joint actions."""
     networks = make_networks(tiny_config(mixer="dmix", samples=SAMPLES, acting=ACTING), SPEC)
 
@@ -52,15 +53,15 @@ def sampled(key, sampling):
         )  # fmt: skip
         return variables, values["agent"], joint_at(networks, batch, values, action)
 
-    return networks, *said(key)
+    return networks, *said(jax.random.key(20250625))
 
 
 def test_levels_are_random_in_learning_and_even_in_acting(key):
-    _, _, learning, _ = sampled(key, sampling=True)
+    _, _, learning, _ = sampled(sampling=True)
     levels = np.asarray(learning.levels)
     assert levels.shape == (T, B, SAMPLES) and len(np.unique(levels)) == levels.size
     assert learning.samples.shape == (T, B, 3, 5, SAMPLES)
-    _, _, acting, _ = sampled(key, sampling=False)
+    _, _, acting, _ = sampled(sampling=False)
     expected = (2 * np.arange(ACTING) + 1) / (2 * ACTING)
     np.testing.assert_allclose(acting.levels, np.broadcast_to(expected, (T, B, ACTING)), rtol=1e-6)
     for values in (learning, acting):
@@ -103,11 +104,17 @@ def test_levels_of_exploration_can_be_drawn(key):
     assert np.all(np.abs(np.mean(draws, axis=0) - expected) < 5 * error + 1e-5)
 
 
-def test_the_mean_of_z_tot_is_qmixs_value_and_its_shape_the_sums(key):
-    networks, variables, _, joint = sampled(key, sampling=True)
-    z_tot = estimate(networks, variables, joint)[0]["q_tot"]
+def test_the_mean_of_z_tot_is_qmixs_value_and_its_shape_the_sums():
+    networks, variables, _, joint = sampled(sampling=True)
+    plain = networks._replace(mixer=QMixer(networks.mixer.options))
+
+    @jax.jit
+    def mixed(variables, joint):
+        z_tot = estimate(networks, variables, joint)[0]["q_tot"]
+        return z_tot, q_tot(plain, variables, joint)
+
+    z_tot, qmix = mixed(variables, joint)
     own = take_action_values(joint.values, joint.action)
-    qmix = q_tot(networks._replace(mixer=QMixer(networks.mixer.options)), variables, joint)
     np.testing.assert_allclose(mean_of(z_tot), qmix, rtol=1e-4, atol=1e-5)
     samples = joint.agents["agent"].samples
     chosen = jnp.take_along_axis(samples, joint.action[..., None, None], axis=-2)[..., 0, :]

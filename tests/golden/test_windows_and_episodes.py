@@ -4,7 +4,7 @@ The done flag of a transition decides its bootstrapping, the first flag of a row
 them up (bootstrapping with the flag of the wrong row) fails here.
 """
 
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -20,6 +20,8 @@ from knife_jax.nets.heads import ActionValues
 from knife_jax.training.chunk import init
 from knife_jax.training.rollout import rollout
 from knife_jax.types import Trajectory
+
+pytestmark = pytest.mark.xdist_group("windows")  # they share programs
 
 N, A, O, D, LIMIT, E = 2, 3, 5, 7, 6, 3
 
@@ -57,10 +59,15 @@ def noise() -> Env:
     return Env(EnvSpec("noise", N, A, O, D, LIMIT, False), reset, step)
 
 
-def played(length, n_windows, **algo):
-    """A trainer, its patient, and consecutive windows of a stream of experience."""
+def trainer_of(**algo):
     config = tiny_config(mixer="vdn", n_envs=E, batch_size=5, buffer_size=9, **algo)
-    trainer = make_trainer(config, vectorise(noise(), E))
+    return make_trainer(config, vectorise(noise(), E))
+
+
+@cache
+def played(length, n_windows):
+    """A patient, and consecutive windows of a stream of its experience."""
+    trainer = trainer_of()
     state = jax.jit(partial(init, trainer))(jax.random.key(3))
 
     @jax.jit
@@ -74,16 +81,20 @@ def played(length, n_windows, **algo):
     for key in jax.random.split(jax.random.key(5), n_windows):
         actor, rows, _ = play(actor, key)
         windows.append(rows)
-    return trainer, state.patient, windows
+    return state.patient, windows
 
 
-def targets(trainer, patient, batch):
+@cache
+def targets(**algo):
+    """(patient, batch) -> the goals of an algorithm."""
+    learner = trainer_of(**algo).learner
+
     @jax.jit
     def compute(patient, batch):
-        online = {"agent": ActionValues(trainer.learner.values(patient.online, batch).agents)}
-        return trainer.learner.targets(online, patient.target, batch).returns["q_tot"]
+        online = {"agent": ActionValues(learner.values(patient.online, batch).agents)}
+        return learner.targets(online, patient.target, batch).returns["q_tot"]
 
-    return np.asarray(compute(patient, batch))
+    return lambda patient, batch: np.asarray(compute(patient, batch))
 
 
 def whole_episodes(rows: Trajectory, row_targets):
@@ -135,10 +146,10 @@ def joined(windows):
 @pytest.mark.parametrize("double_q", [True, False])
 def test_one_step_targets_of_cut_episodes(double_q):
     """Windows that cut episodes anywhere, with the carries that were stored at the cuts."""
-    trainer, patient, windows = played(5, 7, td_lambda=0.0, double_q=double_q)
-    by_window = np.concatenate([targets(trainer, patient, w) for w in windows])
+    (patient, windows), goals = played(5, 7), targets(td_lambda=0.0, double_q=double_q)
+    by_window = np.concatenate([goals(patient, w) for w in windows])
     episodes, expected = whole_episodes(joined(windows), by_window)
-    ours = targets(trainer, patient, episodes)
+    ours = goals(patient, episodes)
     np.testing.assert_allclose(ours[episodes.valid], expected[episodes.valid], rtol=1e-5, atol=1e-5)
     assert episodes.valid.sum() > 50
     assert np.sum(~episodes.terminated.any(0)) >= 3  # truncated ones
@@ -147,18 +158,18 @@ def test_one_step_targets_of_cut_episodes(double_q):
 @pytest.mark.parametrize("lam", [0.0, 0.6, 1.0])
 def test_targets_of_a_window_with_several_episodes(lam):
     """Also λ-targets, and with a target network that differs from the online one."""
-    trainer, patient, (window,) = played(37, 1, td_lambda=lam)
+    (patient, (window,)), goals = played(37, 1), targets(td_lambda=lam)
     patient = patient._replace(target=jax.tree.map(lambda x: 0.7 * x, patient.target))
-    by_window = targets(trainer, patient, window)
+    by_window = goals(patient, window)
     episodes, expected = whole_episodes(window, by_window)
-    ours = targets(trainer, patient, episodes)
+    ours = goals(patient, episodes)
     np.testing.assert_allclose(ours[episodes.valid], expected[episodes.valid], rtol=1e-5, atol=1e-5)
     assert episodes.valid.sum() > 50
 
 
 def test_a_terminated_transition_is_worth_its_reward_and_a_truncated_one_bootstraps():
-    trainer, patient, (window,) = played(37, 1, td_lambda=0.0)
-    ours = targets(trainer, patient, window)
+    patient, (window,) = played(37, 1)
+    ours = targets(td_lambda=0.0)(patient, window)
     terminated = np.asarray(window.terminated)
     valid = np.asarray(window.valid)
     truncated = valid & ~np.concatenate([valid[1:], valid[-1:]]) & ~terminated
