@@ -37,7 +37,7 @@ def compile_quickly():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
-@pytest.mark.parametrize("scenario", ["2s3z", "5m_vs_6m", "smacv2_5_units"])
+@pytest.mark.parametrize("scenario", ["5m_vs_6m", "smacv2_5_units"])
 def test_one_step_is_jaxmarls(scenario, key):
     """Same state and random numbers: equal but for rounding, or for a comparison of near equals."""
     gaps = jax.device_get(compare(scenario, 23, 67, key))
@@ -224,20 +224,11 @@ def played(scenario, n_steps):
         return whole
 
     keys = jax.random.split(jax.random.key(5), SEEDS)
-    return play, keys, jax.device_get(jax.jit(jax.vmap(play))(keys))
-
-
-def test_seeds_together_are_the_seeds_alone():
-    play, keys, together = played("smacv2_5_units", 53)
-    play = jax.jit(play)
-    for s in range(SEEDS):
-        leaves = zip(jax.tree.leaves(play(keys[s])), jax.tree.leaves(together), strict=True)
-        for alone, all_seeds in leaves:
-            np.testing.assert_allclose(alone, all_seeds[s], atol=1e-4)
+    return jax.device_get(jax.jit(jax.vmap(play))(keys))
 
 
 def test_an_end_has_its_own_row_and_the_next_row_is_a_start():
-    _, _, (rows, battles) = played("smacv2_5_units", 53)
+    rows, battles = played("smacv2_5_units", 53)
     assert rows.last.sum() > SEEDS * ENVS / 2
     assert rows.first[:, 0].all()
     np.testing.assert_array_equal(rows.first[:, 1:], rows.last[:, :-1])
@@ -253,7 +244,7 @@ def test_an_end_has_its_own_row_and_the_next_row_is_a_start():
 
 
 def test_starts_differ_between_seeds_environments_and_episodes():
-    _, _, (rows, _) = played("smacv2_5_units", 53)
+    rows, _ = played("smacv2_5_units", 53)
     starts = [rows.state[at].tobytes() for at in map(tuple, np.argwhere(rows.first))]
     assert len(set(starts)) == len(starts) > 1.5 * SEEDS * ENVS
 

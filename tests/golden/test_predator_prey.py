@@ -1,5 +1,7 @@
 """Predator-prey against its rules stated again in NumPy loops, and against hand numbers."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +9,16 @@ import pytest
 
 from knife_jax.envs import predator_prey as pp
 
-SIZES = (3, 6, 9)
+SIZES = (3, 6)
 sample_points = jax.jit(pp.sample_points, static_argnums=1)
+flight = jax.jit(pp.flight)
+
+
+@cache
+def compiled(n, *pursuit):
+    """The environment, and its functions as programs."""
+    env = pp.predator_prey(n, *pursuit)
+    return env, jax.jit(env.reset), jax.jit(env.step)
 
 
 def reference_step(position, velocity, landmark, action, points):
@@ -71,14 +81,13 @@ def reference_obs(position, velocity, landmark, n):
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.parametrize("spread", [1.0, 0.3], ids=["as started", "crowded"])
 def test_every_step_is_the_reference_step(key, n, spread):
-    env = pp.predator_prey(n)
-    step = jax.jit(env.step)
-    world, _ = jax.jit(env.reset)(key)
+    _, reset, step = compiled(n)
+    world, _ = reset(key)
     world = world._replace(position=world.position * spread)
-    caught = 0
+    caught, rng = 0, np.random.default_rng(n)
     for t in range(25):
         step_key = jax.random.fold_in(key, t)
-        action = np.asarray(jax.random.randint(jax.random.fold_in(key, 100 + t), (n,), 0, 5))
+        action = rng.integers(0, 5, n, np.int32)
         points = np.asarray(sample_points(step_key, n // 3), float)
         before = [np.asarray(leaf, float) for leaf in (world.position, world.velocity)]
         landmark = np.asarray(world.landmark, float)
@@ -146,16 +155,16 @@ def test_prey_runs_from_the_only_near_predator(key, gap):
 def test_each_prey_runs_from_its_own_nearest_predator(key):
     prey = jnp.array([[-3.0, 0.0], [3.0, 0.0]])
     predators = jnp.array([[-3.4, 0.0], [3.4, 0.0]])
-    force = pp.flight(prey, predators, pp.sample_points(key, 2))
+    force = flight(prey, predators, sample_points(key, 2))
     assert force[0, 0] > 0.8 and force[1, 0] < -0.8
 
 
 def test_prey_does_not_jump_onto_a_predator_and_stays_if_it_must():
     prey, predators = jnp.zeros((1, 2)), jnp.array([[0.2, 0.0], [-0.9, 0.0]])
     points = jnp.zeros((1, 2, 2)).at[0].set([[-0.9, 0.1], [0.0, 0.5]])
-    np.testing.assert_array_equal(pp.flight(prey, predators, points), [[0.0, 0.5]])
+    np.testing.assert_array_equal(flight(prey, predators, points), [[0.0, 0.5]])
     blocked = jnp.zeros((1, 2, 2)).at[0].set([[-0.9, 0.1], [0.2, 0.1]])
-    np.testing.assert_array_equal(pp.flight(prey, predators, blocked), [[0.0, 0.0]])
+    np.testing.assert_array_equal(flight(prey, predators, blocked), [[0.0, 0.0]])
 
 
 def far_world(position, velocity):
@@ -220,9 +229,8 @@ def test_the_team_is_paid_for_every_overlapping_pair():
 
 
 def test_an_episode_is_cut_after_25_transitions(key):
-    env = pp.predator_prey(3)
-    world, row = env.reset(key)
-    step = jax.jit(env.step)
+    _, reset, step = compiled(3)
+    world, row = reset(key)
     cuts = []
     for t in range(25):
         assert not row.last
@@ -234,14 +242,14 @@ def test_an_episode_is_cut_after_25_transitions(key):
 
 def test_tasks_change_speed_obstacles_and_rewards(key):
     """The same draws in another game: what each number does, and nothing else."""
-    usual, other = pp.predator_prey(3), pp.predator_prey(3, pp.Pursuit(2.5, 1, 1.0, -0.5))
-    (world, _), (changed, row_changed) = usual.reset(key), other.reset(key)
+    both = compiled(3), compiled(3, pp.Pursuit(2.5, 1, 1.0, -0.5))
+    (world, _), (changed, row_changed) = (reset(key) for _, reset, _ in both)
     np.testing.assert_array_equal(changed.position, world.position)
     np.testing.assert_array_equal(changed.landmark, [world.landmark[0], [pp.AWAY] * 2])
     np.testing.assert_array_equal(row_changed.obs[:, 6:8], np.zeros((3, 2)))
     apart = far_world([[0.0, 0.0], [0.0, 3.0], [0.0, -3.0], [0.3, 0.0]], np.zeros((4, 2)))
     stay = jnp.zeros(3, jnp.int32)
-    (slow, _), (fast, paid) = (env.step(key, apart, stay) for env in (usual, other))
+    (slow, _), (fast, paid) = (step(key, apart, stay) for _, _, step in both)
     np.testing.assert_allclose(fast.velocity[3], 2.5 * slow.velocity[3], rtol=1e-6)
     nearest = np.linalg.norm(fast.position[3] - fast.position[0])
     assert float(paid.reward) == pytest.approx(-0.5 * nearest)
