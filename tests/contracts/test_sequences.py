@@ -60,11 +60,13 @@ def surgeries(seen):
 
 
 RUNNING = KNIFE | {"interval": 0, "measure": "running"}
+WINDOW = 4
+LATE = KNIFE | {"interval": 0, "measure": "post_switch", "window": WINDOW}
 
 
 def compiled(env, **sizes):
     """The program of a sequence, trained, and its traces before and after it ran."""
-    config = tiny_config(mixer="vdn", log_every=ROUND, plasticity=RUNNING, **sizes)
+    config = tiny_config(mixer="vdn", log_every=ROUND, **sizes)
     tasks, traces = counted(make_tasks(env, (0,)))
     program = build_tasks(tasks, replace(config, env=env))
     seeds = tuple(range(config.num_seeds))
@@ -83,7 +85,7 @@ MATRIX = MatrixSequenceConfig(
 def fifty():
     """Fifty matrix games of four rounds, nearly, where a switch does all it can do by itself."""
     sizes = {"learning_starts": 2 * ROUND, "epsilon_steps": 2 * ROUND, "seeds": 2, "lr_decay": True}
-    return compiled(MATRIX, env_steps=50 * MATRIX.steps_per_task, **sizes)
+    return compiled(MATRIX, env_steps=50 * MATRIX.steps_per_task, plasticity=LATE, **sizes)
 
 
 @cache
@@ -93,7 +95,7 @@ def eight():
         scenario="small", vary="all", n_tasks=8, steps_per_task=2 * ROUND, n_envs=7,
         restart_epsilon=False,
     )  # fmt: skip
-    return compiled(env, env_steps=9 * 2 * ROUND, learning_starts=ROUND)
+    return compiled(env, env_steps=9 * 2 * ROUND, learning_starts=ROUND, plasticity=RUNNING)
 
 
 def test_fifty_matrix_games_are_one_program():
@@ -124,12 +126,19 @@ def test_the_learning_rate_falls_through_restarts_of_the_optimiser():
 
 
 @pytest.mark.parametrize(
-    ("run", "waits", "n"), [(fifty, 1, 50), (eight, 0, 9)], ids=["emptied", "kept"]
+    ("run", "updates", "n"), [(fifty, WINDOW, 50), (eight, 1, 9)], ids=["late", "at once"]
 )
-def test_surgery_comes_once_per_switch_at_the_first_gradient_step(run, waits, n):
-    program, _, _, seen, _ = run()
-    due = [(program.budget.begins(task) + waits + 1, task) for task in range(1, n)]
+def test_surgery_comes_once_per_switch_with_the_gradient_step_that_is_due(run, updates, n):
+    """One window into the task, or at its first gradient step. Where the replay was emptied,
+    learning waits for a round; then there are three steps a round."""
+    program, _, clocks, seen, _ = run()
+    waits = int(run is fifty) + -(-updates // 3)
+    due = [(program.budget.begins(task) + waits, task) for task in range(1, n)]
     assert surgeries(seen) == due
+    made = {clock.task: clock.updates for clock in clocks}  # by the end of the task
+    first = [{k: v[0] for k, v in m["surgery"].items()} for m in seen]
+    steps = [int(step) for m in first for step in m["updates"][m["fired"]]]
+    assert steps == [made[task - 1] + updates for task in range(1, n)]
     assert all(np.all(m["surgery"]["churn_max"] == 0) for m in seen)
 
 
