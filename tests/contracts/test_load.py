@@ -33,18 +33,17 @@ SMALL = (
 )  # fmt: skip
 
 IN = {
-    "smax": ("algo=qmix_knife", "env.scenario=2s3z"),
-    "mpe_predator_prey": ("algo=wqmix",),
-    "grid_predator_prey": ("algo=dmix", "env.size=5", "env.n_agents=3", "env.time_limit=20"),
+    "mpe_predator_prey": ("algo=qmix_knife",),
     "matrix_game": ("algo=qplex", "env.scenario=two_step", "plasticity=knife_fresh"),
-    "custom": ("algo=vdn", "env.target=experiments.examples.own_environment:make"),
-    "jaxmarl": ("algo=vdn", "env.id=MPE_simple_spread_v3"),
+    "custom": ("algo=wqmix", "env.target=experiments.examples.own_environment:make"),
+    "jaxmarl": ("algo=dmix", "env.id=MPE_simple_spread_v3"),
     "seq_matrix": ("algo=resq", "env.n_tasks=3", "env.drawing=per_seed"),
     "seq_grid_predator_prey": ("algo=rmix", "env.n_tasks=2"),
     "seq_mpe_predator_prey": ("algo=iql_wider", "env.n_tasks=2"),
     "seq_smax": ("algo=vdn", "preset=pqn", "env.n_tasks=2"),
 }
-"""an algorithm or more for each environment, so that all of both are met"""
+"""an algorithm or more for each environment, or for sequences of its tasks, so that all of both
+are met"""
 
 
 def drawn(program, config):
@@ -61,13 +60,19 @@ def drawn(program, config):
     return state.replace(patient=state.patient._replace(online=online), tasks=tasks)
 
 
-def store(folder, config):
-    """A run directory of random networks; the records with which such a run ends, and these."""
-    program, seeds = build(config), config.seeds
+def begin(folder, config):
+    """A run directory of random networks; the program and the state that has them."""
+    program = build(config)
     state = drawn(program, config)
     directory.begin(folder, config)
     about = {"env_steps": STEPS, "config_hash": config_hash(config)}
     params.write_params(folder / "params.safetensors", program.params(state), about)
+    return program, state
+
+
+def store(folder, config):
+    """A run directory of random networks; the records with which such a run ends, and these."""
+    (program, state), seeds = begin(folder, config), config.seeds
     if program.games is not None:
         program.games.open(config, None, training=False)
     played = play(program, state, FINAL, seeds, STEPS)
@@ -78,7 +83,8 @@ def store(folder, config):
 
 
 def test_every_environment_and_algorithm_is_met():
-    assert {*IN} == {name for name in ENVS if "smacv2" not in name}
+    played = {name for name in ENVS if {name, f"seq_{name}"} & {*IN}}
+    assert played == {name for name in ENVS if "smacv2" not in name}
     words = " ".join(word for words in IN.values() for word in words)
     assert {*MIXERS} <= {word.split("_")[0] for word in words.replace("algo=", "").split()}
 
@@ -219,24 +225,25 @@ ConfigError: seed=-1 is refused: must be a whole number, at least 0, at most 214
 """
 
 
-def test_what_does_not_fit_a_policy_is_one_line(forks, tmp_path):
+def test_what_does_not_fit_a_policy_is_one_line(forks, loaded):
     """As users call it: in a process where no types are checked but by the policy itself."""
-    config = knife_jax.compose("env=matrix_game", *SMALL, *IN["matrix_game"])
-    store(tmp_path / "run", config)
-    done = forks.run(["python", "-c", SHAPES, str(tmp_path / "run")])
+    _, _, folder, policy, _ = loaded("matrix_game")
+    done = forks.run(["python", "-c", SHAPES, str(folder)])
     assert done.returncode == 0, done.stderr
     shown, *lines = done.stdout.splitlines()
     of = "Policy(matrix_game two_step, qplex"
     assert shown == (
         f"{of}, seeds 3-4, 1,234 env steps) {of}, seed 4, 1,234 env steps) [(3,), (4,)]"
     )
-    o = knife_jax.load(tmp_path / "run").spec.obs_size
-    assert lines == REFUSED.replace("{o}", str(o)).replace("\\\n", "").split("\n")[1:-1]
+    assert (
+        lines
+        == REFUSED.replace("{o}", str(policy.spec.obs_size)).replace("\\\n", "").split("\n")[1:-1]
+    )
 
 
 def test_networks_of_a_configuration_without_a_newer_field_are_loaded(tmp_path):
     config = knife_jax.compose("env=matrix_game", *SMALL)
-    store(tmp_path, config)
+    program, state = begin(tmp_path, config)
     path = tmp_path / "config.yaml"
     older = yaml.safe_load(path.read_text())
     del older["algo"]["reward_scale"]
@@ -244,9 +251,7 @@ def test_networks_of_a_configuration_without_a_newer_field_are_loaded(tmp_path):
     with pytest.raises(knife_jax.RunError, match="safetensors is not that of this config"):
         knife_jax.load(tmp_path)
     about = {"env_steps": STEPS, "config_hash": hash_of(older)}
-    program = build(config)
-    networks = program.params(drawn(program, config))
-    params.write_params(tmp_path / "params.safetensors", networks, about)
+    params.write_params(tmp_path / "params.safetensors", program.params(state), about)
     assert knife_jax.load(tmp_path).seeds == tuple(config.seeds)
 
 

@@ -93,7 +93,7 @@ def played(request):
     key = jax.random.key(11)
     recorded = jax.device_get(jax.jit(partial(record, env, learner, n=KEPT))(variables, key))
     again = recorded.episodes
-    if request.param in ("smax", "grid"):  # the others share the code
+    if request.param == "smax":  # the others share the code
         again = jax.device_get(jax.jit(partial(evaluate, env, learner))(variables, key))
     team = Team(jax.device_get(variables), {"agent/encoder": np.linspace(0, 2, 13)})
     packed = contents(recorded, env.spec, env.view, team, ABOUT)
