@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxmarl.wrappers.baselines import CTRolloutManager
 from peer_nets import Agent, Mixer
 from settings import Settings
 
@@ -62,6 +61,8 @@ class Peer(NamedTuple):
 
 def sizes(env, n_envs: int) -> dict[str, int]:
     """How wide a network this environment asks for."""
+    from jaxmarl.wrappers.baselines import CTRolloutManager
+
     envs = CTRolloutManager(env, batch_size=n_envs)
     obs, _ = jax.eval_shape(envs.batch_reset, jax.random.PRNGKey(0))
     return {
@@ -91,6 +92,8 @@ def explore(key, values, avail_actions, epsilon):
 
 def build(env, settings: Settings) -> Peer:
     """The peer's parts as pure functions. ``env`` is one of JaxMARL's, in its log wrapper."""
+    from jaxmarl.wrappers.baselines import CTRolloutManager
+
     s = settings
     envs = CTRolloutManager(env, batch_size=s.n_envs)
     names = env.agents

@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxmarl.wrappers.baselines import CTRolloutManager
 from peer import UNAVAILABLE, explore
 from peer_nets import NormalAgent
 from settings import PqnSettings
@@ -70,6 +69,8 @@ def goals(values, rows: Rows, gamma: float, lam: float):
 
 def build(env, settings: PqnSettings) -> PqnPeer:
     """The peer's loop as pure functions. ``env`` is one of JaxMARL's, in its log wrapper."""
+    from jaxmarl.wrappers.baselines import CTRolloutManager
+
     s = settings
     envs = CTRolloutManager(env, batch_size=s.n_envs)
     names, n_agents = env.agents, len(env.agents)

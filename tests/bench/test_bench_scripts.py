@@ -34,6 +34,8 @@ from timing import Spent, median, timer
 
 from knife_jax.builders.program import build
 
+pytestmark = pytest.mark.xdist_group("bench")  # one worker imports all of JaxMARL
+
 N, H, BATCH, T = 3, 13, 5, 7
 SIDES = {"3m": SMAX, "mpe3": MPE}
 
