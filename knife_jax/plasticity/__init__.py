@@ -21,7 +21,8 @@ from knife_jax.nets.graft import GraftedDense, Occupancy, occupancy, with_open_s
 from knife_jax.nets.initialisers import Init, orthogonal_init, torch_init
 from knife_jax.nets.target_network import update_target
 from knife_jax.nets.wiring import NeuronGroup, Wiring, check, relu_groups
-from knife_jax.plasticity.anchoring import ewc, l2_task, mas, toward_anchor
+from knife_jax.plasticity import methods
+from knife_jax.plasticity.anchoring import toward_anchor
 from knife_jax.plasticity.apply import Event, operate_if_due, step
 from knife_jax.plasticity.base import (
     Claims,
@@ -37,7 +38,6 @@ from knife_jax.plasticity.base import (
 from knife_jax.plasticity.combine import identity, reset_per_task, surgery, with_monitor
 from knife_jax.plasticity.edits import absorb, blend, redraw, seed_neurons
 from knife_jax.plasticity.flat import flat
-from knife_jax.plasticity.grafting import knife, plasticity_injection
 from knife_jax.plasticity.importance import weight_importance
 from knife_jax.plasticity.invariants import change, check_operation
 from knife_jax.plasticity.meters import (
@@ -49,26 +49,15 @@ from knife_jax.plasticity.meters import (
     running,
     unmeasured,
 )
-from knife_jax.plasticity.methods import METHODS
+from knife_jax.plasticity.methods import *  # noqa: F403  (every method, by the list in that file)
 from knife_jax.plasticity.moments import restart, seed_moments
-from knife_jax.plasticity.per_update import cbp, snr
-from knife_jax.plasticity.reborn import reborn
-from knife_jax.plasticity.recycling import pruning, redo, regrama, reverse_redo
-from knife_jax.plasticity.regularise import fixed_norms, l2_init, nap, toward_initial
-from knife_jax.plasticity.resets import (
-    marr,
-    reset_full,
-    reset_last,
-    restart_optimiser,
-    shrink_perturb,
-)
+from knife_jax.plasticity.regularise import fixed_norms, toward_initial
 from knife_jax.plasticity.rewrite import graft, prune, recycle
 from knife_jax.plasticity.select import all_units, as_many, at_least, at_most, below, random_like
 from knife_jax.plasticity.stats import dormant_pct, neuron_stats, pct_below
 from knife_jax.types import Patient
 
 __all__ = [
-    "METHODS",
     "Claims",
     "Clock",
     "Event",
@@ -97,7 +86,6 @@ __all__ = [
     "at_task_switch",
     "below",
     "blend",
-    "cbp",
     "change",
     "check",
     "check_operation",
@@ -105,17 +93,10 @@ __all__ = [
     "dormant_pct",
     "every_env_steps",
     "every_updates",
-    "ewc",
     "fixed_norms",
     "flat",
     "graft",
     "identity",
-    "knife",
-    "l2_init",
-    "l2_task",
-    "marr",
-    "mas",
-    "nap",
     "neuron_stats",
     "never",
     "occupancy",
@@ -124,30 +105,19 @@ __all__ = [
     "ordered_by",
     "orthogonal_init",
     "pct_below",
-    "plasticity_injection",
     "prune",
-    "pruning",
     "random_like",
-    "reborn",
     "recycle",
-    "redo",
     "redraw",
-    "regrama",
     "relative_activation",
     "relative_sensitivity",
     "relative_update_activity",
     "relu_groups",
-    "reset_full",
-    "reset_last",
     "reset_per_task",
     "restart",
-    "restart_optimiser",
-    "reverse_redo",
     "running",
     "seed_moments",
     "seed_neurons",
-    "shrink_perturb",
-    "snr",
     "step",
     "surgery",
     "torch_init",
@@ -159,3 +129,4 @@ __all__ = [
     "with_monitor",
     "with_open_slots",
 ]  # fmt: skip
+__all__ += methods.__all__

@@ -22,6 +22,30 @@ from knife_jax.plasticity.resets import (
     shrink_perturb,
 )
 
+__all__ = [
+    "METHODS",
+    "cbp",
+    "ewc",
+    "knife",
+    "l2_init",
+    "l2_task",
+    "marr",
+    "mas",
+    "nap",
+    "plasticity_injection",
+    "pruning",
+    "reborn",
+    "redo",
+    "regrama",
+    "reset_full",
+    "reset_last",
+    "restart_optimiser",
+    "reverse_redo",
+    "shrink_perturb",
+    "snr",
+]
+"""what ``knife_jax.plasticity`` offers of this file"""
+
 
 @checked
 def none(wiring: Wiring) -> PlasticityTransform:
