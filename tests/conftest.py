@@ -3,7 +3,9 @@
 import gc
 import os
 import tempfile
+from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # not the user's own folder of compiled programs
@@ -28,6 +30,27 @@ jax.devices()  # one, whatever a test that comes first would ask for
 
 # tracing makes many small objects that are no garbage; by default they are scanned again and again
 gc.set_threshold(200_000, 50, 1000)
+
+
+@cache
+def is_group(file):
+    return "xdist_group" in Path(file).read_text(encoding="utf-8")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """All tests of a file that is a group go to one worker, and make what they share once.
+
+    pytest-xdist 3.8 itself writes groups where pytest 9.2 does not read them (its issue 1386).
+    """
+    from xdist.scheduler.loadgroup import LoadGroupScheduling
+
+    class WholeFiles(LoadGroupScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.partition("::")[0]
+            return file if is_group(config.rootpath / file) else nodeid
+
+    return WholeFiles(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,8 @@ from knife_jax.records.lines import read_records
 from knife_jax.training.budget import Budget
 from knife_jax.training.chunk import MAX_ROUNDS
 
+pytestmark = pytest.mark.xdist_group("budget")  # they share a run
+
 ROOT = Path(__file__).parents[2]
 WORDS = """
 +env=seq_matrix preset=fast algo=vdn_knife env.n_envs=8 env.steps_per_task=300
