@@ -1,5 +1,6 @@
 """The command line: what it accepts, what it refuses and how, before jax is imported."""
 
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from knife_jax.cli.launch import main
 from knife_jax.config.plain import to_dict
 from knife_jax.config.run import GROUPS
 from knife_jax.config.schema import ConfigError
+
+ENV = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 WITHOUT_JAX = """
 import runpy, sys
@@ -38,10 +41,19 @@ runpy.run_module("knife_jax.train", run_name="__main__")
 """
 
 
-def call(script, *words, cwd):
-    return subprocess.run(
-        [sys.executable, "-c", script, *words], cwd=cwd, capture_output=True, text=True, timeout=120
-    )
+@pytest.fixture
+def call(forks, tmp_path):
+    """Runs a script in an empty folder, in a process that has imported jax unless it is ``new``."""
+
+    def called(script, *words, new=False):
+        if not new:
+            return forks.run(["python", "-c", script, *words], tmp_path, ENV)
+        return subprocess.run(
+            [sys.executable, "-c", script, *words], cwd=tmp_path, env=ENV, capture_output=True,
+            text=True, timeout=120,
+        )  # fmt: skip
+
+    return called
 
 
 def trained(result):
@@ -67,8 +79,8 @@ def line(tmp_path, monkeypatch, capsys):
     return refused
 
 
-def test_help_needs_no_jax_and_lists_every_group_option_and_field(tmp_path):
-    result = call(WITHOUT_JAX, "--help", cwd=tmp_path)
+def test_help_needs_no_jax_and_lists_every_group_option_and_field(call, tmp_path):
+    result = call(WITHOUT_JAX, "--help", new=True)
     assert (result.returncode, result.stderr) == (0, "")
     for group in GROUPS:
         assert re.search(rf"^  {group} ", result.stdout, re.MULTILINE)
@@ -84,15 +96,15 @@ def test_help_needs_no_jax_and_lists_every_group_option_and_field(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_help_describes_the_groups_that_are_chosen(tmp_path):
-    message = call(WITHOUT_JAX, "-h", "env=mpe_predator_prey", "preset=pymarl", cwd=tmp_path).stdout
+def test_help_describes_the_groups_that_are_chosen(call):
+    message = call(WITHOUT_JAX, "-h", "env=mpe_predator_prey", "preset=pymarl").stdout
     assert "  env.n_predators=3 " in message and "env.scenario=" in message.partition("groups")[0]
     assert "env.scenario=" not in message.partition("fields")[2]
     assert " pymarl* " in message and " mpe_predator_prey* " in message and " fast " in message
 
 
-def test_version(tmp_path):
-    assert call(WITHOUT_JAX, "--version", cwd=tmp_path).stdout == f"knife_jax {__version__}\n"
+def test_version(call):
+    assert call(WITHOUT_JAX, "--version").stdout == f"knife_jax {__version__}\n"
 
 
 ENVS = ", ".join(file.stem for file in options("env"))
@@ -227,8 +239,8 @@ def test_refuses_with_one_line_and_exit_code_2(line, words, message):
     assert got == message or (message[-2:] in (", ", ": ", "; ") and got.startswith(message))
 
 
-def test_refuses_without_importing_jax(tmp_path):
-    result = call(WITHOUT_JAX, "+env=smax", "+algo=qmix_knife", "+algo.lrr=1", cwd=tmp_path)
+def test_refuses_without_importing_jax(call):
+    result = call(WITHOUT_JAX, "+env=smax", "+algo=qmix_knife", "+algo.lrr=1", new=True)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == "error: unknown key 'algo.lrr'; did you mean 'algo.lr'?\n"
 
@@ -248,21 +260,21 @@ def test_spellings_that_mean_the_same(words):
     assert compose(words.split()) == compose(["+env=smax", "+algo=qmix_knife"])
 
 
-def test_a_run_gets_what_was_asked_for_and_hydra_leaves_nothing_behind(tmp_path):
+def test_a_run_gets_what_was_asked_for_and_hydra_leaves_nothing_behind(call, tmp_path):
     script = WITH_OTHER_LOOP.format(code=0)
-    result = call(script, "+env=smax", "+algo=qmix_knife", "+seed=7", cwd=tmp_path)
+    result = call(script, "+env=smax", "+algo=qmix_knife", "+seed=7")
     assert (result.returncode, result.stderr) == (0, "")
     assert trained(result) == [["7", "smax", "qmix_knife", "None"]]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_exit_code_is_that_of_the_run(tmp_path):
-    assert call(WITH_OTHER_LOOP.format(code=3), cwd=tmp_path).returncode == 3
+def test_the_exit_code_is_that_of_the_run(call):
+    assert call(WITH_OTHER_LOOP.format(code=3)).returncode == 3
 
 
-def test_a_sweep_runs_every_job_in_its_own_folder(tmp_path):
+def test_a_sweep_runs_every_job_in_its_own_folder(call, tmp_path):
     words = ["seed=2,3", "-m", "+algo=qmix,qmix_knife", "env.n_envs=5", "run_dir=out/it's"]
-    result = call(WITH_OTHER_LOOP.format(code=0), *words, cwd=tmp_path)
+    result = call(WITH_OTHER_LOOP.format(code=0), *words)
     assert (result.returncode, result.stderr) == (0, "")
     jobs = trained(result)
     assert [job[:3] for job in jobs] == [
@@ -274,22 +286,22 @@ def test_a_sweep_runs_every_job_in_its_own_folder(tmp_path):
     assert written == {"multirun.yaml": 1, "summary.json": 4}
 
 
-def test_a_sweep_without_run_dir_gets_a_new_folder_in_runs(tmp_path):
-    result = call(WITH_OTHER_LOOP.format(code=0), "--multirun", "seed=range(4,6)", cwd=tmp_path)
+def test_a_sweep_without_run_dir_gets_a_new_folder_in_runs(call, tmp_path):
+    result = call(WITH_OTHER_LOOP.format(code=0), "--multirun", "seed=range(4,6)")
     (folder,) = (tmp_path / "runs").iterdir()
     assert [job[3] for job in trained(result)] == [
         f"{folder}/0_seed=4", f"{folder}/1_seed=5",
     ]  # fmt: skip
 
 
-def test_an_interrupted_job_ends_the_sweep(tmp_path):
-    result = call(WITH_OTHER_LOOP.format(code=130), "-m", "seed=0,1", cwd=tmp_path)
+def test_an_interrupted_job_ends_the_sweep(call):
+    result = call(WITH_OTHER_LOOP.format(code=130), "-m", "seed=0,1")
     assert result.returncode == 130
     assert len(trained(result)) == 1
 
 
-def test_the_composed_configuration_can_be_printed(tmp_path):
-    result = call(WITHOUT_JAX, "--cfg", "job", "env.n_envs=17", cwd=tmp_path)
+def test_the_composed_configuration_can_be_printed(call):
+    result = call(WITHOUT_JAX, "--cfg", "job", "env.n_envs=17")
     assert result.returncode == 0
     assert "\n  n_envs: 17\n" in result.stdout and "\n  method: knife\n" in result.stdout
 

@@ -25,7 +25,8 @@ from knife_jax.config.schema import ConfigError
 STEMS = {group: [file.stem for file in options(group)] for group in ("env", "algo", "preset")}
 PLASTICITY = [file.stem for file in options("plasticity")]
 EXPERIMENTS = [file.stem for file in options("experiment")]
-COMBINATIONS = list(itertools.product(STEMS["env"], STEMS["preset"]))
+PAIRS = itertools.product(enumerate(STEMS["env"]), enumerate(STEMS["preset"]))
+COMBINATIONS = [(env, preset) for (i, env), (j, preset) in PAIRS if (i + j) % 3 == 0]
 LOGGERS = itertools.cycle(("local", "wandb", "wandb", "local", "local"))
 JOBS = list(zip(COMBINATIONS, itertools.cycle(STEMS["algo"]), LOGGERS, strict=False))
 
@@ -48,7 +49,7 @@ def test_the_groups_are_those_promised():
 
 
 @pytest.mark.parametrize(("names", "algo", "logger"), JOBS)
-def test_every_combination_composes_and_survives_a_round_trip(names, algo, logger):
+def test_a_third_of_all_combinations_compose_and_survive_a_round_trip(names, algo, logger):
     env, preset = names
     words = [f"env={env}", f"algo={algo}", f"preset={preset}", f"logger={logger}"]
     config = compose([*words, "games.limit=800"])  # presets are for environments of any number
