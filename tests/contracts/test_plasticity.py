@@ -214,13 +214,17 @@ OTHERS = ("active", "dormant", "gradient", "random")
 SELECTIONS = tuple(n for n in NAMES if n.startswith("knife_") and n.endswith(OTHERS))
 """the rewrite of another method on other neurons: one of the optimisers is enough"""
 
-each = pytest.mark.parametrize("name", NAMES)
+REPEATED = tuple(n for n in NAMES if n.startswith("knife_recycle_"))
+"""a rewrite and a selection that other names have in other pairs"""
+
+TRIED = [n for n in NAMES if n not in REPEATED]
+each = pytest.mark.parametrize("name", TRIED)
 every = pytest.mark.parametrize(
     ("name", "optimiser"),
     [
         (name, optimiser)
         for optimiser in OPTIMISERS
-        for name in NAMES
+        for name in TRIED
         if optimiser == "adam" or name not in NETWORK_ONLY + SELECTIONS + HELD
     ],
 )
