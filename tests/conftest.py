@@ -10,6 +10,8 @@ from pathlib import Path
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # not the user's own folder of compiled programs
 os.environ.setdefault("XDG_CACHE_HOME", f"{tempfile.gettempdir()}/knife_jax-tests")
+# Bytecode is kept, whatever the shell says: the processes that tests start import the package.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Most of the suite's time is compiling: leave out LLVM's optimisations and XLA's slower code
 # generator (a flag that a version does not know ends the process), here and in subprocesses.
 os.environ["XLA_FLAGS"] = " ".join(

@@ -5,7 +5,6 @@ from itertools import product
 
 import numpy as np
 import pytest
-from rliable import library, metrics
 from scipy.stats import norm, t
 
 from knife_jax.report.stats import (
@@ -62,6 +61,8 @@ def test_the_quantiles_of_few_seeds_lie_further_out():
 
 
 def test_of_one_task_it_is_that_of_rliable():
+    from rliable import library, metrics
+
     assert pooled(SCORES).value == pytest.approx(metrics.aggregate_iqm(SCORES), abs=1e-12)
     one = SCORES[:, :1]
     np.random.seed(0)  # noqa: NPY002, rliable draws from the global generator

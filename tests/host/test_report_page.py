@@ -12,7 +12,6 @@ import yaml
 from browser import chromium, new_page, silent  # noqa: F401  (a fixture)
 from fake_runs import FIRST, FRESH, SECOND, rows, store
 from fake_study import content, study, summarise
-from rliable import library, metrics
 
 from knife_jax.cli import compose, page, repeat
 from knife_jax.config.plain import to_dict
@@ -164,6 +163,8 @@ def test_the_words_of_a_run_come_to_its_configuration(words):
 
 
 def test_aggregates_are_those_of_rliable_with_whole_seeds_drawn():
+    from rliable import library, metrics
+
     scores = np.random.default_rng(3).random((7, 4)) * 1.1
     ours = aggregate.aggregates(scores)
     theirs = {
