@@ -45,7 +45,9 @@ def test_the_groups_are_those_promised():
         type(compose([f"plasticity={name}"]).plasticity).__name__ for name in PLASTICITY
     }
     assert [file.stem for file in options("logger")] == ["local", "tensorboard", "wandb"]
-    assert EXPERIMENTS == ["matrix_sequence", "matrix_shared", "predator_prey_sequence"]
+    assert EXPERIMENTS == [
+        "matrix_sequence", "matrix_shared", "predator_prey_sequence", "smax_sequence",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("names", "algo", "logger"), JOBS)

@@ -82,6 +82,7 @@ SHORTER = {
     "python -m knife_jax.bench.plasticity": "--quick --methods none --seeds 2",
     "python -m knife_jax.study predator_prey_sequence": "--methods none,redo",
     "python -m knife_jax.study matrix_shared": "--methods none",
+    "python -m knife_jax.study smax_sequence": "--methods none",
     STUDIED: "--methods none,redo",
 }
 """further words for those that would take long"""
