@@ -94,6 +94,11 @@ def _stage(view: View | None) -> dict[str, Any]:
     return {"type": "arena", **stage}
 
 
+def rounded(number: float | np.floating) -> float | None:
+    """Four digits; None for NaN, what was not measured."""
+    return None if np.isnan(number) else round(float(number), 4)
+
+
 def _layer(name: str, marks: Marks, shape: tuple[int, ...]) -> dict[str, Any]:
     network, _, layer = name.partition("/")
     score = marks.update_activity
@@ -103,7 +108,7 @@ def _layer(name: str, marks: Marks, shape: tuple[int, ...]) -> dict[str, Any]:
         "signed": name == MEMORY,
         "width": shape[-1],
         "measured": score is not None,
-        "update_activity": [] if score is None else [round(float(x), 4) for x in score],
+        "update_activity": [] if score is None else [rounded(x) for x in score],
         "activation": [round(float(x), 4) for x in marks.activation],
         "stagnant": marks.stagnant,
         "dormant": marks.dormant,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from knife_jax.diagnostics.collect import stagnation
+from knife_jax.diagnostics.collect import Measured, stagnation
 from knife_jax.parallel import devices
 from knife_jax.plasticity.meters import relative
 from knife_jax.plasticity.stats import DORMANT
@@ -23,7 +23,7 @@ class Team(NamedTuple):
 
     variables: Variables
     update_activity: Mapping[str, Float[np.ndarray, "W"]]
-    """of each neuron, relative to the mean of its layer"""
+    """of each neuron, relative to the mean of its layer; NaN if it was never measured"""
     tasks: PyTree = None
     """leaves [K, ...]: those of a seed that has its own"""
 
@@ -44,8 +44,17 @@ def team_of(state: TrainState, row: int) -> Team:
     """Take a seed, by its row on the axis S; to be called by all processes of a run."""
     kept = devices.fetch((state.patient.online, state.plasticity, state.tasks))
     variables, plasticity, tasks = jax.tree.map(lambda leaf: np.array(leaf[row]), kept)
-    means = {name: meter.mean for name, meter in stagnation(plasticity).items()}
-    return Team(variables, jax.device_get(relative(means)) if means else {}, tasks)
+    return Team(variables, update_activity(stagnation(plasticity)), tasks)
+
+
+def update_activity(meters: Mapping[str, Measured]) -> dict[str, Float[np.ndarray, "W"]]:
+    """Each neuron's update activity, relative to the mean of its layer; NaN in a layer of which no
+    gradient was seen yet."""
+    if not meters:
+        return {}
+    means = {name: jnp.asarray(meter.mean) for name, meter in meters.items()}
+    found = jax.device_get(relative(means))
+    return {name: np.where(np.any(meters[name].age), x, np.nan) for name, x in found.items()}
 
 
 def marks_of(

@@ -18,10 +18,11 @@ from knife_jax.config.environments import (
     PredatorPreyConfig,
     SmaxConfig,
 )
+from knife_jax.diagnostics.collect import Measured
 from knife_jax.envs.smax import load_rules
 from knife_jax.plasticity.stats import DORMANT
-from knife_jax.recordings.contents import About, contents, discounted
-from knife_jax.recordings.marks import Team, marks_of
+from knife_jax.recordings.contents import About, contents, discounted, rounded
+from knife_jax.recordings.marks import Team, marks_of, update_activity
 from knife_jax.recordings.pack import Arrays, unpacked
 from knife_jax.recordings.page import contents_of, page
 from knife_jax.training.evaluator import evaluate
@@ -206,6 +207,15 @@ def test_marks_by_hand():
     assert (encoder.stagnant, encoder.dormant) == ([0], [0, 1])  # layer mean 0.5
     assert encoder.grafts.tolist() == [0, 2, 1, 0]
     assert marks["agent/memory"][2:] == ([], [], None)
+
+
+def test_what_no_gradient_has_reached_is_not_stagnant():
+    ages = {"seen": np.array([0, 5, 5]), "unseen": np.zeros(3, int)}
+    means = {"seen": np.array([0.0, 1.0, 3.0]), "unseen": np.zeros(3)}
+    found = update_activity({name: Measured(means[name], ages[name]) for name in means})
+    assert [[*map(rounded, found[name])] for name in means] == [[0.0, 0.75, 2.25], [None] * 3]
+    marks = marks_of(Team({}, found), {name: np.ones(3) for name in means}, 0.25)
+    assert {name: marks[name].stagnant for name in means} == {"seen": [0], "unseen": []}
 
 
 def test_the_return_that_followed_by_hand():

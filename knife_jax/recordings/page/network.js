@@ -183,7 +183,7 @@ class Strips {
     }
     if (!layer.measured) return lines.join("\n");
     const is = list => list.includes(j), { stagnant, dormant } = this.recording.thresholds;
-    lines.push(`update activity ${brief(layer.update_activity[j])} of the layer's mean` + (is(layer.stagnant) ? `: stagnant, below ${stagnant}` : ""));
+    if (layer.update_activity[j] !== null) lines.push(`update activity ${brief(layer.update_activity[j])} of the layer's mean` + (is(layer.stagnant) ? `: stagnant, below ${stagnant}` : ""));
     lines.push(`mean activity ${brief(layer.activation[j])} of the layer's mean` + (is(layer.dormant) ? `: dormant, at most ${dormant}` : ""));
     if (layer.grafts?.[j]) lines.push(`grafted ${layer.grafts[j]} ${layer.grafts[j] > 1 ? "times" : "time"}`);
     return lines.join("\n");
