@@ -15,7 +15,6 @@ from knife_jax.config.environments import ENVS as TABLE
 from knife_jax.envs import matrix_games
 from knife_jax.envs.base import Env, EnvSpec, TimeStep, VecEnv, first_step, vectorise
 from knife_jax.envs.predator_prey import predator_prey
-from knife_jax.envs.smax.jaxmarl import smax
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "ladder"))
 from environments import ENDLESS, MEMORY
@@ -38,7 +37,6 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "smax/2s3z": Case(lambda: smax("2s3z"), 229, same_length=False),
     "matrix_game/n_step": Case(
         lambda: matrix_games.matrix_game(*matrix_games.TABLES["n_step"]),
         2 * matrix_games.TABLES["n_step"][1] + 5,

@@ -54,11 +54,13 @@ def battles():
     for t in range(env.spec.horizon):
         keys = jax.random.split(jax.random.key(t), BATTLES)
         state, row, peer = step(keys, state, attack_or_advance(row.avail_actions))
+        compiled = step._cache_size() if t == 0 else compiled
         ours.append(row)
         theirs.append(peer)
         playing.append(playing[-1] & ~np.asarray(row.last))
         if not playing[-1].any():
             break
+    assert step._cache_size() == compiled, "a step's state has other types than that of a reset"
     stack = functools.partial(jax.tree.map, lambda *rows: np.stack(rows))
     return stack(*ours), stack(*theirs), np.array(playing[:-1])
 
