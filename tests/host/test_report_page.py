@@ -162,9 +162,10 @@ def test_the_words_of_a_run_come_to_its_configuration(words):
     assert repeat.command_of({**wanted, "of_old": 3}) is None
 
 
-def test_aggregates_are_those_of_rliable_with_whole_seeds_drawn():
+def test_aggregates_are_those_of_rliable_with_whole_seeds_drawn(monkeypatch):
     from rliable import library, metrics
 
+    monkeypatch.setattr(stats, "DRAWS", 300)
     scores = np.random.default_rng(3).random((7, 4)) * 1.1
     ours = aggregate.aggregates(scores)
     theirs = {
