@@ -51,8 +51,9 @@ def test_help_needs_no_unicode(program):
     bare = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     out, err = (process := begin(program, "--help", **bare)).communicate(timeout=60)
     assert (process.returncode, err) == (0, "") and out.isascii()
-    ascii_only = begin(program, "--help", PYTHONIOENCODING="ascii").communicate(timeout=60)
-    assert ascii_only == (out, "")
+    if program == "train":
+        ascii_only = begin(program, "--help", PYTHONIOENCODING="ascii").communicate(timeout=60)
+        assert ascii_only == (out, "")
 
 
 def test_what_commands_a_terminal_is_escaped():
