@@ -58,7 +58,7 @@ def changed(name, value=None):
         ("zzz", 1, "unknown key 'experiment.protocol.zzz'; experiment.protocol has primary, "
          "drawings, smallest_effect, exclusion, questions"),
         ("questions", 3, "experiment.protocol.questions=3 is refused: must be a mapping, with a "
-         "name for each value"),
+         "name for each value, and values of JSON (nan and inf are none)"),
         ("questions.lost", "why", "experiment.protocol.questions.lost is refused: must have asks, "
          "method, against, above, below, inside, undecided"),
         ("questions.lost.undecided", None, "experiment.protocol.questions.lost.undecided is not "
