@@ -188,6 +188,10 @@ def test_fields_that_are_shown(command, tmp_path, monkeypatch, capsys):
 def test_a_command_that_is_shown(command, call, tmp_path, request):
     if "knife_jax.report" in command:
         shutil.copytree(request.getfixturevalue("studied")[0], tmp_path / "runs")
+    if command.endswith(" experiments/results"):  # of at least two studies
+        for name in ("matrix_sequence", "another"):
+            of_study = ROOT / "experiments" / "results" / "matrix_sequence"
+            shutil.copytree(of_study, tmp_path / "experiments" / "results" / name)
     done = call(command, *SHORTER.get(command, "").split())
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr and "error: " not in done.stderr

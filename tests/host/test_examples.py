@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from knife_jax.cli import compose
+
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "experiments" / "examples"
 PATH = os.pathsep.join(filter(None, sys.path))
@@ -52,6 +54,7 @@ def test_every_example_is_short_and_says_how_it_is_run():
 def test_the_python_of_the_readme(forks, tmp_path):
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     assert len(code.splitlines()) <= 14
+    assert compose(re.search('words = "(.*)"', code)[1].split()).env_steps == 30_000  # as typed
     for shown, smaller in SMALLER.items():
         assert code.count(shown) == 1
         code = code.replace(shown, smaller)
