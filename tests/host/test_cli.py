@@ -152,7 +152,7 @@ SCENARIOS = "must be one of 3m, 2s3z, 25m, 3s5z, 8m, 5m_vs_6m, "
          "error: env=../algo/qmix is refused: must be one of " + ENVS),
         ("experiment=matrix_sequenc", "error: experiment=matrix_sequenc is refused (did you mean "
          "'matrix_sequence'?): must be one of matrix_sequence, matrix_shared, "
-         "predator_prey_sequence"),
+         "predator_prey_sequence, smax_sequence"),
         ("experiment=null", "error: experiment=null is refused: must be one of matrix_sequence, "),
         ("env=null", "error: env=null is refused: must be one of " + ENVS),
         ("plasticity@algo=knife",

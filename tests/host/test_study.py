@@ -90,7 +90,7 @@ def test_every_method_of_the_file_is_a_run_of_its_own(tmp_path):
     listed = jobs("predator_prey_sequence", None, tmp_path, ["num_seeds=3", "algo.hidden=13"])
     assert [job.method for job in listed] == [
         "none", "fresh_per_task", "restart_optimiser", "wider", "layer_norm", "shrink_perturb",
-        "redo", "reborn", "plasticity_injection", "knife", "knife_random",
+        "redo", "reborn", "plasticity_injection", "knife", "knife_random", "l2_task", "ewc", "mas",
     ]  # fmt: skip
     assert [job.config.plasticity.name for job in listed] == [job.method for job in listed]
     assert {job.config.num_seeds for job in listed} == {3}
