@@ -1,6 +1,7 @@
 """The configuration: every file composes, presets say what the papers' code says, checks hold."""
 
 import dataclasses
+import functools
 import itertools
 import re
 import subprocess
@@ -29,6 +30,12 @@ PAIRS = itertools.product(enumerate(STEMS["env"]), enumerate(STEMS["preset"]))
 COMBINATIONS = [(env, preset) for (i, env), (j, preset) in PAIRS if (i + j) % 3 == 0]
 LOGGERS = itertools.cycle(("local", "wandb", "wandb", "local", "local"))
 JOBS = list(zip(COMBINATIONS, itertools.cycle(STEMS["algo"]), LOGGERS, strict=False))
+
+
+@functools.cache
+def composed(*words):
+    """A configuration that several tests look at."""
+    return compose([*words])
 
 
 def test_the_groups_are_those_promised():
@@ -89,7 +96,7 @@ def test_the_algorithm_chooses_the_surgery_unless_the_command_line_does(words, m
 @pytest.mark.parametrize("name", sorted({*PLASTICITY} - {"none"}))
 def test_every_method_is_a_group_option_and_part_of_an_algorithm(name):
     """One file makes ``plasticity=NAME`` and ``algo=qmix_NAME``, and the fields are its own."""
-    alone, named = compose(["algo=qmix", f"plasticity={name}"]), compose([f"algo=qmix_{name}"])
+    alone, named = compose(["algo=qmix", f"plasticity={name}"]), composed(f"algo=qmix_{name}")
     assert alone.plasticity == named.plasticity and named.plasticity.name == name
     assert named.algo == dataclasses.replace(alone.algo, name=f"qmix_{name}")
     assert from_dict(to_dict(named)) == named
@@ -125,7 +132,7 @@ def test_an_experiment_fixes_all_but_the_method(name):
     methods = plain.experiment.methods.split(",")
     assert {*methods} <= {*PLASTICITY} and len({*methods}) == len(methods) >= 6
     for method in {*methods} - {"none"}:
-        config = compose([f"experiment={name}", f"algo=qmix_{method}"])
+        config = composed(f"experiment={name}", f"algo=qmix_{method}")
         assert config.plasticity.name == method
         same = dataclasses.replace(config, algo=plain.algo, plasticity=plain.plasticity)
         assert same == plain
@@ -136,20 +143,20 @@ def test_what_an_experiment_tells_a_method_is_told_to_no_other(name):
     own = {file.stem for file in (configs_dir() / "experiment" / name).glob("*.yaml")}
     assert own >= {"redo", "knife"}
     for method in (*own, "none", "knife", "l2_init"):
-        told = compose([f"experiment={name}", f"plasticity={method}"])
-        alone = compose([f"plasticity={method}"])
+        algo = "algo=qmix" if method == "none" else f"algo=qmix_{method}"
+        told, alone = composed(f"experiment={name}", algo), composed(algo)
         assert (told.plasticity == alone.plasticity) == (method not in own), method
     words = [f"experiment={name}", "algo=qmix_redo"]
     assert compose(words).plasticity.interval == compose(words).env.steps_per_task
     assert compose([*words, "plasticity.interval=7", "preset=fast"]).plasticity.interval == 7
     assert compose([*words, "preset=fast"]).algo.preset == "fast"
-    control = compose([f"experiment={name}", "algo=qmix_knife_random"]).plasticity
-    treated = compose([f"experiment={name}", "algo=qmix_knife"]).plasticity
+    control = composed(f"experiment={name}", "algo=qmix_knife_random").plasticity
+    treated = composed(f"experiment={name}", "algo=qmix_knife").plasticity
     assert dataclasses.replace(control, name="knife", select="stagnant") == treated
 
 
 def test_the_control_differs_in_the_selection_alone():
-    treated, control = compose(["algo=qmix_knife"]), compose(["algo=qmix_knife_random"])
+    treated, control = composed("algo=qmix_knife"), composed("algo=qmix_knife_random")
     renamed = dataclasses.replace(control.algo, name="qmix_knife")
     selected = dataclasses.replace(control.plasticity, name="knife", select="stagnant")
     assert dataclasses.replace(control, algo=renamed, plasticity=selected) == treated
