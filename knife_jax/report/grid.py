@@ -69,7 +69,8 @@ def draw(report: Mapping[str, Any]) -> bytes:
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    figure.suptitle(f"As many neurons of each kind, {SHOWN[report['primary']]}", fontsize=11)
+    title = f"{SHOWN[report['primary']]}, if as many neurons are taken as are stagnant at the time"
+    figure.suptitle(title, fontsize=11)
     figure.supxlabel(_references(report), fontsize=9)
     return as_png(figure)
 
