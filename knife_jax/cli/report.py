@@ -8,8 +8,7 @@ from pathlib import Path
 from knife_jax.cli.arguments import Parser, command, ending
 from knife_jax.cli.reports import add_runs, beside, protocol_of
 from knife_jax.console.exit_codes import REFUSED
-from knife_jax.report import families
-from knife_jax.report.levels import folders_of_levels, written
+from knife_jax.report import families, levels
 from knife_jax.report.write import write
 
 
@@ -39,16 +38,15 @@ def main() -> None:
     )
     args = parser.parse_args()
     study = args.runs[0]
-    if len(args.runs) == 1 and args.marl_eval is None and (at := folders_of_levels(study)):
+    if len(args.runs) == 1 and args.marl_eval is None:
         out = args.out or study
-        done = [write([path], out / path.name, command(parser.prog), protocol_of) for path in at]
-        sys.exit(0 if all([*done, written(out)]) else REFUSED)
-    if (
-        len(args.runs) == 1
-        and args.marl_eval is None
-        and (at := families.folders_of_studies(study))
-    ):
-        sys.exit(0 if families.written(at, args.out or study) else REFUSED)
+        if at := levels.folders_of_levels(study):
+            done = [
+                write([path], out / path.name, command(parser.prog), protocol_of) for path in at
+            ]
+            sys.exit(0 if all([*done, levels.written(out)]) else REFUSED)
+        if at := families.folders_of_studies(study):
+            sys.exit(0 if families.written(at, out) else REFUSED)
     out = args.out or beside(study)
     done = write(args.runs, out, command(parser.prog), protocol_of, args.marl_eval)
     sys.exit(0 if done else REFUSED)
