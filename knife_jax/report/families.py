@@ -5,7 +5,6 @@ From the ``report.json`` of each study, in folders side by side such as ``experi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ from knife_jax.report.measures import late
 from knife_jax.report.protocol import verdict
 from knife_jax.report.stats import over_families
 from knife_jax.report.table import OUTCOMES, SHOWN, cell, grid
-from knife_jax.report.write import NUMBERS
+from knife_jax.report.write import NUMBERS, stored
 
 TABLE, FIGURE = "families.md", "families.png"
 OVER = "over families"
@@ -56,7 +55,7 @@ def written(at: Sequence[Path], out: Path) -> bool:
     """Write the table and the figure of all questions that studies share into ``out``, and print
     the table. Returns False, after one line that says why, if it cannot be done."""
     try:
-        asked = list(questions(dict(_read(at))))
+        asked = list(questions({folder.name: stored(folder) for folder in at}))
         if not asked:
             raise ValueError("no two of them have answers to the same question")
         content = {TABLE: table(asked).encode(), FIGURE: draw(asked)}
@@ -75,16 +74,6 @@ def written(at: Sequence[Path], out: Path) -> bool:
         return False
     say(f"{content[TABLE].decode()}\n{out}: {', '.join(content)}")
     return True
-
-
-def _read(at: Sequence[Path]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for folder in at:
-        path = folder / NUMBERS
-        try:
-            report = json.loads(path.read_bytes())
-        except ValueError as error:
-            raise ValueError(f"{path}: {messages.one_line(error)}") from None
-        yield folder.name, report
 
 
 def questions(studies: Mapping[str, Mapping[str, Any]]) -> Iterator[Shared]:

@@ -6,7 +6,6 @@ The report of a level is in a folder of the study called as the words that set i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from math import isnan, nan
 from pathlib import Path
@@ -22,7 +21,7 @@ from knife_jax.records import directory
 from knife_jax.report.figure import as_png, looks
 from knife_jax.report.runs import folders, is_run
 from knife_jax.report.table import OUTCOMES, SHOWN, grid, measured
-from knife_jax.report.write import NUMBERS
+from knife_jax.report.write import NUMBERS, stored
 
 TABLE, FIGURE = "levels.md", "levels.png"
 
@@ -75,13 +74,8 @@ def written(study: Path) -> bool:
 
 def _read(study: Path) -> Iterator[Level]:
     for folder in folders_of_levels(study):
-        path = folder / NUMBERS
-        if path.is_file():
-            try:
-                report = json.loads(path.read_bytes())
-            except ValueError as error:
-                raise ValueError(f"{path}: {messages.one_line(error)}") from None
-            yield Level(folder.name, _value(folder.name), report)
+        if (folder / NUMBERS).is_file():
+            yield Level(folder.name, _value(folder.name), stored(folder))
 
 
 def table(levels: Sequence[Level]) -> str:

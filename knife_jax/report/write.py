@@ -115,6 +115,16 @@ def _lines(report: Mapping[str, Any]) -> str:
     return of_numbers.sub(lambda found: "".join(found[0].split()), text) + "\n"
 
 
+def stored(folder: Path) -> Mapping[str, Any]:
+    """The numbers of the report in a folder. Raises ``ValueError``, which names the file, if they
+    are no JSON."""
+    path = folder / NUMBERS
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: {messages.one_line(error)}") from None
+
+
 def _again(path: Path) -> dict[str, bytes]:
     """The files of a report whose numbers are stored. Raises ``ValueError`` if they are damaged, or
     of another version."""

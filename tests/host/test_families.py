@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from knife_jax.report import families, stats
+from knife_jax.report.write import stored
 
 SEEDS = [3, 5, 8]
 
@@ -61,7 +62,7 @@ def test_only_seeds_that_both_methods_have_are_paired(tmp_path):
     same = [[0.25] * 4, [0.5] * 4]
     record(tmp_path / "a", knife=[[0.5] * 4, [0.75] * 4, [9.0] * 4], none=same)
     record(tmp_path / "b", knife=same, none=same)
-    asked = families.questions(dict(families._read(families.folders_of_studies(tmp_path))))
+    asked = families.questions({name: stored(tmp_path / name) for name in "ab"})
     assert next(iter(asked)).over["iqm"] == 0.125  # of 0.25 and 0
 
 
