@@ -27,6 +27,9 @@ SAVED = "/jax/compilation_cache/compile_time_saved_sec"
 """how long it took to load a program, and how much less than to compile it, in whole seconds"""
 ERRORS = "Error (reading|writing) persistent compilation cache entry"
 """what jax warns of, in two lines"""
+SURELY_LOADED = 5.0
+"""seconds within which no program is compiled that it matters to have found; a busy machine needs
+them to load even a small one, for which it may have taken less to compile on an idle one"""
 LOCK_SECONDS = 10.0
 CPU = ("vendor_id", "cpu family", "model", "model name", "flags", "CPU part", "Features")
 """what a CPU can do and what it is, in the words of Linux"""
@@ -109,8 +112,8 @@ class Lowered(Protocol):
 def compiled(lowered: Lowered) -> tuple[Any, bool]:
     """A program, and whether it was found in the cache.
 
-    XLA may recompile a program while it is loaded: it was found only if that took less time than
-    to compile it.
+    XLA may recompile a program while it is loaded: one that took long to load was found only if
+    that took less time than to compile it.
     """
     found, took, thread = [], {RETRIEVED: 0.0, SAVED: 0.0}, get_ident()
 
@@ -133,4 +136,4 @@ def compiled(lowered: Lowered) -> tuple[Any, bool]:
     for warning in caught:
         if "Error reading" not in (text := str(warning.message)):
             warn(" ".join(text.split()))
-    return program, bool(found) and (took[RETRIEVED] < 1.0 or took[SAVED] > 0)
+    return program, bool(found) and (took[RETRIEVED] < SURELY_LOADED or took[SAVED] > 0)
