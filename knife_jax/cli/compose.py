@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.conf import HydraConf
 from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.config_store import ConfigStore
+from hydra.core.config_store import ConfigNode, ConfigStore
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import MissingConfigException
@@ -26,6 +27,9 @@ from knife_jax.config.plain import defaults, from_dict
 from knife_jax.config.run import GROUPS, Config
 from knife_jax.config.schema import ConfigError, nearest, refusal
 
+SWEEPERS = ("launcher", "search")
+"""groups that say how the jobs of a sweep are started and chosen"""
+
 PLUGINS = ("joblib", "ray", "submitit_local", "submitit_slurm", "optuna")
 """launchers and sweepers of Hydra that the extra ``sweep`` installs"""
 
@@ -33,6 +37,11 @@ STORE = ConfigStore.instance()
 # Hydra copies its sources for each composition: half of its time would go into nodes of the store,
 # which it copies again when it loads one
 STORE.__deepcopy__ = lambda memo: STORE  # type: ignore
+WHOLE = STORE.repo["hydra"]["config.yaml"]
+"""Hydra's own settings, which are a third of the work of a composition"""
+OFF = [{"hydra_logging": "none"}, {"job_logging": "none"}]
+BARE = replace(WHOLE, node=OmegaConf.structured(HydraConf(defaults=OFF)))
+"""what is left of them where they are not asked for and no file changes them"""
 FOUND: dict[tuple[str, ...], DictConfig] = {}
 """what the package's own files come to, which do not change while a process lives"""
 
@@ -81,6 +90,8 @@ def chosen_files(
 ) -> DictConfig:
     """What the chosen files come to; with Hydra's own settings if these are asked for."""
     use(config_dir)
+    if not (settings or config_dir or any(word.startswith(("hydra", *SWEEPERS)) for word in words)):
+        STORE.repo["hydra"]["config.yaml"] = BARE
     with one_line(config_dir), initialize_config_dir(str(configs_dir()), version_base="1.3"):
         return hydra_compose("train", list(words), return_hydra_config=settings)
 
@@ -88,6 +99,7 @@ def chosen_files(
 def use(config_dir: Path | None) -> None:
     """Let Hydra find the user's own files, and what is no file."""
     _UserFiles.folder = config_dir
+    STORE.repo["hydra"]["config.yaml"] = WHOLE
     _store(config_dir)
 
 
@@ -104,23 +116,29 @@ class _UserFiles(SearchPathPlugin):
 Plugins.instance().register(_UserFiles)
 
 
+class _Pairs(dict[str, Any]):
+    """What ``algo=ALGORITHM_METHOD`` chooses, as file -> (algorithm, method): some hundreds, of
+    which Hydra's node is made for one that is asked for."""
+
+    def __getitem__(self, file: str) -> ConfigNode:
+        algo, method = super().__getitem__(file)
+        chosen = [f"{algo}@algo", {"override /plasticity": method}, "_self_"]
+        node = OmegaConf.create({"defaults": chosen, "algo": {"name": f"{algo}_{method}"}})
+        return ConfigNode(file, node, "algo", "_global_", "knife_jax")
+
+
 @lru_cache(maxsize=1)
 def _store(config_dir: Path | None) -> None:
     """The nodes that are no files: defaults of all fields, and ``algo=ALGORITHM_METHOD``.
 
     Sections are open, so that words can set fields that the chosen files do not spell.
     """
-    STORE.repo.pop("algo", None)
     algos, methods = (
         [file.stem for file in options(group, config_dir)] for group in ("algo", "plasticity")
     )
-    for algo, method in itertools.product(algos, methods):
-        name = f"{algo}_{method}"
-        if method == "none" or name in algos:
-            continue
-        chosen = [f"{algo}@algo", {"override /plasticity": method}, "_self_"]
-        node = {"defaults": chosen, "algo": {"name": name}}
-        STORE.store(group="algo", name=name, node=node, package="_global_", provider="knife_jax")
+    pairs = {f"{algo}_{method}": (algo, method) for algo in algos for method in methods}
+    new = {*pairs} - {*algos, *(f"{algo}_none" for algo in algos)}
+    STORE.repo["algo"] = _Pairs({f"{name}.yaml": pairs[name] for name in new})
     sections = {
         name: DictConfig(value, flags={"struct": False}) if isinstance(value, dict) else value
         for name, value in defaults().items()

@@ -15,15 +15,12 @@ from hydra.core.override_parser.types import (
 )
 from omegaconf import DictConfig
 
-from knife_jax.cli.compose import chooses, chosen_files, composed
+from knife_jax.cli.compose import SWEEPERS, chooses, chosen_files, composed
 from knife_jax.cli.words import Words, override, plain
 from knife_jax.config.run import PATHS, Config
 from knife_jax.config.schema import ConfigError
 
 LISTS = (ValueType.SIMPLE_CHOICE_SWEEP, ValueType.CHOICE_SWEEP, ValueType.RANGE_SWEEP)
-
-SWEEPERS = ("launcher", "search")
-"""groups that say how the jobs of a sweep are started and chosen"""
 
 MAX_JOBS = 1000
 """a larger sweep is refused: Hydra alone takes 0.1 s to compose each job, before it starts any"""
@@ -50,7 +47,7 @@ def planned(words: Words) -> tuple[Words, Config]:
         words, every = _with_search(words)
     else:
         _check_single(words)
-    found = {}
+    found = {} if words.config_dir else None  # the package's own files are kept for good
     jobs = _jobs([o for o in words.overrides if not o.is_hydra_override()], every)
     first, *_ = [composed(job, words.config_dir, found) for job in jobs]
     return words, first
