@@ -9,6 +9,8 @@ from knife_jax.cli.help import help_text
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = re.compile(r"(?:[A-Z]+=\S+ )?(?:python|pip|pytest|sky|knife-train|wandb)(?: \S.*)?")
+LAUNCHED = re.compile(r"python -m knife_jax\.train -m launcher=(?!slurm)((?!address=auto).)*")
+"""sweeps with a launcher that needs no cluster, which ``test_sweep`` runs"""
 SCRIPT = re.compile(r"experiments/bench/\w+\.py (?=\S)")
 
 

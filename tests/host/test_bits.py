@@ -2,30 +2,39 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import killer
+import yaml
 from stored import end_of
+
+EXAMPLE = killer.ROOT / "experiments" / "examples" / "own_environment.py"
 
 SIZES = """
 algo.hidden=13 algo.window=5 algo.batch_size=34 algo.buffer_size=203 algo.updates_per_round=3
 algo.learning_starts=105 algo.target_period=20 log_every=500 evaluation.every=1000
 evaluation.episodes=7 checkpoint.every=500 checkpoint.keep=9 probes.every=0
-logger.wandb=disabled logger.table=false recording.episodes=0 env.n_envs=14
+logger.wandb=disabled recording.episodes=0 env.n_envs=14
 """
 KNIFE = "algo=vdn_knife plasticity.interval=300 plasticity.window=10 plasticity.threshold=0.8"
 
 
-def test_a_killed_run_ends_with_the_bits_of_an_undisturbed_one(forks, tmp_path):
-    """Two seeds over four devices, surgeries on both sides of the kill."""
-    words = ["env=mpe_predator_prey", "num_seeds=2", "devices=4", "env_steps=2000", *KNIFE.split()]
+def test_a_killed_run_ends_with_the_bits_of_an_undisturbed_one(forks, tmp_path, monkeypatch):
+    """Two seeds over four devices, surgeries on both sides of the kill. The environment is that of
+    the guide as a stranger has it, a file in the working directory; a remark is added to it."""
+    shutil.copy(EXAMPLE, tmp_path / "mine.py")
+    monkeypatch.chdir(tmp_path)
+    words = [
+        "env=custom", "env.target=mine:make", "env.args.length=5", "num_seeds=2", "devices=4",
+        "env_steps=2000", *KNIFE.split(),
+    ]  # fmt: skip
     runs = killer.Runs([*SIZES.split(), *words], tmp_path / "cache", forks)
     calm, victim = tmp_path / "calm", tmp_path / "victim"
-    assert runs.start(calm).wait() == 0
+    first = runs.start(calm)
+    assert (first.wait(), first.err.read_text()) == (0, "")
     process = runs.start(victim)
     while not killer.committed(victim)[0]:
         assert process.poll() is None, process.err.read_text()
@@ -33,16 +42,28 @@ def test_a_killed_run_ends_with_the_bits_of_an_undisturbed_one(forks, tmp_path):
     process.kill()
     assert process.wait() == -signal.SIGKILL
     committed = killer.committed(victim)[0]
-    assert runs.start(victim).wait() == 0
+    with (tmp_path / "mine.py").open("a") as file:
+        file.write("# another remark\n")
+    again = runs.start(victim)
+    assert again.wait() == 0
+    assert again.err.read_text().splitlines()[0] == (
+        "warning: the code of the environment, mine.py, is not what the checkpoint had"
+    )
     step, _, rows = end_of(calm)
     surgeries = [row["env_steps"] for row in rows if row["kind"] == "surgery"]
     assert min(surgeries) < committed < max(surgeries) and committed < step
     assert end_of(victim) == end_of(calm)
-    summary = json.loads((victim / "summary.json").read_text())
+    played = [row for row in rows if row["kind"] in ("eval", "final", "absolute")]
+    lengths = [tuple(row["length"] for row in played[i : i + 2]) for i in (-6, -4, -2)]
+    assert len({*lengths}) == 3, "no two evaluations play the same episodes"
+
+    assert first.out.read_text().startswith("custom mine:make length=5, vdn_knife, ")
+    summary = json.loads((calm / "summary.json").read_text())
     assert summary["mesh"] == {"seed": 2, "data": 2}
-    returns = [summary[f"{kind}_return"] for kind in ("final", "absolute")]
-    returns.append([row["return"] for row in rows if row["kind"] == "eval"][-2:])
-    assert len(set(map(tuple, returns))) == 3, "no two evaluations play the same episodes"
+    code = summary["versions"]["env_code"]
+    assert code["file"] == "mine.py" and len(code["sha256"]) == 64
+    config = yaml.safe_load((calm / "config.yaml").read_text())
+    assert config["env"]["target"] == "mine:make" and config["env"]["args"] == {"length": 5}
 
 
 FAKE = """
@@ -63,7 +84,7 @@ def test_kills_at_random_moments_change_nothing(forks, tmp_path):
     assert len(log) == 4
 
 
-def test_processes_that_share_a_run_stop_at_the_same_step(tmp_path):
+def test_processes_that_share_a_run_stop_at_the_same_step(forks, tmp_path):
     """One seed in each of two processes; the signal reaches one of them."""
     run = tmp_path / "run"
     with socket.socket() as free:
@@ -80,21 +101,18 @@ def test_processes_that_share_a_run_stop_at_the_same_step(tmp_path):
         "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
     }
     processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "knife_jax.train", *words],
-            env=env | {"JAX_PROCESS_ID": str(i)}, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+        forks.start(
+            ["python", "-m", "knife_jax.train", *words], env=env | {"JAX_PROCESS_ID": str(i)}
         )
         for i in range(2)
-    ]  # fmt: skip
+    ]
     try:
         killer.wait_for_rows(run, processes[0], 0)
         processes[1].send_signal(signal.SIGTERM)
-        assert [process.wait(timeout=120) for process in processes] == [128 + signal.SIGTERM] * 2
+        assert [process.wait() for process in processes] == [128 + signal.SIGTERM] * 2
     finally:
         for process in processes:
             process.kill()
-            process.wait()
     step, _, rows = end_of(run)
     assert rows[-1]["env_steps"] == step and {row["seed"] for row in rows} == {0, 1}
     assert json.loads((run / "summary.json").read_text())["status"] == "interrupted"

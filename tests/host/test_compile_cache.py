@@ -3,8 +3,6 @@
 import os
 import random
 import re
-import subprocess
-import sys
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -151,7 +149,17 @@ def test_another_thread_that_finds_its_program_is_not_counted(monkeypatch, tmp_p
     assert not compile_cache.compiled(SimpleNamespace(compile=compile))[1]
 
 
-def test_a_run_that_finds_its_program_does_not_compile_it(tmp_path):
+PROMPTLY = """
+import jax
+from knife_jax.cli.launch import main
+
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+main()
+"""
+"""a run that keeps each of its programs, however soon it was compiled"""
+
+
+def test_a_run_that_finds_its_program_does_not_compile_it(forks, tmp_path):
     """XLA writes down what it gives to LLVM, if it is asked to; a hit alone would say little."""
     words = ("env=matrix_game", "algo=vdn", "algo.hidden=3", "env.n_envs=4", "algo.batch_size=4",
              "env_steps=200", "log_every=100", "evaluation.episodes=4", "recording.episodes=0",
@@ -159,14 +167,12 @@ def test_a_run_that_finds_its_program_does_not_compile_it(tmp_path):
     found = []
     for name in ("first", "second"):
         asked = f"--xla_dump_to={tmp_path / name} --xla_dump_hlo_module_re=one_shard"
-        done = subprocess.run(
-            [sys.executable, "-m", "knife_jax.train", *words, f"run_dir={tmp_path / 'run' / name}"],
+        done = forks.run(
+            ["python", "-c", PROMPTLY, *words, f"run_dir={tmp_path / 'run' / name}"],
             env=os.environ | {
                 "XDG_CACHE_HOME": str(tmp_path / "cache"),
                 "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {asked}",
-                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             },
-            capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         compiled = any((tmp_path / name).glob("*.jit_one_shard.*.ll"))

@@ -214,7 +214,7 @@ train(fake_program.config(run_dir=sys.argv[1], resume="auto", logger=logger))
 """a run that is killed 200 steps after the checkpoint that it resumes from"""
 
 
-def test_a_run_stopped_killed_and_uploaded_between_is_one_history(tmp_path, monkeypatch):
+def test_a_run_stopped_killed_and_uploaded_between_is_one_history(forks, tmp_path, monkeypatch):
     """Read by W&B's own reader, ``wandb sync``, which sends it to a server of the test."""
 
     def stop(clock):
@@ -241,9 +241,8 @@ def test_a_run_stopped_killed_and_uploaded_between_is_one_history(tmp_path, monk
         assert upload() == moments(folder)
         path = os.pathsep.join(filter(None, [str(Path(__file__).parent), *sys.path]))
         apart = {name: v for name, v in os.environ.items() if name != "WANDB_SERVICE"}
-        killed = subprocess.run(
-            [sys.executable, "-c", KILLED, str(folder)], env=apart | {"PYTHONPATH": path}
-        )
+        words = ["python", "-c", KILLED, str(folder)]
+        killed = forks.run(words, env=apart | {"PYTHONPATH": path})
         assert killed.returncode == -signal.SIGKILL
         assert moments(folder)[-1]["env_steps"] == 600
         fake_program.install(monkeypatch)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from documents import LAUNCHED, commands
 from stored import rows_of
 
 from knife_jax import cli
@@ -54,13 +55,11 @@ def env(tmp_path):
 
 @pytest.fixture
 def start(tmp_path, env):
-    """Starts a command line in a folder of its own; with the fake loop unless ``real``."""
+    """Starts a command line in a folder of its own, with the fake loop."""
 
-    def started(*words, real=False, **environment):
-        path = {"PYTHONPATH": str(ROOT)} if real else {}
+    def started(*words):
         return subprocess.Popen(
-            [sys.executable, "-m", "knife_jax.train", "-m", *words],
-            cwd=tmp_path, env=env | path | environment,
+            [sys.executable, "-m", "knife_jax.train", "-m", *words], cwd=tmp_path, env=env,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
@@ -73,21 +72,20 @@ def finished(sweep):
     return {path.parent.name: json.loads(path.read_text()) for path in found}
 
 
-@pytest.mark.parametrize(
-    ("launcher", "own_processes"),
-    [
-        ("", False),
-        ("launcher=joblib hydra.launcher.n_jobs=2", None),
-        ("launcher=submitit", True),
-        ("launcher=ray hydra.launcher.ray.init.num_cpus=2", True),
-    ],
-    ids=["basic", "joblib", "submitit", "ray"],
-)
-def test_every_job_has_its_folder_and_one_that_fails_is_named(
-    start, tmp_path, launcher, own_processes
-):
-    process = start(*launcher.split(), "seed=2,3,5,7", "env_steps=1e6", "run_dir=out")
+OWN_PROCESSES = {"basic": False, "joblib": None, "submitit": True, "ray": True}
+"""launcher -> whether each job has one"""
+SHOWN = ["python -m knife_jax.train -m seed=0,1,2", *filter(LAUNCHED.fullmatch, commands())]
+"""with each launcher, as the documents show it"""
+
+
+@pytest.mark.parametrize("command", SHOWN)
+def test_every_job_has_its_folder_and_one_that_fails_is_named(start, tmp_path, command):
+    *launcher, seeds = command.split()[4:]
+    assert seeds == "seed=0,1,2"
+    process = start(*launcher, "seed=2,3,5,7", "env_steps=1e6", "run_dir=out")
     out, err = process.communicate(timeout=120)
+    launcher = "".join(launcher[:1])
+    own_processes = OWN_PROCESSES[launcher.removeprefix("launcher=") or "basic"]
     jobs = finished(tmp_path / "out")
     assert {name: job["seed"] for name, job in jobs.items()} == {
         "0_seed=2": 2, "1_seed=3": 3, "2_seed=5": 5, "3_seed=7": 7,
@@ -108,20 +106,23 @@ def test_every_job_has_its_folder_and_one_that_fails_is_named(
     assert "RuntimeError: seed five is wrong" in told
 
 
-TINY = """
-env=matrix_game env.scenario=two_step algo=vdn algo.hidden=7
-algo.updates_per_round=1 algo.learning_starts=700 env_steps=9_000 log_every=300
-evaluation.every=9_000 evaluation.episodes=17 checkpoint.every=0 probes.every=0 recording.episodes=0
-logger.wandb=disabled devices=1
+FAKE_PROGRAM = f"""
+import sys
+if "submitit.core._submit" in sys.orig_argv:
+    import time
+    sys.path.insert(0, {str(Path(__file__).parent)!r})
+    import fake_program
+    fake_program.install(before_each=lambda clock: time.sleep(0.1))
 """
+"""the program of jobs that submitit has started, in the place of ``FAKE_LOOP``"""
 
 
 def test_a_preempted_job_is_requeued_and_goes_on_to_its_end(start, tmp_path):
-    kept = {
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-    process = start(*TINY.split(), "run_dir=preempted", "launcher=submitit", real=True, **kept)
+    (tmp_path / "site" / "sitecustomize.py").write_text(FAKE_PROGRAM)
+    process = start(
+        "env_steps=9_000", "log_every=300", "recording.episodes=0", "logger.wandb=disabled",
+        "run_dir=preempted", "launcher=submitit",
+    )  # fmt: skip
     metrics = tmp_path / "preempted" / "0" / "metrics.jsonl"
     while not (metrics.exists() and metrics.stat().st_size):
         assert process.poll() is None
@@ -135,7 +136,7 @@ def test_a_preempted_job_is_requeued_and_goes_on_to_its_end(start, tmp_path):
     assert log.count("going on from checkpoint ") == 1
     assert "SIGUSR2: ending after this chunk" in (job / f"{job.name}_0_log.err").read_text()
     steps = [row["env_steps"] for row in rows_of(metrics.parent) if row["kind"] == "train"]
-    assert [step // 300 for step in steps] == [*range(1, 31)]  # each line once, in rounds of 256
+    assert [step // 300 for step in steps] == [*range(1, 31)]  # each line once
     assert json.loads((metrics.parent / "summary.json").read_text())["status"] == "complete"
 
 
