@@ -34,6 +34,11 @@ jax.devices()  # one, whatever a test that comes first would ask for
 gc.set_threshold(200_000, 50, 1000)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure():
+    gc.freeze()  # garbage has been looked for: what is left is not scanned again and again
+
+
 @cache
 def is_group(file):
     return "xdist_group" in Path(file).read_text(encoding="utf-8")

@@ -1,6 +1,7 @@
 """Configurations small enough for tests, and trees of numbers that no program has to make."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from knife_jax.config.algo import AlgoConfig
@@ -48,3 +49,20 @@ def drawn(make, *args, seed=0, scale=0.5):
         return rng.integers(0, 2, shape.shape).astype(shape.dtype)
 
     return jax.tree.map(leaf, jax.eval_shape(make, *args))
+
+
+def untrained(make, *args, seed=0):
+    """Variables in the shapes of those that a function makes, of the size of PyTorch's first ones
+    and without grafts in use; no program is compiled."""
+    rng = np.random.default_rng(seed)
+
+    def leaf(shape):
+        drawn = rng.uniform(-1, 1, shape.shape) / np.sqrt(shape.shape[0])
+        return jnp.asarray(drawn, shape.dtype)
+
+    made = {name: tree for name, tree in jax.eval_shape(make, *args).items() if tree}
+    grafts = lambda shape: jnp.asarray(np.zeros(shape.shape, shape.dtype))  # noqa: E731
+    return {
+        name: jax.tree.map(grafts if name == "grafts" else leaf, tree)
+        for name, tree in made.items()
+    }

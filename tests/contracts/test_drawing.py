@@ -6,7 +6,7 @@ from functools import cache
 import jax
 import numpy as np
 import pytest
-from tiny import KNIFE, tiny_config
+from tiny import tiny_config
 
 from knife_jax.builders.envs import make_tasks
 from knife_jax.builders.program import build
@@ -72,10 +72,9 @@ def test_every_sequence_can_be_drawn_for_each_seed(section):
 @cache
 def trained():
     """Two rounds of each of five games, and of the first again, of three seeds."""
-    treatment = KNIFE | {"interval": 0, "measure": "running"}
     config = tiny_config(
-        seeds=3, mixer="vdn", log_every=ROUND, plasticity=treatment, env_steps=6 * 2 * ROUND,
-        learning_starts=ROUND, buffer_size=14 * 6,
+        seeds=3, mixer="vdn", log_every=ROUND, env_steps=6 * 2 * ROUND, learning_starts=ROUND,
+        buffer_size=14 * 6,
     )  # fmt: skip
     program = build(replace(config, env=GAMES, seed=SEEDS[0]))
     state, clock, replays = program.init(SEEDS), program.clock(), []

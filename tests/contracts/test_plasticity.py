@@ -14,7 +14,7 @@ import numpy as np
 import optax
 import pytest
 from ladder.environments import MEMORY
-from tiny import tiny_config
+from tiny import tiny_config, untrained
 
 from knife_jax.builders.networks import make_networks
 from knife_jax.builders.plasticity import make_plasticity
@@ -107,16 +107,16 @@ def network(networks):
         parts = {name: tree["mixer"] for name, tree in online.items() if "mixer" in tree}
         return jax.grad(lambda q: jnp.sum(mixer.apply(parts, q, state)))(q)
 
-    @jax.jit
-    def begin(key):
+    @cache
+    def begin():
         """Some neurons never fire."""
-        patient = learner.init(key)
-        params = patient.online["params"]
+        online = untrained(lambda: learner.init(jax.random.key(1)).online)
+        params = online["params"]
         for group in relu_groups(wiring):
             leaves = layer(params, group)
-            bias = jnp.where(jnp.arange(group.width) < DEAD, -50.0, leaves["bias"])
-            params = put(params, group.path, {**leaves, "bias": bias})
-        online = {**patient.online, "params": params}
+            bias = np.where(np.arange(group.width) < DEAD, np.float32(-50), leaves["bias"])
+            params = put(params, group.path, {**leaves, "bias": jnp.asarray(bias)})
+        online = {**online, "params": params}
         return Patient(online, online, None)
 
     return begin, gradients, values, slopes, partial(make_batch, hidden_dim=agent.hidden_dim)
@@ -177,7 +177,7 @@ def learn(name, optimiser, patient, times):
 def learnt(name, optimiser):
     """A patient after some learning, and the statistics of their neurons."""
     method, _, (begin, *_) = method_of(name)
-    patient = begin(jax.random.key(1))
+    patient = begin()
     params = patient.online["params"]
     tx = method.extras.optimiser(OPTIMISERS[optimiser])
     patient = patient._replace(opt_state=tx.init(params))
@@ -334,7 +334,7 @@ def test_sensitivity_is_the_gradient_of_the_pre_activations():
     rows = ("obs", "state", "avail_actions", "first")
     row = row.replace(**{n: getattr(row, n)[: 2 if n in rows else 1] for n in TIMED})
     row = row.replace(valid=jnp.ones((1, 1), bool))
-    begun = begin(jax.random.key(1))
+    begun = begin()
     grads, stats = gradients(begun.online, begun.target, row)
     assert sum(float(jnp.sum(felt)) for felt in stats.sensitivity.values()) > 0
     for group in relu_groups(wiring):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import tiny_config
+from tiny import tiny_config, untrained
 
 from experiments.examples import own_environment
 from knife_jax.builders.envs import make_tasks
@@ -90,13 +90,13 @@ def played(request):
     if shown is None:
         env = env._replace(view=None)
     learner = make_trainer(config, tasks.env(0, 7), tasks).learner
-    variables = jax.jit(learner.init)(jax.random.key(3)).online
+    variables = untrained(lambda: learner.init(jax.random.key(3)).online)
     key = jax.random.key(11)
     recorded = jax.device_get(jax.jit(partial(record, env, learner, n=KEPT))(variables, key))
     again = recorded.episodes
     if request.param == "smax":  # the others share the code
         again = jax.device_get(jax.jit(partial(evaluate, env, learner))(variables, key))
-    team = Team(jax.device_get(variables), {"agent/encoder": np.linspace(0, 2, 13)})
+    team = Team(variables, {"agent/encoder": np.linspace(0, 2, 13)})
     packed = contents(recorded, env.spec, env.view, team, ABOUT)
     return env, key, recorded, again, unpacked(contents_of(page("a < b", packed))), shown
 

@@ -34,20 +34,22 @@ def drawn(n_actions=A, n_agents=N):
         carry=real(n, n_agents, H),
         last_action=rng.integers(-1, n_actions, (n, n_agents), np.int32),
     )
-    return jax.tree.map(jnp.asarray, windows)
+    return windows
 
 
 ALL = drawn()
 
 
 def windows(*numbers):
-    return jax.tree.map(
-        lambda leaf, axis: jnp.take(leaf, jnp.array(numbers), axis), ALL, batch_axes(ALL)
-    )
+    return jax.tree.map(lambda leaf, axis: np.take(leaf, numbers, axis), ALL, batch_axes(ALL))
 
 
 def added(tag):
     return windows(*range(tag * B, (tag + 1) * B))
+
+
+add = jax.jit(replay.add)
+sample = jax.jit(lambda ring, key, n: replay.sample(ring, key, BATCH, n))
 
 
 def check_same(some, other):
@@ -62,9 +64,9 @@ def check_same(some, other):
 def test_samples_are_whole_windows_out_of_the_last_ones(key, n_added):
     ring = replay.empty(added(0), CAPACITY)
     for i in range(n_added):
-        ring = replay.add(ring, added(i), jnp.asarray(i * B))
+        ring = add(ring, added(i), i * B)
     n = n_added * B
-    sampled = replay.sample(ring, key, BATCH, jnp.asarray(n))
+    sampled = sample(ring, key, n)
     numbers = np.asarray(sampled.reward[0], int)
     assert set(numbers) <= set(range(max(0, n - CAPACITY), n))
     assert len(set(numbers)) > 3
@@ -72,7 +74,7 @@ def test_samples_are_whole_windows_out_of_the_last_ones(key, n_added):
 
 
 def test_all_windows_are_equally_likely(key):
-    ring = replay.add(replay.empty(added(0), CAPACITY), added(0), jnp.asarray(0))
+    ring = add(replay.empty(added(0), CAPACITY), added(0), 0)
     draw = jax.jit(partial(replay.sample, batch=10_000, added=jnp.asarray(B)))
     counts = np.bincount(np.asarray(draw(ring, key).reward[0], int), minlength=B)
     np.testing.assert_allclose(counts / 10_000, 1 / B, atol=0.02)
@@ -80,7 +82,7 @@ def test_all_windows_are_equally_likely(key):
 
 def test_a_capacity_that_would_split_a_write_is_refused():
     with pytest.raises(ValueError, match="capacity 13 is not a multiple of 5 windows"):
-        replay.add(replay.empty(added(0), 13), added(0), jnp.asarray(0))
+        add(replay.empty(added(0), 13), added(0), 0)
 
 
 @pytest.mark.parametrize(

@@ -206,19 +206,20 @@ def test_gates_are_asked_about_a_switch_exactly_once(clear, waits):
     """Over all rounds of five tasks, where the run is resumed without its replay or not."""
     trigger = lambda clock: clock.rounds // 4  # noqa: E731
     sequence = TaskSequence(lambda task: None, trigger, clear, lambda patient: patient)
+
+    @jax.jit
+    @jax.vmap
+    def due(rounds, since):
+        clock = clock_at(rounds, rounds // 4, rounds // 4 * 4)._replace(replay_since=since)
+        after = clock._replace(rounds=clock.rounds + 1)
+        return crossed(at_task_switch, clock_at_last_update(sequence, clock, waits), after)
+
+    rounds = np.arange(20)
     for resumed in (None, *range(20)):
-        fired, since = [], 0
-        for rounds in range(20):
-            task = rounds // 4
-            if (rounds % 4 == 0 and clear) or rounds == resumed:
-                since = rounds
-            clock = clock_at(rounds, task, 4 * task)._replace(replay_since=jnp.int32(since))
-            after = clock._replace(rounds=clock.rounds + 1)
-            if rounds + 1 - since >= waits and crossed(
-                at_task_switch, clock_at_last_update(sequence, clock, waits), after
-            ):
-                fired.append(task)
-        assert fired == [1, 2, 3, 4] or (resumed and waits > 1 and len(fired) == 3), resumed
+        emptied = ((rounds % 4 == 0) & clear) | (rounds == resumed)
+        since = np.maximum.accumulate(np.where(emptied, rounds, 0))
+        fired = rounds[(rounds + 1 - since >= waits) & due(rounds, since)] // 4
+        assert [*fired] == [1, 2, 3, 4] or (resumed and waits > 1 and len(fired) == 3), resumed
 
 
 def test_a_schedule_restarts_with_each_task():

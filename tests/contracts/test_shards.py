@@ -1,8 +1,6 @@
 """A seed split over shards learns what it would learn whole; on devices, all have the same bits."""
 
 import os
-import subprocess
-import sys
 from functools import cache, partial
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tiny import tiny_config
+from tiny import tiny_config, untrained
 
 from knife_jax.builders.networks import make_networks
 from knife_jax.envs.base import EnvSpec
@@ -42,10 +40,10 @@ def update(n: int):
         returns=partial(td_lambda_targets, lam=0.5), double_q=True, target_period=1000, tau=1.0,
         needs=("outgoing", "sensitivity"), shards=shards,
     )  # fmt: skip
-    patient = jax.jit(learner.init)(jax.random.key(3))
+    online = untrained(lambda: learner.init(jax.random.key(3)).online)
 
     def one(batch: Trajectory):
-        return learner.gradient(patient.online, patient.target, batch)
+        return learner.gradient(online, online, batch)
 
     if n == 1:
         return jax.jit(one)
@@ -110,8 +108,8 @@ def test_what_shares_tell_each_other():
         np.testing.assert_array_equal(np.squeeze(leaf), [0, 1, 2, 10, 11, 12])
 
 
-def test_two_devices_train_one_seed_with_the_same_bits():
+def test_two_devices_train_one_seed_with_the_same_bits(forks):
     root = Path(__file__).parents[1]
-    paths = (str(root.parent), str(root))
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-    subprocess.run([sys.executable, root / "host" / "two_shards.py"], env=env, check=True)
+    env = os.environ | {"PYTHONPATH": os.pathsep.join((str(root.parent), str(root)))}
+    done = forks.run(["python", str(root / "host" / "two_shards.py")], env=env)
+    assert done.returncode == 0, done.stderr

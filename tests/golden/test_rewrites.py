@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tiny import untrained
 
 from knife_jax.clock import Clock, every_updates
 from knife_jax.mixers.base import MixerOptions
@@ -73,7 +74,7 @@ def operated(method, patient, *stats, key=0):
     for seen in stats:
         clock = clock._replace(updates=clock.updates + 1)
         state = method.measure(state, seen, clock)
-    return method.operate(patient, state, jax.random.key(key))
+    return jax.jit(method.operate)(patient, state, jax.random.key(key))
 
 
 def net(p):
@@ -257,7 +258,8 @@ def test_the_released_reborn_leaves_all_but_the_layers_before_heads_alone():
     it draws the biases of recycled neurons with their weights."""
     init = INITS["torch"](1.0)
     mixer = QMixer(MixerOptions(n_agents=2, n_actions=3, embed=7, hyper_hidden=11, init=init))
-    variables = mixer.init(jax.random.key(0), jnp.zeros((1, 1, 2)), jnp.zeros((1, 1, I)))
+    given = jnp.zeros((1, 1, 2)), jnp.zeros((1, 1, I))
+    variables = untrained(mixer.init, jax.random.key(0), *given)
     online = {"params": {"mixer": variables["params"]}}
     patient = Patient(online, online, optax.sgd(0.1).init(online["params"]))
     paper, code = (methods.reborn(mixer.wiring(), when=ALWAYS, window=1, form=form)
@@ -285,12 +287,13 @@ def test_the_released_reborn_leaves_all_but_the_layers_before_heads_alone():
 def test_cbp_replaces_the_least_useful_of_the_mature(patient):
     rng, rate, maturity, decay = np.random.default_rng(7), 0.0731, 2, 0.9
     method = methods.cbp(WIRING, rate=rate, maturity=maturity, decay=decay)
+    measure, operate = jax.jit(method.measure), jax.jit(method.operate)
     state, clock = method.init(patient.online), Clock.zero()
     utility, mean, age, owed = np.zeros(W), np.zeros(W), np.zeros(W, int), 0.0
     replaced = 0
     for step in range(8):
         h, v = rng.gamma(2, size=W), rng.gamma(2, size=W)
-        state = method.measure(state, stats_of(h, outgoing=v), clock)
+        state = measure(state, stats_of(h, outgoing=v), clock)
         utility, mean, age = (
             decay * utility + (1 - decay) * h * v,
             decay * mean + (1 - decay) * h,
@@ -301,7 +304,7 @@ def test_cbp_replaces_the_least_useful_of_the_mature(patient):
         owed += rate * old.sum()
         order = [i for i in np.argsort(utility / seen) if old[i]][: int(owed)]
         before, bias = net(patient), net(patient)["out"]["bias"]
-        patient, state, report = method.operate(patient, state, jax.random.key(step))
+        patient, state, report = operate(patient, state, jax.random.key(step))
         assert int(report.units_operated) == len(order)
         changed = np.any(net(patient)["hidden"]["kernel"] != before["hidden"]["kernel"], axis=0)
         np.testing.assert_array_equal(np.flatnonzero(changed), np.sort(order))
@@ -338,14 +341,15 @@ def test_snr_limits_follow_the_neurons_own_gaps():
 
 def test_snr_resets_after_its_limit_of_silent_updates(patient):
     method = methods.snr(WIRING, percentile=0.9, limit=3, refresh=100, longest=10)
+    measure, operate = jax.jit(method.measure), jax.jit(method.operate)
     state, clock = method.init(patient.online), Clock.zero()
     silent, resets = np.arange(W) < 2, []
     for step in range(8):
         fires = np.where(silent, 0.0, 1.0)
         fires[1] = step % 2  # pauses, but never long enough
         clock = clock._replace(updates=clock.updates + 1)
-        state = method.measure(state, stats_of(fires), clock)
-        patient, state, report = method.operate(patient, state, jax.random.key(step))
+        state = measure(state, stats_of(fires), clock)
+        patient, state, report = operate(patient, state, jax.random.key(step))
         resets.append(int(report.units_operated))
     assert resets == [0, 0, 1, 0, 0, 1, 0, 0]
     gaps = state[GROUP.name]

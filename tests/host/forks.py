@@ -13,6 +13,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Mapping
@@ -99,6 +100,7 @@ def begin(words: list[str], env: dict[str, str], cwd: str, folder: str) -> None:
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
+    tempfile.tempdir = None  # that of this environment
     sys.orig_argv[:] = words
     sys.path[:0] = filter(None, env.get("PYTHONPATH", "").split(os.pathsep))
     sys.modules.pop("sitecustomize", None)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ladder.environments import DELAYED, ENDLESS, JOINT, MEMORY
+from ladder.environments import ENDLESS, JOINT, MEMORY
 from tiny import tiny_config
 
 from knife_jax.builders.program import build_in
@@ -60,8 +60,7 @@ SHORT = {"hidden": 8, "window": 4, "updates_per_round": 4}
 """for episodes of one transition"""
 CLIMBS = [
     ("vdn", MEMORY),
-    ("vdn", ENDLESS),
-    ("iql", DELAYED),
+    ("iql", ENDLESS),
     *((mixer, JOINT) for mixer in sorted(MIXERS.keys() - {"vdn", "iql"})),
 ]
 """what needs no mixer by the simplest one, and a game of joint actions, which neither sums nor

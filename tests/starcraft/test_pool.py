@@ -114,7 +114,7 @@ def test_rows_are_those_of_games_played_alone():
 def test_a_fault_ends_an_episode_and_nothing_else(kind):
     """All rows, of the games with faults and of the others, are those of games played alone."""
     with group(faults=0.015, kinds=[kind], watchdog=WATCHDOG) as (games, events, reasons):
-        rows, actions = play(games, 80, seed=3)
+        rows, actions = play(games, 50, seed=3)
         counted = [(seat.faults, seat.broken, seat.restarted) for seat in games.seats]
     broken = np.zeros(SEATS, int)
     for seat, game in np.ndindex(SEATS, GAMES):
@@ -133,7 +133,7 @@ def test_a_fault_ends_an_episode_and_nothing_else(kind):
 def test_two_equal_runs_are_equal_with_their_faults():
     def once():
         with group(faults=0.03, kinds=["raise", "exit"]) as (games, events, _):
-            return *play(games, 50), events
+            return *play(games, 25), events
 
     first, second = once(), once()
     assert all(np.array_equal(a, b) for a, b in zip(first[0], second[0], strict=True))
@@ -347,15 +347,16 @@ with group(child=True, watchdog=60) as (games, events, reasons):
     ("how", "number", "code"),
     [("end", None, 0), ("TERM", signal.SIGTERM, 143), ("KILL", signal.SIGKILL, -9)],
 )
-def test_nothing_is_left_when_the_trainer_ends(how, number, code, tmp_path):
+def test_nothing_is_left_when_the_trainer_ends(how, number, code, tmp_path, forks):
     env = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": f"{HERE}:{ROOT}"}
-    command = [sys.executable, "-c", DRIVER, str(HERE), how]
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "up\n"
-        if number:
-            assert left(tmp_path) == (2 * SEATS * GAMES, SEATS * GAMES)
-            process.send_signal(number)
-    assert process.returncode == code and nothing_left(tmp_path)
+    process = forks.start(["python", "-c", DRIVER, str(HERE), how], env=env)
+    while process.poll() is None and process.out.read_text() != "up\n":
+        time.sleep(0.01)
+    assert process.out.read_text() == "up\n", process.err.read_text()
+    if number:
+        assert left(tmp_path) == (2 * SEATS * GAMES, SEATS * GAMES)
+        process.send_signal(number)
+    assert process.wait() == code and nothing_left(tmp_path)
 
 
 def test_nothing_is_left_of_a_worker_that_is_killed(tmp_path, monkeypatch):

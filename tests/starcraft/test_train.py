@@ -4,8 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from importlib import import_module
@@ -30,7 +28,7 @@ logger.wandb=disabled logger.table=false
 
 
 @pytest.fixture
-def start(tmp_path):
+def start(tmp_path, forks):
     """Starts the program with further words; its temporary files are in ``tmp_path``."""
     started = []
 
@@ -39,15 +37,19 @@ def start(tmp_path):
             "TMPDIR": str(tmp_path), "PYTHONPATH": str(HERE.parents[1]), "JAX_PLATFORMS": "cpu",
         }  # fmt: skip
         told = [f"env.settings={json.dumps(json.dumps(settings))}"] if settings else []
-        command = [sys.executable, str(HERE / "guessing.py"), *WORDS.split() * own, *told, *words]
-        pipe = subprocess.PIPE
-        started.append(subprocess.Popen(command, env=env, stdout=pipe, stderr=pipe, text=True))
+        command = ["python", str(HERE / "guessing.py"), *WORDS.split() * own, *told, *words]
+        started.append(forks.start(command, env=env))
         return started[-1]
 
     yield call
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
+
+
+def ended(process):
+    """Its exit code, and what it printed."""
+    return process.wait(), process.out.read_text(), process.err.read_text()
 
 
 def lines_of(path):
@@ -63,9 +65,8 @@ def test_a_run_with_faults_over_two_devices(start, tmp_path):
     ``evaluate`` plays the final evaluation again."""
     run, settings = tmp_path / "run", {"faults": 0.01, "kinds": ["raise", "exit", "kill"]}
     words = ["env=seq_guessing", "num_seeds=2", "devices=2", "env_steps=1200", f"run_dir={run}"]
-    process = start(*words, settings=settings)
-    _, err = process.communicate(timeout=300)
-    assert (process.returncode, err) == (0, ""), err
+    code, _, err = ended(start(*words, settings=settings))
+    assert (code, err) == (0, ""), err
     assert json.loads((run / "summary.json").read_text())["mesh"] == {"seed": 2, "data": 1}
     rows, log = rows_of(run, "train"), lines_of(run / "games.jsonl")
     events = Counter((e["group"], e["seat"], e["event"]) for e in log)
@@ -86,9 +87,8 @@ def test_a_run_with_faults_over_two_devices(start, tmp_path):
     assert lost > 0 and lost >= sum(row.get("games_broken", 0) for row in played)
     assert all(row["episodes"] + row.get("games_broken", 0) == 7 for row in played)
     assert nothing_left(tmp_path)
-    again = start("evaluate", str(run), own=False)
-    told, err = again.communicate(timeout=300)
-    assert again.returncode == 0, err
+    code, told, err = ended(start("evaluate", str(run), own=False))
+    assert code == 0, err
     finals = json.loads((run / "summary.json").read_text())["final_return"]
     for seed, returned in enumerate(finals):
         assert re.search(rf"\| +{seed} +\| +{returned:.3g}", told), told
@@ -102,13 +102,13 @@ def test_games_that_give_up_end_the_run_and_it_is_resumed(start, tmp_path):
     words = ["env=guessing", f"run_dir={run}", "resume=auto"]
     process = start(*words, "env_steps=1000000", settings=settings)
     while not (run / "checkpoints").is_dir() or len([*(run / "checkpoints").iterdir()]) < 2:
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, ended(process)
         time.sleep(0.05)
     assert left(tmp_path)[0] >= 3
     missing.touch()
     os.kill(processes(tmp_path, b"\0worker\0")[0], signal.SIGKILL)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 1 and nothing_left(tmp_path)
+    code, _, err = ended(process)
+    assert code == 1 and nothing_left(tmp_path)
     assert re.fullmatch(
         r"error: the games gave up: game \d of seat 0 was started 7 times without ending an "
         r"episode, the last time: FileNotFoundError: no game\n", err,
@@ -117,9 +117,8 @@ def test_games_that_give_up_end_the_run_and_it_is_resumed(start, tmp_path):
     newest = max(int(path.name) for path in (run / "checkpoints").glob("[0-9]*[0-9]"))
     assert summary["status"] == "failed" and 0 < summary["checkpoint"] <= newest
     missing.unlink()
-    process = start(*words, f"env_steps={newest + 100}", settings=settings)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
+    code, out, err = ended(start(*words, f"env_steps={newest + 100}", settings=settings))
+    assert code == 0, err
     assert err.splitlines()[-1] == (
         "warning: games cannot be stored: new episodes begin, with scenarios of their own"
     )
