@@ -69,5 +69,14 @@ def forks(tmp_path_factory):
 
 
 @pytest.fixture
+def networks_at_once(monkeypatch):
+    """Networks of numbers that no program draws, which takes most of the time to compile one that
+    begins a run: for what does not depend on how they begin."""
+    from tiny import begin_networks
+
+    monkeypatch.setattr("knife_jax.training.learner.init_networks", begin_networks)
+
+
+@pytest.fixture
 def key():
     return jax.random.key(20250625)

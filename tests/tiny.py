@@ -1,5 +1,7 @@
 """Configurations small enough for tests, and trees of numbers that no program has to make."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from knife_jax.config.environments import SmaxConfig
 from knife_jax.config.factorisation import ALGOS
 from knife_jax.config.methods import PLASTICITIES
 from knife_jax.config.run import Config, EvaluationConfig, RecordingConfig
+from knife_jax.training.forward import init_networks
 
 
 def tiny_config(*, seeds=1, n_envs=7, plasticity=None, env_steps=5000, log_every=500, **algo):
@@ -60,9 +63,17 @@ def untrained(make, *args, seed=0):
         drawn = rng.uniform(-1, 1, shape.shape) / np.sqrt(shape.shape[0])
         return jnp.asarray(drawn, shape.dtype)
 
-    made = {name: tree for name, tree in jax.eval_shape(make, *args).items() if tree}
-    grafts = lambda shape: jnp.asarray(np.zeros(shape.shape, shape.dtype))  # noqa: E731
+    def unused(shape):
+        return jnp.asarray(np.zeros(shape.shape, shape.dtype))
+
     return {
-        name: jax.tree.map(grafts if name == "grafts" else leaf, tree)
-        for name, tree in made.items()
+        name: jax.tree.map(unused if name == "grafts" else leaf, tree)
+        for name, tree in jax.eval_shape(make, *args).items()
     }
+
+
+def begin_networks(networks, spec, key):
+    """What ``init_networks`` makes, without a program that draws it; the key has a hand in it."""
+    made = untrained(partial(init_networks, networks, spec), key)
+    own = 1 + jax.random.uniform(key) / 4
+    return {**made, "params": jax.tree.map(lambda leaf: own * leaf, made["params"])}

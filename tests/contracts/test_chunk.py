@@ -18,7 +18,10 @@ from knife_jax.host.evaluate import episode_keys
 from knife_jax.records.arrays import to_arrays
 from knife_jax.training.replay import unpack
 
-pytestmark = pytest.mark.xdist_group("chunk")  # they share programs
+pytestmark = [
+    pytest.mark.xdist_group("chunk"),  # they share programs
+    pytest.mark.usefixtures("networks_at_once"),
+]
 
 CHUNKS = 4
 SEEDS = (0, 1, 2, 3)

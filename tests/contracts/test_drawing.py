@@ -20,6 +20,8 @@ from knife_jax.envs.matrix_games import best_return
 from knife_jax.envs.sequences import representable_matrices
 from knife_jax.training.replay import unpack
 
+pytestmark = pytest.mark.usefixtures("networks_at_once")
+
 ROUND = 7 * 5  # environments x window of the tiny configuration
 SEEDS = (40, 41, 42)
 GAMES = MatrixSequenceConfig(

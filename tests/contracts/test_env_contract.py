@@ -18,6 +18,8 @@ from knife_jax.envs.tasks import single
 from knife_jax.host.loop import train
 from knife_jax.records.lines import read_records
 
+pytestmark = pytest.mark.usefixtures("networks_at_once")
+
 BROKEN = {
     "episodes that were not over after spec.horizon=3 transitions": changed(
         ENDLESS.env, spec={"horizon": 3}

@@ -30,7 +30,10 @@ from knife_jax.plasticity.stats import neuron_stats
 from knife_jax.training.trainer import trajectories_added
 from knife_jax.types import Flat
 
-pytestmark = pytest.mark.xdist_group("probe")
+pytestmark = [
+    pytest.mark.xdist_group("probe"),
+    pytest.mark.usefixtures("networks_at_once"),
+]
 SEEDS, WINDOWS = 2, 11
 ALL_WINDOWS = np.ones(WINDOWS, bool)
 ALL_AGENTS = np.ones(MEMORY.env.spec.n_agents, np.float32)

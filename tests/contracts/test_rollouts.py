@@ -19,6 +19,8 @@ from knife_jax.training import replay
 from knife_jax.training.forward import agent_values
 from knife_jax.training.rollout import ACTING, rollout, start
 
+pytestmark = pytest.mark.usefixtures("networks_at_once")
+
 E, T, M = 6, 5, 3
 ROLLOUTS = {"mixer": "vdn", "data": "rollouts", "batch_size": 3, "learning_starts": 0,
             "target_period": 1, "n_envs": E, "window": T, "updates_per_round": 7}  # fmt: skip

@@ -22,6 +22,8 @@ from knife_jax.envs.tasks import Tasks, shuffled
 from knife_jax.training.replay import unpack
 from knife_jax.training.task_switch import TaskSequence, clock_at_last_update, per_task
 
+pytestmark = pytest.mark.usefixtures("networks_at_once")
+
 ROUND = 7 * 5  # environments x window of the tiny configuration
 
 

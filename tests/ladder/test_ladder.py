@@ -16,6 +16,8 @@ from knife_jax.envs.base import TimeStep, vectorise
 from knife_jax.training.exploration import greedy_actions
 from knife_jax.training.replay import unpack
 
+pytestmark = pytest.mark.usefixtures("networks_at_once")
+
 SEEDS, GAMMA = 2, 0.9
 
 

@@ -64,7 +64,7 @@ def test_a_run_with_faults_over_two_devices(start, tmp_path):
     """Two seeds, two tasks, evaluations: metrics count what the games' own log says, and
     ``evaluate`` plays the final evaluation again."""
     run, settings = tmp_path / "run", {"faults": 0.01, "kinds": ["raise", "exit", "kill"]}
-    words = ["env=seq_guessing", "num_seeds=2", "devices=2", "env_steps=1200", f"run_dir={run}"]
+    words = ["env=seq_guessing", "num_seeds=2", "devices=2", "env_steps=600", f"run_dir={run}"]
     code, _, err = ended(start(*words, settings=settings))
     assert (code, err) == (0, ""), err
     assert json.loads((run / "summary.json").read_text())["mesh"] == {"seed": 2, "data": 1}
