@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections import defaultdict
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from statistics import median
@@ -44,14 +45,24 @@ def own_name(path: Path) -> str:
     return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
 
 
-def imported(path: Path):
-    """What a file imports, with the name of what is taken from it."""
+@cache
+def read(path: Path) -> tuple[list[str], set[str]]:
+    """What a file imports, with the name of what is taken from it, and what it calls by name."""
+    imports, calls = list[str](), set[str]()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            imports += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0 or path.parent == WORKER, f"{path}: relative import"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            imports += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            calls.add(node.func.id)
+    return imports, calls
+
+
+def imported(path: Path) -> list[str]:
+    """What a file imports, with the name of what is taken from it."""
+    return read(path)[0]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
@@ -119,9 +130,7 @@ def test_files_are_small_and_named_after_things(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_only_messages_are_printed(path):
-    calls = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
-    names = {call.func.id for call in calls if isinstance(call.func, ast.Name)}
-    assert "print" not in names or path.name == "messages.py"
+    assert "print" not in read(path)[1] or path.name == "messages.py"
 
 
 @pytest.mark.parametrize("reader", ["records", "report", "sinks"])

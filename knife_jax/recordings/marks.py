@@ -17,6 +17,8 @@ from knife_jax.plasticity.stats import DORMANT
 from knife_jax.training.state import TrainState
 from knife_jax.types import PyTree, Variables
 
+_relative = jax.jit(relative)  # operation by operation it would be sixty programs
+
 
 class Team(NamedTuple):
     """The networks of one seed, and what its plasticity method has measured, on the host."""
@@ -53,7 +55,7 @@ def update_activity(meters: Mapping[str, Measured]) -> dict[str, Float[np.ndarra
     if not meters:
         return {}
     means = {name: jnp.asarray(meter.mean) for name, meter in meters.items()}
-    found = jax.device_get(relative(means))
+    found = jax.device_get(_relative(means))
     return {name: np.where(np.any(meters[name].age), x, np.nan) for name, x in found.items()}
 
 
@@ -65,7 +67,7 @@ def marks_of(
     Stagnant and dormant are what ``stagnant_pct`` and ``dormant_pct`` count: an update activity
     below ``threshold``, and a mean activation of at most ``DORMANT`` of the layer's mean.
     """
-    made, activations = {}, relative({name: jnp.asarray(m) for name, m in mean_activity.items()})
+    made, activations = {}, _relative({name: jnp.asarray(m) for name, m in mean_activity.items()})
     for name, relative_activation in activations.items():
         score, activation = team.update_activity.get(name), np.asarray(relative_activation)
         grafts: Any = team.variables.get("grafts", {})

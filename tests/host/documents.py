@@ -8,6 +8,12 @@ from knife_jax.cli import compose
 from knife_jax.cli.help import help_text
 
 ROOT = Path(__file__).parents[2]
+SMALL = (
+    "env.scenario=two_step", "env.n_envs=8", "algo.window=4", "algo.batch_size=4",
+    "algo.updates_per_round=1", "algo.learning_starts=256", "evaluation.episodes=8",
+    "plasticity.window=10", "recording.episodes=1", "log_every=500", "devices=1",
+)  # fmt: skip
+"""of the runs that the README and the tour show: they compile one program"""
 PROGRAM = re.compile(r"(?:[A-Z]+=\S+ )?(?:python|pip|pytest|sky|knife-train|wandb)(?: \S.*)?")
 LAUNCHED = re.compile(r"python -m knife_jax\.train -m launcher=(?!slurm)((?!address=auto).)*")
 """sweeps with a launcher that needs no cluster, which ``test_sweep`` runs"""

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from documents import SMALL
 
 from knife_jax.cli import compose
 
@@ -19,10 +20,8 @@ FOLDER = ROOT / "experiments" / "examples"
 PATH = os.pathsep.join(filter(None, sys.path))
 ENV = os.environ | {"PYTHONPATH": PATH, "WANDB_MODE": "disabled"}
 SMALLER = {
-    "=10_000": "=500",
-    "=30_000": "=1500 log_every=500 env.n_envs=8 algo.hidden=8 algo.window=4 algo.batch_size=8 "
-    "algo.learning_starts=64 algo.updates_per_round=1 plasticity.window=4 plasticity.threshold=0.8 "
-    "evaluation.episodes=8 recording.episodes=1",
+    "=10_000": "=1_500 plasticity.slots=2",
+    "=30_000": f"=1500 algo.hidden=32 {' '.join(SMALL)}",
     "algo=qmix": "algo=vdn",  # compiles in half of the time
 }
 """what is written in the README -> in its place"""
