@@ -43,7 +43,8 @@ def main() -> None:
             return say(help_text(config, settings(words).runtime.choices, words.config_dir))
         if "--cfg" in words.flags:
             shown = words.flags["--cfg"]
-            return say(_settings(words) * (shown != "job") + to_yaml(config) * (shown != "hydra"))
+            of_hydra = _settings(words) if shown != "job" else ""
+            return say(of_hydra + to_yaml(config) * (shown != "hydra"))
         config.env.check_installed()
     except ConfigError as error:
         messages.error(str(error))

@@ -103,7 +103,7 @@ def test_every_method_is_a_group_option_and_part_of_an_algorithm(name):
     fields = set(to_dict(named)["plasticity"])
     for field in {"threshold", "slots", "share", "scope"} - fields:
         with pytest.raises(ConfigError, match=f"unknown key 'plasticity.{field}'"):
-            compose([f"plasticity={name}", f"plasticity.{field}=0.5"])
+            compose(["algo=qmix", f"plasticity={name}", f"plasticity.{field}=0.5"])
 
 
 @pytest.mark.parametrize("file", options("plasticity"), ids=lambda file: file.stem)
