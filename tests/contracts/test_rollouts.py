@@ -96,9 +96,9 @@ def test_the_optimum_is_learnt_from_each_round_alone_with_goals_of_the_network_i
     """By a mixer, through surgery, with the end of the round before."""
     changes = ROLLOUTS | {"mixer": "qmix", "n_envs": 16, "batch_size": 8, "window": 8}
     config = tiny_config(
-        **changes | {"updates_per_round": 4}, env_steps=16_000, log_every=8_000, hidden=16,
-        layer_norm=True, gamma=0.9, td_lambda=0.8, lr_decay=True, epsilon_steps=8_000, seeds=2,
-        memory_window=M, encoder_layers=2, plasticity=KNIFE | {"interval": 3000},
+        **changes | {"updates_per_round": 4}, env_steps=6_000, log_every=3_000, hidden=16,
+        layer_norm=True, gamma=0.9, td_lambda=0.8, lr_decay=True, epsilon_steps=3_000, seeds=2,
+        memory_window=M, encoder_layers=2, plasticity=KNIFE | {"interval": 1000},
     )  # fmt: skip
     program = build_in(partial(vectorise, JOINT.env), config)
     state, clock = program.init((0, 1)), program.clock()

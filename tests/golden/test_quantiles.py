@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from tiny import tiny_config
+from tiny import tiny_config, untrained
 
 from knife_jax.builders.networks import make_networks
 from knife_jax.envs.base import EnvSpec, TimeStep
@@ -37,23 +37,25 @@ def sampled(sampling):
     """What networks of DMIX say of random histories, with their joint actions."""
     networks = make_networks(tiny_config(mixer="dmix", samples=SAMPLES, acting=ACTING), SPEC)
 
+    n, key, rng = SPEC.n_agents, jax.random.key(20250625), np.random.default_rng(0)
+    variables = untrained(partial(init_networks, networks, SPEC), key)
+    obs = jnp.asarray(rng.normal(size=(T, B, n, SPEC.obs_size)), jnp.float32)
+    action = jnp.asarray(rng.integers(0, SPEC.n_actions, (T, B, n), np.int32))
+    states = jnp.asarray(rng.normal(size=(T, B, 7)), jnp.float32)
+
     @jax.jit
-    def said(key):
-        variables = init_networks(networks, SPEC, key)
-        n, keys = SPEC.n_agents, jax.random.split(key, 4)
-        obs = jax.random.normal(keys[0], (T, B, n, SPEC.obs_size))
-        action = jax.random.randint(keys[1], (T, B, n), 0, SPEC.n_actions)
+    def said(variables):
         carry, first = networks.initial_carry(B, n), jnp.zeros((T, B), bool)
         _, values, _ = unroll(
-            networks, variables, carry, obs, action, first, key=keys[2] if sampling else None
+            networks, variables, carry, obs, action, first, key=key if sampling else None
         )
         batch = Trajectory(
-            obs, jax.random.normal(keys[3], (T, B, 7)), jnp.ones((T, B, n, SPEC.n_actions), bool),
+            obs, states, jnp.ones((T, B, n, SPEC.n_actions), bool),
             first, action, *(jnp.zeros((T, B)),) * 3, carry, action[0],
         )  # fmt: skip
-        return variables, values["agent"], joint_at(networks, batch, values, action)
+        return values["agent"], joint_at(networks, batch, values, action)
 
-    return networks, *said(jax.random.key(20250625))
+    return networks, variables, *said(variables)
 
 
 def test_levels_are_random_in_learning_and_even_in_acting(key):
@@ -92,9 +94,11 @@ def test_levels_of_exploration_can_be_drawn(key):
     )  # fmt: skip
     given = random.initial_carry(1, n), now, jnp.zeros((1, n), int)
 
+    variables = untrained(partial(init_networks, random, SPEC), key)
+
     @jax.jit
     def values(key):
-        variables, keys = init_networks(random, SPEC, key), jax.random.split(key, 3000)
+        keys = jax.random.split(key, 3000)
         draws = jax.vmap(lambda key: act(random, variables, *given, key)[1])(keys)
         return act(random, variables, *given)[1], draws, act(many, variables, *given)[1]
 
@@ -129,7 +133,7 @@ def test_the_head_learns_a_distribution_whose_quantiles_hardly_cross(key):
     agent = RecurrentAgent(1, 32, INITS["torch"](1.0), head_with=Quantiles(16, 19))
     given = agent.initial_carry(1, 1), jnp.ones((1, 1, 1, 2)), jnp.zeros((1, 1, 1), int)
     given, tx = (*given, jnp.zeros((1, 1), bool)), optax.adam(3e-3)
-    params = jax.jit(agent.init)(key, *given)["params"]
+    params = untrained(agent.init, key, *given)["params"]
 
     @jax.jit
     def fit(params):
@@ -177,7 +181,7 @@ def test_risk_levels_differ_and_learn_nothing(key):
     """The levels of random histories are many; no gradient reaches the networks that choose."""
     config = tiny_config(mixer="rmix", atoms=7, risk_levels=5)
     networks = make_networks(config, SPEC)
-    variables = jax.jit(partial(init_networks, networks, SPEC))(key)
+    variables = untrained(partial(init_networks, networks, SPEC), key)
     n, keys = SPEC.n_agents, jax.random.split(key, 3)
     carry, first = networks.initial_carry(B, n), jnp.zeros((T, B), bool)
     obs = 3 * jax.random.normal(keys[0], (T, B, n, SPEC.obs_size))

@@ -20,6 +20,7 @@ INIT = INITS["torch"](1.0)
 LAYER = GraftedDense(WIDTH, INIT, SLOTS)
 GROUP = NeuronGroup("layer", WIDTH, INIT.columns)
 REWRITE = graft((GROUP,), SLOTS)
+OPERATE = jax.jit(REWRITE.apply)
 OPTIMISER = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-2, weight_decay=1e-2))
 
 
@@ -72,7 +73,7 @@ def life(key, dtype, layer):
     for i, k in enumerate(jax.random.split(key, 5)):
         open_slots = min(i + 1, SLOTS)
         before = OPTIMISED(patient.online, x, open_slots, layer=layer)
-        operated = jax.jit(REWRITE.apply)(patient, some(k, patient), k)
+        operated = OPERATE(patient, some(k, patient), k)
         yield operated, before, OPTIMISED(operated.online, x, open_slots, layer=layer)
         patient = operated
         for _ in range(7):
@@ -108,7 +109,7 @@ def test_output_is_bitwise_unchanged_under_jit_and_vmap(key, dtype):
 def test_target_output_is_unchanged_too(key):
     patient = make_patient(key)
     x = jax.random.normal(key, (ROWS, INPUTS))
-    operated = REWRITE.apply(patient, some(key, patient), key)
+    operated = OPERATE(patient, some(key, patient), key)
     np.testing.assert_array_equal(output(patient.target, x, 1), output(operated.target, x, 1))
     online, target = operated.online["grafts"]["layer"], operated.target["grafts"]["layer"]
     np.testing.assert_array_equal(online["comp_kernel"], target["comp_kernel"])
@@ -127,7 +128,7 @@ def test_unused_slots_change_nothing(key):
 def test_frozen_leaves_are_bitwise_untouched_by_adamw_with_decay(key):
     patient = make_patient(key)
     x = jax.random.normal(key, (ROWS, INPUTS))
-    patient = REWRITE.apply(patient, some(key, patient), key)
+    patient = OPERATE(patient, some(key, patient), key)
     trained = patient
     for _ in range(50):
         trained = train(trained, x, 1)
@@ -138,7 +139,7 @@ def test_frozen_leaves_are_bitwise_untouched_by_adamw_with_decay(key):
 
 def test_empty_selection_is_the_identity(key):
     patient = make_patient(key)
-    operated = REWRITE.apply(patient, {"layer": jnp.zeros(WIDTH, bool)}, key)
+    operated = OPERATE(patient, {"layer": jnp.zeros(WIDTH, bool)}, key)
     jax.tree.map(np.testing.assert_array_equal, patient, operated)
 
 
@@ -146,7 +147,7 @@ def test_only_the_chosen_neurons_are_touched_and_slots_fill_up(key):
     patient = make_patient(key)
     chosen = jnp.arange(WIDTH) % 2 == 0
     for times in range(1, SLOTS + 1):
-        patient = REWRITE.apply(patient, {"layer": chosen}, jax.random.fold_in(key, times))
+        patient = OPERATE(patient, {"layer": chosen}, jax.random.fold_in(key, times))
         used = np.asarray(patient.online["grafts"]["layer"]["used"])
         np.testing.assert_array_equal(used, np.where(chosen, times, 0))
     np.testing.assert_array_equal(REWRITE.operable(patient)["layer"], ~chosen)
@@ -161,7 +162,7 @@ def test_moments_of_new_neurons(key):
     for _ in range(5):
         patient = train(patient, x, 0)
     chosen = jnp.arange(WIDTH) < 5
-    adam = REWRITE.apply(patient, {"layer": chosen}, key).opt_state[1][0]
+    adam = OPERATE(patient, {"layer": chosen}, key).opt_state[1][0]
     before = patient.opt_state[1][0]
     for name in ("kernel", "bias"):
         mu, nu = adam.mu["layer"][name], adam.nu["layer"][name]
@@ -178,7 +179,7 @@ def test_moments_of_new_neurons(key):
 def test_polyak_after_surgery_is_what_it_would_have_been_without(key, tau):
     patient = make_patient(key)
     x = jax.random.normal(key, (ROWS, INPUTS))
-    operated = REWRITE.apply(patient, some(key, patient), key)
+    operated = OPERATE(patient, some(key, patient), key)
     without = output(update_target(patient.online, patient.target, tau), x, 1)
     np.testing.assert_array_equal(
         output(update_target(operated.online, operated.target, tau), x, 1), without
@@ -187,7 +188,7 @@ def test_polyak_after_surgery_is_what_it_would_have_been_without(key, tau):
 
 def test_hard_copy_after_surgery_is_exact(key):
     patient = make_patient(key)
-    operated = REWRITE.apply(patient, some(key, patient), key)
+    operated = OPERATE(patient, some(key, patient), key)
     copied = update_target(operated.online, operated.target, 1.0)
     jax.tree.map(np.testing.assert_array_equal, copied, operated.online)
 
