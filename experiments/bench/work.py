@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, jaxpr_as_fun
 
 
 class Peaks(NamedTuple):
@@ -47,32 +47,35 @@ def _fastest(f: Callable, x: jax.Array, tries: int) -> float:
 
 
 def matmul_flops(f: Callable, *args: Any) -> int:
-    """Operations of all matrix products in one call, two to a multiplication with its addition.
-
-    Counted in the program as traced, so every pass of a scan counts; of branches, the one with the
-    fewest: what is counted is surely done. Raises ValueError for a product in a loop without a
-    fixed number of passes.
-    """
+    """Operations of all matrix products in one call, two to a multiplication with its addition."""
     return _flops(jax.make_jaxpr(f)(*args).jaxpr)
 
 
 def _flops(jaxpr: Jaxpr) -> int:
-    total = 0
+    return sum(times * product_flops(eqn) for eqn, times in executed(jaxpr))
+
+
+def product_flops(eqn: JaxprEqn) -> int:
+    """Operations of an equation that is a matrix product; 0 of any other."""
+    if eqn.primitive.name != "dot_general":
+        return 0
+    (contracted, _), _ = eqn.params["dimension_numbers"]
+    left: Any = eqn.invars[0].aval
+    out: Any = eqn.outvars[0].aval
+    return 2 * math.prod(left.shape[axis] for axis in contracted) * math.prod(out.shape)
+
+
+def executed(jaxpr: Jaxpr, times: int = 1) -> Iterator[tuple[JaxprEqn, int]]:
+    """The equations of a traced program and how often each is surely done: in a scan as often as it
+    has passes, of branches those with the fewest operations of matrix products, and nothing of a
+    loop whose number of passes is not fixed."""
     for eqn in jaxpr.eqns:
-        inside = [_flops(sub) for sub in _subs(eqn)]
-        if eqn.primitive.name == "dot_general":
-            (contracted, _), _ = eqn.params["dimension_numbers"]
-            left: Any = eqn.invars[0].aval
-            out: Any = eqn.outvars[0].aval
-            terms = math.prod(left.shape[axis] for axis in contracted)
-            total += 2 * terms * math.prod(out.shape)
-        elif eqn.primitive.name == "cond":
-            total += min(inside)
-        elif eqn.primitive.name == "while" and any(inside):
-            raise ValueError("a matrix product in a loop without a fixed number of passes")
-        else:
-            total += sum(inside) * eqn.params.get("length", 1)
-    return total
+        yield eqn, times
+        inside = [] if eqn.primitive.name == "while" else [*_subs(eqn)]
+        if eqn.primitive.name == "cond":
+            inside = [min(inside, key=_flops)]
+        for sub in inside:
+            yield from executed(sub, times * eqn.params.get("length", 1))
 
 
 def traffic(f: jax.stages.Wrapped, *args: Any) -> float:
