@@ -14,6 +14,7 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -67,12 +68,19 @@ def main() -> None:
     print(json.dumps({**record, "devices": args.devices, "rounds": args.rounds, **where()}))
 
 
+def words_of(axis: str, value: str, more: Sequence[str] = ()) -> list[str]:
+    """What is trained: the words given, the axis, and ``WORDS`` for fields left open."""
+    given = [*more, f"{AXES[axis][0]}={value}"]
+    fields = {word.partition("=")[0] for word in given}
+    return [word for word in WORDS if word.partition("=")[0] not in fields] + given
+
+
 def _point(args: argparse.Namespace, value: str) -> tuple[dict[str, Any], Any]:
     """What is known of one value before it is timed, and what trains a chunk of it."""
     import jax
     from chunks import program_bytes, training
 
-    config = compose([*WORDS, *args.words, f"{AXES[args.axis][0]}={value}"])
+    config = compose(words_of(args.axis, value, args.words))
     steps = args.chunk * config.algo.window * config.env.n_envs
     config = replace(config, devices=args.devices, log_every=steps)
     cold = training(config).compiling
