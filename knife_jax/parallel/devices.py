@@ -111,14 +111,19 @@ def make_mesh(n_seeds: int, splits: Sequence[int], n: int | None) -> Mesh:
         raise ConfigError(f"devices={n} is refused: there are {len(devices)}{cores}")
     splits = splits if n or devices[0].platform == "cpu" else (1,)
     n = n or len(devices)
-    seeds = max(d for d in range(1, n + 1) if n_seeds % d == 0)
-    shards = max(d for d in range(1, n // seeds + 1) if math.gcd(*splits) % d == 0)
+    seeds, shards = shared_out(n_seeds, splits, n)
     return jax.make_mesh(
         (seeds, shards),
         ("seed", AXIS),
         axis_types=(AxisType.Auto,) * 2,
         devices=devices[: seeds * shards],
     )
+
+
+def shared_out(n_seeds: int, splits: Sequence[int], n: int) -> tuple[int, int]:
+    """Over how many of ``n`` devices the seeds are shared out, and each of them is split."""
+    seeds = max(d for d in range(1, n + 1) if n_seeds % d == 0)
+    return seeds, max(d for d in range(1, n // seeds + 1) if math.gcd(*splits) % d == 0)
 
 
 def over_seeds(f: Callable[..., Any], mesh: Mesh, layout: Any, out: Any) -> Callable[..., Any]:
