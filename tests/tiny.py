@@ -3,7 +3,6 @@
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from knife_jax.config.algo import AlgoConfig
@@ -61,10 +60,10 @@ def untrained(make, *args, seed=0):
 
     def leaf(shape):
         drawn = rng.uniform(-1, 1, shape.shape) / np.sqrt(shape.shape[0])
-        return jnp.asarray(drawn, shape.dtype)
+        return jax.device_put(drawn.astype(shape.dtype))
 
     def unused(shape):
-        return jnp.asarray(np.zeros(shape.shape, shape.dtype))
+        return jax.device_put(np.zeros(shape.shape, shape.dtype))
 
     return {
         name: jax.tree.map(unused if name == "grafts" else leaf, tree)
@@ -77,3 +76,14 @@ def begin_networks(networks, spec, key):
     made = untrained(partial(init_networks, networks, spec), key)
     own = 1 + jax.random.uniform(key) / 4
     return {**made, "params": jax.tree.map(lambda leaf: own * leaf, made["params"])}
+
+
+def seed_of(tree, s):
+    """What is one seed's; no program is compiled, as each shape would need one for ``x[s]``."""
+
+    def of(leaf):
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return leaf[s]
+        return jax.device_put(np.asarray(leaf)[s])
+
+    return jax.tree.map(of, tree)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from knife_jax.api.policy import Policy
 from knife_jax.api.run import Run, RunError
@@ -57,7 +56,7 @@ def load(
     there = {name: [list(leaf.shape), str(leaf.dtype)] for name, leaf in stored.arrays.items()}
     if wrong := [name for name in {**needed, **there} if needed.get(name) != there.get(name)]:
         raise RunError(f"{made.dir}: {stored.file} is of other networks: {listed(wrong)}")
-    variables = jax.tree.map(jnp.asarray, to_tree(stored.arrays, like))
+    variables = jax.device_put(to_tree(stored.arrays, like))
     kind = ABSOLUTE if checkpoint == "best" else FINAL
     policy = Policy(variables, player, tuple(seeds), stored.env_steps, kind)
     if seed is None:

@@ -6,7 +6,7 @@ from functools import cache
 import jax
 import numpy as np
 import pytest
-from tiny import tiny_config
+from tiny import seed_of, tiny_config
 
 from knife_jax.builders.envs import make_tasks
 from knife_jax.builders.program import build
@@ -93,7 +93,7 @@ def test_what_is_replayed_was_paid_by_the_seeds_own_game():
     assert [task for task, _ in replays] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
     for number, (task, ring) in enumerate(replays):
         for s in range(3):
-            of_seed = unpack(jax.tree.map(lambda leaf: leaf[s], ring))  # noqa: B023
+            of_seed = unpack(seed_of(ring, s))
             newest = slice(7 * (number % 12), 7 * (number % 12) + 7)
             paid = np.asarray(of_seed.reward)[:, newest][np.asarray(of_seed.valid)[:, newest]]
             game = own[s, task % 5]

@@ -379,7 +379,7 @@ def test_surgery_goes_on_after_saving_and_restoring(name):
     patient, state, operated = life(name, "adam")
     # dictionaries come back sorted
     flat, tree = jax.tree.flatten((patient, state))
-    restored = jax.tree.unflatten(tree, [jnp.asarray(np.array(leaf)) for leaf in flat])
+    restored = jax.tree.unflatten(tree, [jax.device_put(np.array(leaf)) for leaf in flat])
     same(operated, method.operate(*restored, jax.random.key(2)))
     assert isinstance(restored[0], Patient)
 

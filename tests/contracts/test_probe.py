@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 from ladder.environments import MEMORY
-from tiny import KNIFE, tiny_config
+from tiny import KNIFE, seed_of, tiny_config
 
 from knife_jax.builders.program import build_in
 from knife_jax.builders.trainer import make_trainer
@@ -54,7 +54,7 @@ def trained():
 def one_seed():
     """The first seed, a batch of it with targets, and the compiled gradient."""
     t, _, state, clock = trained()
-    one = jax.tree.map(lambda leaf: leaf[0], state)
+    one = seed_of(state, 0)
 
     @jax.jit
     def look(one, clock, key):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import KNIFE, tiny_config
+from tiny import KNIFE, seed_of, tiny_config
 
 from knife_jax.builders.envs import make_tasks
 from knife_jax.builders.program import build_tasks
@@ -163,7 +163,7 @@ def test_the_eight_grid_games_are_one_program():
 def test_a_switch_cuts_episodes_and_mixes_no_transition():
     """Episodes have 40 steps, switches come after 10 steps of each environment."""
     _, state, *_ = eight()
-    ring = unpack(jax.tree.map(lambda leaf: leaf[0], state.replay))
+    ring = unpack(seed_of(state.replay, 0))
     ring = jax.tree.map(np.asarray, ring)
     rounds = lambda leaf: leaf[: 18 * 7].reshape(18, 7, -1)  # noqa: E731
     first = rounds(ring.first.T)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ladder.environments import ENDLESS, JOINT, MEMORY
-from tiny import tiny_config
+from tiny import seed_of, tiny_config
 
 from knife_jax.builders.program import build_in
 from knife_jax.builders.trainer import make_trainer
@@ -39,7 +39,7 @@ def learn(rung, env_steps, **sizes):
 def optimal_plays(rung, trainer, state, seed):
     """(learnt Q_tot, row, whether the actions taken were greedy or all are optimal) of the last
     windows played."""
-    one = jax.tree.map(lambda leaf: leaf[seed], state)
+    one = seed_of(state, seed)
     batch = unpack(one.replay)
     values = jax.jit(trainer.learner.values)(one.patient.online, batch)
     greedy = greedy_actions(values.agents, batch.avail_actions)[:-1]
