@@ -113,7 +113,8 @@ class Policy(struct.PyTreeNode):
         return self.replace(variables=variables, seeds=(seed,))
 
     def env(self, n_envs: int, task: int = 0) -> VecEnv:
-        """Return environments of the run, with auto-reset (``knife_jax.envs.base.VecEnv``).
+        """Return environments of the run, with auto-reset (``knife_jax.envs.base.VecEnv``), whose
+        ``reset`` and ``step`` are compiled.
 
         Args:
           n_envs: how many, E.
@@ -131,7 +132,8 @@ class Policy(struct.PyTreeNode):
         own = of_seeds(tasks.own, self.config, self.seeds)
         if own is not None and len(self) > 1:
             raise ValueError("each seed has tasks of its own: take the policy of one, policy[s]")
-        return tasks.env(task, n_envs, jax.tree.map(lambda leaf: leaf[0], own))
+        made = tasks.env(task, n_envs, jax.tree.map(lambda leaf: leaf[0], own))
+        return made._replace(reset=jax.jit(made.reset), step=jax.jit(made.step))
 
     def initial_carry(self, n_envs: int | None = None) -> Carry:
         """Return what agents carry when an episode begins.
