@@ -35,7 +35,7 @@ from knife_jax.training.budget import Budget
 from knife_jax.training.evaluator import Episodes
 from knife_jax.training.joint import is_small, joint_values
 from knife_jax.training.rollout import ActorState
-from knife_jax.training.state import Healthy, TrainState, layout, over_shards
+from knife_jax.training.state import Healthy, TrainState, layout
 from knife_jax.training.trainer import begin_episodes
 from knife_jax.types import PyTree, Variables
 
@@ -141,13 +141,11 @@ def _assembled(tasks: Tasks, config: Config) -> Program:
         one_seed = _with_nan_checks(one_seed)
     whole = layout(shards), SAME
     chunk = over_seeds(one_seed, mesh, whole, (*whole, SEEDS))
-    begin = over_shards(partial(training.init, trainer), shards)
     evaluated = make_evaluation(tasks, config, trainer.learner, mesh)
 
-    @partial(jax.jit, compiler_options=devices.options_once())
-    def begun_by_seed(keys: Key[Array, "S"], own: PyTree) -> TrainState:
-        # seed by seed: an orthogonal initialiser batched over seeds may deadlock on a CPU
-        return jax.lax.map(lambda seed: begin(*seed), (keys, own))
+    # in turn: an orthogonal initialiser batched over seeds may deadlock on a CPU
+    begin = over_seeds(partial(training.init, trainer), mesh, SEEDS, whole[0], in_turn=True)
+    begun_by_seed = jax.jit(begin, compiler_options=devices.options_once())
 
     def init(seeds: Sequence[int]) -> TrainState:
         keys = jnp.stack([jax.random.key(seed) for seed in seeds])

@@ -126,10 +126,14 @@ def shared_out(n_seeds: int, splits: Sequence[int], n: int) -> tuple[int, int]:
     return seeds, max(d for d in range(1, n // seeds + 1) if math.gcd(*splits) % d == 0)
 
 
-def over_seeds(f: Callable[..., Any], mesh: Mesh, layout: Any, out: Any) -> Callable[..., Any]:
+def over_seeds(
+    f: Callable[..., Any], mesh: Mesh, layout: Any, out: Any, *, in_turn: bool = False
+) -> Callable[..., Any]:
     """Map ``f``, a function of one seed or of one shard of it, over all, each on its device.
 
     ``layout`` and ``out`` have a ``PartitionSpec`` for each argument and result, or a tree of them.
+    The seeds of a device are one more axis of every array, or come ``in_turn``: then all arguments
+    are those of each seed.
     """
 
     def axes(specs: Any) -> Any:
@@ -147,7 +151,10 @@ def over_seeds(f: Callable[..., Any], mesh: Mesh, layout: Any, out: Any) -> Call
         results = f(*own(layout, args, lambda leaf: leaf[0]))
         return own(out, results, lambda leaf: leaf[None])
 
-    mapped = jax.vmap(one_shard, axes(layout), axes(out))
+    if in_turn:
+        mapped = lambda *args: jax.lax.map(lambda of_seed: one_shard(*of_seed), args)  # noqa: E731
+    else:
+        mapped = jax.vmap(one_shard, axes(layout), axes(out))
     if mesh.size == 1:
         return mapped
     return jax.shard_map(mapped, mesh=mesh, in_specs=layout, out_specs=out, check_vma=False)
@@ -164,6 +171,8 @@ def place(tree: PyTree, mesh: Mesh, layout: Any) -> PyTree:
     def put(leaf: Any, sharding: NamedSharding) -> Any:
         if isinstance(leaf, jax.ShapeDtypeStruct):
             return leaf.update(sharding=sharding)
+        if isinstance(leaf, jax.Array) and leaf.sharding.is_equivalent_to(sharding, leaf.ndim):
+            return leaf
         alone = jax.process_count() == 1
         if isinstance(leaf, jax.Array) and alone and not cut:
             return jax.device_put(leaf, sharding, donate=True)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 from flax import struct
 from jaxtyping import Array, Bool, PRNGKeyArray
 
-from knife_jax.parallel.shards import AXIS, SEEDS, SHARDS, Shards
+from knife_jax.parallel.shards import SEEDS, SHARDS, Shards
 from knife_jax.training.replay import ReplayState
 from knife_jax.types import Patient, PyTree
 
@@ -42,13 +40,3 @@ def layout(shards: Shards) -> PyTree:
     specs: dict[str, Any] = dict.fromkeys(whole, SEEDS)
     specs |= {"replay": own, "actor": own}
     return TrainState(**specs)
-
-
-def over_shards(
-    f: Callable[[PRNGKeyArray, PyTree], TrainState], shards: Shards
-) -> Callable[[PRNGKeyArray, PyTree], TrainState]:
-    """All shards of a state side by side, on one device, of a function that makes one."""
-    if shards.n == 1:
-        return f
-    axes = jax.tree.map(lambda spec: 0 if spec == SHARDS else None, layout(shards))
-    return jax.vmap(f, None, axes, axis_name=AXIS, axis_size=shards.n)

@@ -26,7 +26,11 @@ def trained(n_devices: int):
     config = replace(tiny_config(mixer="vdn", seeds=3, plasticity=KNIFE), devices=n_devices)
     program = build_in(partial(vectorise, MEMORY.env), config)
     assert program.mesh == {"seed": n_devices, "data": 1}
-    state, clock = program.place(program.init(range(3)), program.clock())
+    begun = program.init(range(3))
+    for leaf in jax.tree.leaves(begun):
+        parts = {(part.device.id, part.data.shape[0]) for part in leaf.addressable_shards}
+        assert parts == {(n, 3 // n_devices) for n in range(n_devices)}, "seeds begin elsewhere"
+    state, clock = program.place(begun, program.clock())
     seen, compiled = [], []
     listener = lambda event, seconds, **_: compiled.append(event)  # noqa: E731
     jax.monitoring.register_event_duration_secs_listener(listener)
