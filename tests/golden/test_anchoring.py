@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tiny import tiny_config
+from tiny import tiny_config, untrained
 
 from knife_jax import plasticity as p
 from knife_jax.builders.networks import make_networks
@@ -127,7 +127,7 @@ def test_importance_in_training_is_that_of_each_window_alone():
         carry=jnp.zeros((b, n, 4)),
         last_action=jnp.full((b, n), -1),
     )
-    online = learner.init(jax.random.key(1)).online
+    online = untrained(lambda: learner.init(jax.random.key(1)).online)
     key = jax.random.key(2)
     one = lambda i: jax.tree.map(  # noqa: E731
         lambda leaf, axis: jnp.take(leaf, jnp.array([i]), axis=axis), batch, batch_axes(batch)

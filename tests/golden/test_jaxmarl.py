@@ -67,8 +67,8 @@ def played(request):
         _, rows = jax.lax.scan(step, (state, now, original), keys)
         return now, seen, rows
 
-    return request.param, env, game, jax.jit(jax.vmap(episode))(jax.random.split(
-        jax.random.key(7), EPISODES))  # fmt: skip
+    keys = jax.random.split(jax.random.key(7), EPISODES)
+    return request.param, env, game, jax.device_get(jax.jit(jax.vmap(episode))(keys))
 
 
 def legal(game, state):

@@ -107,11 +107,16 @@ def test_orthogonal_networks_begin_as_jaxmarls_do(key):
     agent = RecurrentAgent(A, H, INITS["orthogonal"](1.0), 0, True, False)
     mixer = QMixer(options(INITS["orthogonal"](0.001)))
     q, no_action = jnp.zeros((1, 1, N)), jnp.full((1, 1, N), -1)
-    ours = agent.init(
-        key, jnp.zeros((1, N, H)), jnp.zeros((1, 1, N, O)), no_action, jnp.ones((1, 1), bool)
-    )  # fmt: skip
-    ours = {**ours["params"], **mixer.init(key, q, jnp.zeros((1, 1, D)))["params"]}
-    peer = Peer().init(key, jnp.zeros(O + N), jnp.zeros(H), jnp.zeros(D))["params"]
+
+    @jax.jit
+    def drawn():
+        given = jnp.zeros((1, N, H)), jnp.zeros((1, 1, N, O)), no_action, jnp.ones((1, 1), bool)
+        ours = (
+            agent.init(key, *given)["params"] | mixer.init(key, q, jnp.zeros((1, 1, D)))["params"]
+        )
+        return ours, Peer().init(key, jnp.zeros(O + N), jnp.zeros(H), jnp.zeros(D))["params"]
+
+    ours, peer = jax.device_get(drawn())
     shapes = lambda tree: jax.tree.map(jnp.shape, tree)  # noqa: E731
     assert shapes(ours) == shapes(peer)
 

@@ -112,26 +112,36 @@ def test_enemies_that_a_task_does_without_are_dead_from_the_start(key):
     rules, weights = load_rules("terran_5_vs_5"), jnp.array([1.0, 0, 0, 0, 0, 0])
     mix = Mix(weights, 0.0, jnp.int32(2))
     uniform = jax.random.uniform(key, (n_draws(rules), E))
-    start = draw_start(rules, uniform, mix)
-    x, y = reflect(rules, uniform[:10], uniform[10:20])
-    alone = push(x[:7], y[:7], jnp.ones((7, E), bool), jnp.full((7, E), 0.375))
+
+    @jax.jit
+    def begun(uniform):
+        start = draw_start(rules, uniform, mix)
+        x, y = reflect(rules, uniform[:10], uniform[10:20])
+        alone = push(x[:7], y[:7], jnp.ones((7, E), bool), jnp.full((7, E), 0.375))
+        battle = open_battle(rules, start, mix)
+        return start, alone, battle, observe(rules, battle)
+
+    start, alone, battle, (obs, state, avail) = jax.device_get(begun(uniform))
     np.testing.assert_allclose((start.x[:7], start.y[:7]), alone, rtol=1e-6)
-    battle = open_battle(rules, start, mix)
-    assert (np.asarray(battle.health) > 0).sum(0).tolist() == [7] * E
-    obs, state, avail = observe(rules, battle)
+    assert (battle.health > 0).sum(0).tolist() == [7] * E
     seen = np.asarray(obs[..., :-10]).reshape(E, 5, 9, 13)
     assert not seen[:, :, 6:].any() and seen[:, :, 4:6].any()
     assert not np.asarray(state).reshape(E, -1)[:, 70:100].any()
     assert not np.asarray(avail)[:, :, 7:].any() and np.asarray(avail)[:, :, :7].any((0, 1)).all()
     # both are killed: a whole health is the reward, and the battle is won
-    weak = battle.replace(
-        x=battle.x.at[5:].set(battle.x[0] + 1), y=battle.y.at[5:].set(battle.y[0]),
-        health=jnp.where(battle.health > 0, 9.0, 0.0).at[:5].set(45.0),
-    )  # fmt: skip
-    randoms = scale_randoms(rules, jnp.full((n_randoms(rules), E), 0.5))
-    orders = jnp.full((5, E), 4).at[0].set(5).at[1].set(6)
-    near = weak.replace(x=weak.x.at[1].set(weak.x[0] - 1), y=weak.y.at[1].set(weak.y[0]))
-    _, outcome = step(rules, near, orders, randoms, mix)
+    x, y = np.array(battle.x), np.array(battle.y)
+    x[5:], y[5:], x[1], y[1] = x[0] + 1, y[0], x[0] - 1, y[0]
+    health = np.where(battle.health > 0, np.float32(9), np.float32(0))
+    health[:5] = 45
+    orders = np.full((5, E), 4)
+    orders[:2] = [[5], [6]]
+
+    @jax.jit
+    def fought(battle, orders):
+        randoms = scale_randoms(rules, jnp.full((n_randoms(rules), E), 0.5))
+        return step(rules, battle, orders, randoms, mix)[1]
+
+    outcome = fought(battle.replace(x=x, y=y, health=health), orders)
     assert outcome.won.all() and outcome.terminated.all()
     np.testing.assert_allclose(outcome.reward, 2 * (9 / 45) / 2 + 1, rtol=1e-6)
 
