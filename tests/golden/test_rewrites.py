@@ -2,6 +2,7 @@
 
 from collections import Counter
 from fractions import Fraction
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -30,12 +31,14 @@ COLUMNS = INITS["torch"](1.0).columns
 GROUP = NeuronGroup("net/hidden", W, COLUMNS, ("net/out", "net/other"))
 WIRING = (GROUP,)
 ALWAYS = every_updates(1)
+RECYCLE = jax.jit(recycle(WIRING).apply)
 
 
 def params_of(rng, scale=1.0):
     def dense(i, o):
         kernel, bias = rng.normal(size=(i, o)) * scale, rng.normal(size=o) * scale
-        return {"kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.asarray(bias, jnp.float32)}
+        drawn = {"kernel": kernel.astype(np.float32), "bias": bias.astype(np.float32)}
+        return jax.device_put(drawn)
 
     return {"net": {"hidden": dense(I, W), "out": dense(W, O), "other": dense(W, 2)}}
 
@@ -46,8 +49,9 @@ def patient():
     online, target = {"params": params_of(rng)}, {"params": params_of(rng)}
     tx = optax.adam(1e-2)
     params = online["params"]
-    grads = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), jnp.float32), params)
-    return Patient(online, target, tx.update(grads, tx.init(params), params)[1])
+    grads = jax.tree.map(lambda p: rng.normal(size=p.shape).astype(np.float32), params)
+    learn = jax.jit(lambda grads, params: tx.update(grads, tx.init(params), params)[1])
+    return Patient(online, target, learn(grads, params))
 
 
 def forward(variables, x):
@@ -70,10 +74,10 @@ def stats_of(activation, **others):
 
 
 def operated(method, patient, *stats, key=0):
-    state, clock = method.init(patient.online), Clock.zero()
+    state, clock, measure = method.init(patient.online), Clock.zero(), jax.jit(method.measure)
     for seen in stats:
         clock = clock._replace(updates=clock.updates + 1)
-        state = method.measure(state, seen, clock)
+        state = measure(state, seen, clock)
     return jax.jit(method.operate)(patient, state, jax.random.key(key))
 
 
@@ -85,7 +89,7 @@ CHOSEN = np.arange(W) % 4 == 1
 
 
 def test_recycled_neurons_by_hand(patient):
-    after = recycle(WIRING).apply(patient, {GROUP.name: jnp.asarray(CHOSEN)}, jax.random.key(1))
+    after = RECYCLE(patient, {GROUP.name: jnp.asarray(CHOSEN)}, jax.random.key(1))
     for then, now in ((patient.online, after.online), (patient.target, after.target)):
         old, new = (jax.tree.map(np.asarray, v["params"]["net"]) for v in (then, now))
         np.testing.assert_array_equal(new["hidden"]["bias"][CHOSEN], 0)
@@ -107,12 +111,12 @@ def test_absorbing_and_recycling_keeps_the_mean_output(patient):
     (out, other), h = forward(patient.online, inputs())
     mean = {GROUP.name: jnp.asarray(h.mean(0))}
     chosen = {GROUP.name: jnp.asarray(CHOSEN)}
-    after = absorb(WIRING, patient, chosen, mean)
+    after = jax.jit(partial(absorb, WIRING))(patient, chosen, mean)
     expected = (
         net(patient)["out"]["bias"] + h.mean(0)[CHOSEN] @ net(patient)["out"]["kernel"][CHOSEN]
     )
     np.testing.assert_allclose(net(after)["out"]["bias"], expected, rtol=1e-5)
-    after = recycle(WIRING).apply(after, chosen, jax.random.key(1))
+    after = RECYCLE(after, chosen, jax.random.key(1))
     for then, now in zip((out, other), forward(after.online, inputs())[0], strict=True):
         np.testing.assert_allclose(now.mean(0), then.mean(0), rtol=1e-4, atol=1e-4)
         assert np.abs(now - then).max() > 0.1
@@ -141,7 +145,7 @@ def test_regrama_takes_those_without_gradient(patient):
 
 def test_pruned_neurons_never_come_back(patient):
     chosen = {GROUP.name: jnp.asarray(CHOSEN)}
-    after = prune(WIRING).apply(patient, chosen, jax.random.key(1))
+    after = jax.jit(prune(WIRING).apply)(patient, chosen, jax.random.key(1))
     np.testing.assert_array_equal(prune(WIRING).operable(after)[GROUP.name], ~CHOSEN)
     (kept, _), h = forward(after.online, inputs())
     np.testing.assert_array_equal(h[:, CHOSEN], 0)
@@ -154,7 +158,7 @@ def test_pruned_neurons_never_come_back(patient):
         h = jax.nn.relu(inputs() @ p["hidden"]["kernel"] + p["hidden"]["bias"])
         return jnp.sum(jnp.square(h @ p["out"]["kernel"] - 1))
 
-    grads = jax.grad(loss)(after.online["params"])["net"]
+    grads = jax.jit(jax.grad(loss))(after.online["params"])["net"]
     np.testing.assert_array_equal(grads["hidden"]["kernel"][:, CHOSEN], 0)
     np.testing.assert_array_equal(grads["out"]["kernel"][CHOSEN], 0)
 
@@ -201,18 +205,18 @@ def test_reborn_keeps_what_donors_put_out(patient, form):
 @pytest.mark.parametrize("code", [False, True])
 def test_pairs_are_two_to_five_per_donor(code):
     dormant, donor = jnp.arange(31) < 20, jnp.arange(31) >= 27
-    pairs = jax.jit(lambda k: pair(dormant, donor, k, code=code))
+    pairs = jax.jit(jax.vmap(lambda k: pair(dormant, donor, k, code=code)))
     sizes = []
-    for key in jax.random.split(jax.random.key(0), 50):
-        given = np.asarray(pairs(key))
+    for given in np.asarray(pairs(jax.random.split(jax.random.key(0), 50))):
         assert np.all(given[20:] == -1)
         served = given[:20][given[:20] >= 0]
         assert np.all((served >= 27) & (served < 31))
         sizes += list(np.bincount(served, minlength=31)[27:])
     assert (min(sizes), max(sizes)) == ((5, 5) if code else (2, 5))
-    few = np.asarray(pair(jnp.arange(31) < 3, donor, jax.random.key(1), code=code))
+    alike = jax.jit(partial(pair, code=code))
+    few = np.asarray(alike(jnp.arange(31) < 3, donor, jax.random.key(1)))
     assert np.all(few[:3] >= 27) and np.all(few[3:] == -1)
-    nothing = pair(dormant, jnp.zeros(31, bool), jax.random.key(1), code=code)
+    nothing = alike(dormant, jnp.zeros(31, bool), jax.random.key(1))
     assert np.all(np.asarray(nothing) == -1)
 
 
