@@ -350,7 +350,7 @@ with group(child=True, watchdog=60) as (games, events, reasons):
 def test_nothing_is_left_when_the_trainer_ends(how, number, code, tmp_path, forks):
     env = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": f"{HERE}:{ROOT}"}
     process = forks.start(["python", "-c", DRIVER, str(HERE), how], env=env)
-    while process.poll() is None and process.out.read_text() != "up\n":
+    while process.poll() is None and not (process.out.exists() and process.out.read_text()):
         time.sleep(0.01)
     assert process.out.read_text() == "up\n", process.err.read_text()
     if number:
