@@ -184,12 +184,11 @@ def fit(rows: Sequence[tuple[dict[str, float], float]], names: Sequence[str], kn
 
 def check(rows: Sequence[Timed]) -> dict[str, Any]:
     """The error of each round on record, and the constants, in seconds, fitted anew."""
-    costs = [of_config(row.config, row.kind, row.devices) for row in rows]
-    pairs = [(row, made) for row, (_, made) in zip(rows, costs, strict=True)]
-    speed = {row.process: row.seconds / made.seconds for row, made in pairs if row.name in BASES}
+    costs = [(row, *of_config(row.config, row.kind, row.devices)) for row in rows]
+    speed = {row.process: row.seconds / made.seconds for row, _, made in costs if row.name in BASES}
     errors = {}
     print(f"{'':38s}  measured     model    error at speed    bytes")
-    for row, made in pairs:
+    for row, _, made in costs:
         fitted = row.name in FITTED[row.kind]
         found = {"seconds": made.seconds / row.seconds - 1}
         found["at_its_speed"] = (found["seconds"] + 1) * speed.get(row.process, 1.0) - 1
@@ -203,7 +202,7 @@ def check(rows: Sequence[Timed]) -> dict[str, Any]:
     for kind, names in TERMS.items():
         chosen = [
             (terms(c, made.seeds), row.seconds)
-            for row, (c, made) in zip(rows, costs, strict=True)
+            for row, c, made in costs
             if row.kind == kind and row.name in FITTED[kind]
         ]
         constants[kind] = fit(chosen, names, KINDS[kind])
@@ -214,23 +213,26 @@ def check(rows: Sequence[Timed]) -> dict[str, Any]:
 def show(rounds: Sequence[Round], config: Config, kind: Kind) -> None:
     """The rounds as a table, a number of devices a column."""
     steps = config.num_seeds * config.algo.window * config.env.n_envs
-    lines = {
-        "devices used": [f"{r.devices}" for r in rounds],
-        "seeds on a device": [f"{r.seeds}" for r in rounds],
-        "devices of a seed": [f"{r.shards}" for r in rounds],
-        "seconds": [f"{r.seconds:.4g}" for r in rounds],
-        "  that grow with the sizes": [f"{r.work:.4g}" for r in rounds],
-        "  one after the other": [f"{r.in_turn:.4g}" for r in rounds],
-        "  messages": [f"{r.exchange:.4g}" for r in rounds],
-        "env steps/s": [f"{steps / r.seconds:,.0f}" for r in rounds],
-        "replay, MB a device": [f"{r.replay_bytes / 1e6:,.1f}" for r in rounds],
-        "program, MB a device": [f"{r.program_bytes / 1e6:,.1f}" for r in rounds],
-        "  of its memory": [f"{r.program_bytes / kind.memory:.1%}" for r in rounds],
-        "messages": [f"{r.messages}" for r in rounds],
-        "bytes of messages": [f"{r.message_bytes:,}" for r in rounds],
-    }
-    for name, cells in lines.items():
-        print(f"{name:28s}" + "".join(f"{cell:>16s}" for cell in cells))
+    columns = [
+        {
+            "devices used": f"{r.devices}",
+            "seeds on a device": f"{r.seeds}",
+            "devices of a seed": f"{r.shards}",
+            "seconds": f"{r.seconds:.4g}",
+            "  that grow with the sizes": f"{r.work:.4g}",
+            "  one after the other": f"{r.in_turn:.4g}",
+            "  messages": f"{r.exchange:.4g}",
+            "env steps/s": f"{steps / r.seconds:,.0f}",
+            "replay, MB a device": f"{r.replay_bytes / 1e6:,.1f}",
+            "program, MB a device": f"{r.program_bytes / 1e6:,.1f}",
+            "  of its memory": f"{r.program_bytes / kind.memory:.1%}",
+            "messages": f"{r.messages}",
+            "bytes of messages": f"{r.message_bytes:,}",
+        }
+        for r in rounds
+    ]
+    for name in columns[0]:
+        print(f"{name:28s}" + "".join(f"{column[name]:>16s}" for column in columns))
 
 
 def main() -> None:
